@@ -1,0 +1,1 @@
+//! MessagePack with limits, and the iterative pre-scan before it.

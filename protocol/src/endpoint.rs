@@ -1,0 +1,1 @@
+//! QUIC endpoints with mutual TLS.

@@ -1,0 +1,1 @@
+//! Frames: length, version, kind, body.

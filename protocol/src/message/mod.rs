@@ -1,0 +1,153 @@
+//! The wire messages, by topic. What crosses machines lives only here; docs/PROTOCOL.md carries a hash of these files.
+//!
+//! ```text
+//!   driver ──ToExecutor──> executor        control: one long-lived QUIC stream per direction
+//!   driver <──ToDriver──── executor
+//!   any    ──BulkRequest─> executor        bulk: one QUIC stream per request, answered on the same stream
+//! ```
+//!
+//! Control bodies are MessagePack with field names: unknown fields are ignored, added ones need `#[serde(default)]`.
+//! No message type is recursive.
+
+mod bulk;
+mod membership;
+mod receive;
+mod task;
+
+pub use bulk::{BulkReply, BulkRequest, Piece};
+pub use membership::{PeerInfo, Registration};
+pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
+pub use task::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
+
+use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};
+use crate::time::BatchTime;
+use serde::{Deserialize, Serialize};
+
+/// What a driver tells an executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToExecutor {
+    /// The driver has registered this incarnation.
+    Welcome {
+        /// The driver's reign.
+        epoch: Epoch,
+    },
+    /// Which executors live, with the addresses of their bulk endpoints. Replaces the list sent before.
+    Peers {
+        /// All live executors, by node; at most a few hundred a message.
+        peers: Vec<PeerInfo>,
+    },
+    /// Start a receiver here.
+    StartReceiver(ReceiverOrder),
+    /// Stop a receiver here; it reports `ReceiverExited`.
+    StopReceiver {
+        /// Which life of which receiver.
+        receiver: ReceiverId,
+    },
+    /// Close open blocks when the wall clock reaches `at`, stamp them with `batch`, and report the end of the batch.
+    Cut {
+        /// The batch that ends then.
+        batch: BatchNumber,
+        /// Its time.
+        at: BatchTime,
+    },
+    /// The permitted rate of a receiver from now on.
+    SetRate {
+        /// Which receiver.
+        receiver: ReceiverId,
+        /// Records per second; 0 pauses it.
+        records_per_s_max: u64,
+    },
+    /// The driver has entered this block as safe in its books: it may be acknowledged.
+    SafeRecorded {
+        /// The block.
+        block: BlockId,
+    },
+    /// Run these tasks of one batch.
+    Run {
+        /// What all of them share.
+        facts: TaskFacts,
+        /// The tasks, in order of stage and partition.
+        tasks: Vec<TaskSpec>,
+    },
+    /// Stop these attempts; their results are not wanted.
+    Cancel {
+        /// Which attempts.
+        tasks: Vec<TaskId>,
+    },
+    /// Drop these data: nobody will ask for them again.
+    Drop {
+        /// Which.
+        keys: Vec<DataKey>,
+    },
+    /// Drop every task output of batches up to and including this one.
+    ReleaseOutputs {
+        /// The batch.
+        up_to: BatchNumber,
+    },
+    /// Are you there? Answered by [`ToDriver::Alive`].
+    Ping {
+        /// Returned in the answer.
+        nonce: u64,
+    },
+    /// Leave: stop receivers, drop everything, end.
+    Shutdown,
+}
+
+/// What an executor tells its driver. Each message travels with the sender's [`Member`], and what a dead incarnation says
+/// is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToDriver {
+    /// The first message of an incarnation.
+    Register(Registration),
+    /// A receiver runs.
+    ReceiverStarted {
+        /// Which.
+        receiver: ReceiverId,
+    },
+    /// A receiver has cut a block.
+    BlockAdded(BlockInfo),
+    /// A block is held by as many executors as its storage level asks for.
+    BlockSafe {
+        /// The block.
+        block: BlockId,
+        /// Who else holds it.
+        replica: Option<Member>,
+    },
+    /// A receiver has closed batch `batch`: it will add no block to it any more.
+    EndOfBatch {
+        /// Which receiver.
+        receiver: ReceiverId,
+        /// The batch.
+        batch: BatchNumber,
+    },
+    /// A receiver has ended; its open block is dropped.
+    ReceiverExited {
+        /// Which.
+        receiver: ReceiverId,
+        /// Why.
+        reason: ReceiverExitReason,
+    },
+    /// Something about a source that an operator of the cluster wants to know: counted and logged, never decided upon.
+    SourceReport {
+        /// Which stream.
+        stream: StreamId,
+        /// One of a small set of names: `bad_utf8`, `line_too_long`, `cut_line`, `reconnect`, `lost_connection`.
+        what: String,
+        /// How many since the last report.
+        count: u64,
+    },
+    /// A task has ended well.
+    TaskDone(TaskOutcome),
+    /// A task has ended badly.
+    TaskFailed(TaskFailure),
+    /// A task ignored its cancel flag; its slot was replaced.
+    SlotLeaked {
+        /// The task that holds the thread.
+        task: TaskId,
+    },
+    /// The answer to a ping.
+    Alive {
+        /// As in the ping.
+        nonce: u64,
+    },
+}

@@ -1,0 +1,94 @@
+//! Tasks: what is sent to a slot, and what comes back.
+
+use crate::id::{BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, StreamId, TaskId};
+use crate::time::BatchTime;
+use serde::{Deserialize, Serialize};
+
+/// What all tasks of a batch share: facts of the plan, and nothing that a clock would say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFacts {
+    /// The driver's reign.
+    pub epoch: Epoch,
+    /// The program; an executor refuses another one.
+    pub program: ProgramId,
+    /// The batch.
+    pub batch: BatchNumber,
+    /// Its time.
+    pub time: BatchTime,
+    /// The seed that tasks derive their generators from.
+    pub seed: u64,
+}
+
+/// One attempt of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Its name.
+    pub task: TaskId,
+    /// What it reads: for each input of the stage, the parts in the order of the value.
+    pub inputs: Vec<Vec<InputPart>>,
+}
+
+/// A part of a task's input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputPart {
+    /// Data held by executors: a received block or a shuffle output, with those who hold it (the first is nearest).
+    Held {
+        /// What.
+        key: DataKey,
+        /// By whom.
+        holders: Vec<Member>,
+    },
+    /// A range of a planned source, read by the task itself.
+    Range {
+        /// Which stream.
+        stream: StreamId,
+        /// Which partition of the source.
+        partition: PartitionId,
+        /// From this offset …
+        from: u64,
+        /// … up to, and without, this one.
+        to: u64,
+    },
+}
+
+/// One piece of a task's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputInfo {
+    /// The reduce partition (0 for a sink).
+    pub partition: PartitionId,
+    /// How many records.
+    pub rows: u64,
+    /// How many bytes in memory.
+    pub bytes: u64,
+}
+
+/// A task that ended well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskOutcome {
+    /// Its name.
+    pub task: TaskId,
+    /// Which incarnation holds the output.
+    pub holder: Member,
+    /// The outputs that are not empty, by partition.
+    pub outputs: Vec<OutputInfo>,
+    /// Records read.
+    pub rows_in: u64,
+    /// Time on the slot, in nanoseconds.
+    pub run_ns: u64,
+    /// The inputs that were read, with their attempts.
+    pub read: Vec<DataKey>,
+}
+
+/// A task that ended badly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFailure {
+    /// Its name.
+    pub task: TaskId,
+    /// Who says so.
+    pub reporter: Member,
+    /// In words: for a panic, message and location.
+    pub message: String,
+    /// An input that could not be had; then the failure is not the task's fault, and the input is made again.
+    #[serde(default)]
+    pub missing: Option<DataKey>,
+}

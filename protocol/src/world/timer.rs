@@ -1,0 +1,1 @@
+//! Timers of sub-millisecond precision.
