@@ -73,7 +73,7 @@ pub struct GraphArgs {
 }
 
 /// Logs to standard error, as `RUST_LOG` says, else warnings only.
-pub(crate) fn install_log() {
+pub fn install_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     // A log installed by the application itself stays.

@@ -23,7 +23,7 @@
 mod command;
 mod signal;
 
-pub use command::{Command, GraphArgs, LocalArgs};
+pub use command::{Command, GraphArgs, LocalArgs, install_log};
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};
