@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tidemill_actors::rate_controller::BatchInfo;
+use tidemill_actors::{
+    batch_generator::GeneratorNote,
+    rate_controller::{BatchInfo, InputKey},
+};
 use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId};
 
 /// How many batches are remembered.
@@ -44,10 +47,12 @@ pub enum ClusterEvent {
         /// Outputs of tasks.
         outputs: u64,
     },
-    /// A receiver's permitted rate has been set, in records per second.
+    /// News about receivers and their blocks.
+    Note(GeneratorNote),
+    /// An input's permitted rate has been set, in records per second.
     RateSet {
-        /// Which receiver.
-        receiver: ReceiverId,
+        /// Which input.
+        input: InputKey,
         /// The new rate.
         records_per_s_max: u64,
     },

@@ -3,19 +3,21 @@
 use crate::data::{Data, Rows, Text, TextBuffer, TextChunk};
 use crate::source::lines::Lines;
 use std::{marker::PhantomData, sync::Arc};
-use tidemill_actors::receiver::{BlockSink, SinkClosed};
-use tidemill_protocol::id::{DatasetId, Position};
+use tidemill_actors::{
+    receiver::{BlockSink, SinkClosed},
+    seam::Payload,
+};
+use tidemill_protocol::id::Position;
 
 /// Where a [`Receiver`](crate::source::Receiver) puts its records. Cloning gives another handle to the same open block.
 pub struct Outlet<T> {
     sink: BlockSink,
-    dataset: DatasetId,
     record: PhantomData<fn(T)>,
 }
 
 impl<T> Clone for Outlet<T> {
     fn clone(&self) -> Self {
-        Outlet { sink: self.sink.clone(), dataset: self.dataset, record: PhantomData }
+        Outlet { sink: self.sink.clone(), record: PhantomData }
     }
 }
 
@@ -31,8 +33,8 @@ impl From<SinkClosed> for OutletClosed {
 }
 
 impl<T: Data> Outlet<T> {
-    pub(crate) fn new(sink: BlockSink, dataset: DatasetId) -> Self {
-        Outlet { sink, dataset, record: PhantomData }
+    pub(crate) fn new(sink: BlockSink) -> Self {
+        Outlet { sink, record: PhantomData }
     }
 
     /// Puts records into the open block, in order. Waits while the permitted rate or the memory budget is used up: do not read
@@ -57,13 +59,12 @@ impl<T: Data> Outlet<T> {
         if records.is_empty() {
             return Ok(());
         }
-        let rows = Rows::new(self.dataset, records);
-        self.append(Arc::new(rows), positions).await
+        self.append(Arc::new(Rows::new(records)), positions).await
     }
 
     async fn append(
         &self,
-        piece: Arc<dyn tidemill_actors::seam::Payload>,
+        piece: Arc<dyn Payload>,
         positions: Option<(Position, Position)>,
     ) -> Result<(), OutletClosed> {
         self.sink.permit(piece.rows(), piece.heap_bytes()).await?;
@@ -101,7 +102,9 @@ impl Outlet<Text> {
         if lines.is_empty() {
             return Ok(());
         }
-        let chunk = TextChunk::new(TextBuffer::from_string(lines.text), lines.ranges);
-        self.append(Arc::new(chunk.into_payload(self.dataset)), positions).await
+        let buffer = TextBuffer::from_string(lines.text).map_err(|_| OutletClosed)?;
+        let mut chunk = TextChunk::new(Arc::new(buffer), None);
+        chunk.ranges = lines.ranges;
+        self.append(Arc::new(Rows::from_texts(chunk)), positions).await
     }
 }
