@@ -15,7 +15,10 @@ use tidemill_protocol::world::{
 };
 
 const PORT: u16 = 7_000;
-const ANSWER_SECS: u64 = 1;
+/// How long an answer may take before the question is asked again.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many seeds are run, twice each.
+const SEEDS: u64 = 12;
 
 fn node(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))
@@ -166,8 +169,7 @@ async fn scenario(sim: SimWorld, is_seeded: bool) -> Outcome {
                     failures += 1;
                     continue;
                 };
-                let patience = Duration::from_secs(ANSWER_SECS);
-                match tokio::time::timeout(patience, ask(open, &question)).await {
+                match tokio::time::timeout(PATIENCE, ask(open, &question)).await {
                     Ok(Some(answer)) => {
                         assert!(answer.len() == question.len() && answer.last() == Some(&0));
                         answers += 1;
@@ -220,7 +222,7 @@ fn difference(one: &Outcome, other: &Outcome) -> String {
 #[test]
 fn the_same_seed_gives_the_same_run_datagram_by_datagram() {
     let mut traces = Vec::new();
-    for seed in 0..4 {
+    for seed in 0..SEEDS {
         let first = outcome(seed, true);
         let second = outcome(seed, true);
         assert!(
@@ -258,7 +260,7 @@ fn the_same_seed_gives_the_same_run_datagram_by_datagram() {
     }
     traces.sort_unstable();
     traces.dedup();
-    assert_eq!(traces.len(), 4, "each seed has a run of its own");
+    assert_eq!(traces.len() as u64, SEEDS, "each seed has a run of its own");
 }
 
 #[test]

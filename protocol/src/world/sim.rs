@@ -25,6 +25,8 @@ mod net;
 mod node;
 mod socket;
 mod spawner;
+mod state;
+mod stream;
 mod tcp;
 mod trace;
 

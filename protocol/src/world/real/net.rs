@@ -51,7 +51,8 @@ impl TcpAcceptor for RealAcceptor {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn ByteStream>, SocketAddr)>> {
         Box::pin(async move {
             let (stream, from) = self.listener.accept().await?;
-            stream.set_nodelay(true)?;
+            // Refused only for a connection that has ended already; its first read will tell. It is no fault of the listener.
+            let _ = stream.set_nodelay(true);
             Ok((Box::new(stream) as Box<dyn ByteStream>, from))
         })
     }

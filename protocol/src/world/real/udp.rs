@@ -23,6 +23,9 @@ use std::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
+/// What is asked of the system for each direction; it grants what its limits allow (`net.core.rmem_max`, `wmem_max`). The
+/// default of 208 KiB overflows as soon as two peers send blocks at once.
+const BUFFER_BYTES: usize = 2 << 20;
 /// Errors in a row that are passed over at once: single ones, such as a port reported closed, say nothing of the socket.
 const ERRORS_IN_A_ROW: u32 = 8;
 /// The first rest; each later one is twice as long, up to [`REST_MAX`].
@@ -45,6 +48,14 @@ impl RealUdp {
     pub(super) fn new(socket: std::net::UdpSocket, timer: Timer) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
+        for granted in [
+            state.set_send_buffer_size((&socket).into(), BUFFER_BYTES),
+            state.set_recv_buffer_size((&socket).into(), BUFFER_BYTES),
+        ] {
+            if let Err(error) = granted {
+                tracing::warn!(%error, "a UDP buffer keeps its size");
+            }
+        }
         Ok(RealUdp {
             io: UdpSocket::from_std(socket)?,
             state,

@@ -177,13 +177,13 @@ impl AsyncUdpSocket for SimSocket {
 fn read(parcel: &Parcel, to: SocketAddr, buf: &mut [u8]) -> RecvMeta {
     let length = parcel.bytes.len().min(buf.len());
     buf[..length].copy_from_slice(&parcel.bytes[..length]);
-    let mut meta = RecvMeta::default();
-    meta.addr = parcel.from;
-    meta.len = length;
-    meta.stride = length;
-    meta.ecn = parcel.ecn;
-    meta.dst_ip = Some(to.ip());
-    meta
+    RecvMeta {
+        addr: parcel.from,
+        len: length,
+        stride: length,
+        ecn: parcel.ecn,
+        dst_ip: Some(to.ip()),
+    }
 }
 
 /// A simulated socket can always be written to: what is too much is lost, not delayed.
