@@ -2,8 +2,8 @@
 //! reordering, a cut and a kill. Three nodes: one asks, two answer.
 #![cfg(feature = "sim")]
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+mod tls;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -24,45 +24,8 @@ fn node(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))
 }
 
-/// Mutual TLS with one pinned Ed25519 certificate: other signatures vary in length, and fresh certificates too.
-fn tls() -> (quinn::ServerConfig, quinn::ClientConfig) {
-    let certificate = CertificateDer::from(include_bytes!("data/node.cert.der").to_vec());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(
-        include_bytes!("data/node.key.der").to_vec(),
-    ));
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls13 = [&rustls::version::TLS13];
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots.clone()),
-        provider.clone(),
-    );
-    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&tls13)
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(vec![certificate.clone()], key.clone_key())
-        .unwrap();
-    let client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&tls13)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate], key)
-        .unwrap();
-    let mut transport = quinn::TransportConfig::default();
-    transport.max_idle_timeout(Some(Duration::from_secs(2).try_into().unwrap()));
-    transport.keep_alive_interval(Some(Duration::from_millis(500)));
-    let transport = Arc::new(transport);
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server).unwrap()));
-    server.transport_config(transport.clone());
-    let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).unwrap()));
-    client.transport_config(transport);
-    (server, client)
-}
-
 fn endpoint(world: &World, ip: IpAddr, is_seeded: bool) -> quinn::Endpoint {
-    let (server, client) = tls();
+    let (server, client) = tls::configs();
     let mut config = quinn::EndpointConfig::default();
     if is_seeded {
         let mut rng = world.entropy.rng("quinn");
