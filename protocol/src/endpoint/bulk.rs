@@ -71,10 +71,7 @@ pub async fn store(
     block: BlockId,
     pieces: Vec<Piece>,
 ) -> Result<StoreOutcome, LinkError> {
-    let count = u32::try_from(pieces.len())
-        .ok()
-        .filter(|n| *n <= PIECES_MAX)
-        .ok_or(TOO_MANY_PIECES)?;
+    let count = announced(&pieces)?;
     let (mut send, mut recv) = connection.open_bi().await?;
     write(&mut send, &BulkRequest::Store { block, pieces: count }).await?;
     for piece in pieces {
@@ -188,14 +185,19 @@ async fn read_pieces(recv: &mut RecvStream) -> Result<Option<Vec<Piece>>, LinkEr
 }
 
 async fn write_pieces(send: &mut SendStream, found: Vec<Piece>) -> Result<(), LinkError> {
-    let pieces = u32::try_from(found.len())
-        .ok()
-        .filter(|n| *n <= PIECES_MAX)
-        .ok_or(LinkError::Ended)?;
+    let pieces = announced(&found)?;
     for piece in found {
-        write(send, &BulkReply::Piece(piece)).await?;
+        in_time(write(send, &BulkReply::Piece(piece))).await?;
     }
     write(send, &BulkReply::End { pieces }).await
+}
+
+/// How many pieces we are about to send.
+fn announced(pieces: &[Piece]) -> Result<u32, LinkError> {
+    let count = u32::try_from(pieces.len())
+        .ok()
+        .filter(|count| *count <= PIECES_MAX);
+    count.ok_or(LinkError::TooManyPieces { pieces: pieces.len() })
 }
 
 const TOO_MANY_PIECES: LinkError = LinkError::TooMuch {

@@ -10,12 +10,15 @@ const PAYLOAD_BYTES_MIN: u16 = 1200;
 const PAYLOAD_BYTES_ETHERNET: u16 = 1472;
 
 /// How large datagrams become, in bytes of UDP payload.
+///
+/// A connection always begins with 1,200. A larger beginning is not offered: before the client's address is proven a server
+/// may send three times what it received, quinn counts whole datagrams against that, and with more than 3,600 bytes the
+/// handshake would never move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mtu {
-    /// Always this much (1,200 to 65,527): for paths that are known, and for simulations, where probes would only add
-    /// datagrams. Both sides must allow it.
-    Fixed(u16),
-    /// Begins with 1,200 and probes up to this bound: 1,452 for the internet, about 8,900 for jumbo frames, 16,384 or more
+    /// Always 1,200: for simulations, where probes would only add datagrams.
+    Smallest,
+    /// Probes up to this bound (1,200 to 65,527): 1,452 for the internet, about 8,900 for jumbo frames, 16,384 or more
     /// on loopback. A larger bound costs receive buffers: 2,048 times this much address space for an endpoint.
     Probe(u16),
 }
@@ -97,7 +100,10 @@ impl Transport {
 
     /// The largest datagram we may send, or probe for.
     fn payload_bytes_max(&self) -> Result<u16, TransportError> {
-        let (Mtu::Fixed(bytes) | Mtu::Probe(bytes)) = self.mtu;
+        let bytes = match self.mtu {
+            Mtu::Smallest => PAYLOAD_BYTES_MIN,
+            Mtu::Probe(bytes) => bytes,
+        };
         if (PAYLOAD_BYTES_MIN..=65_527).contains(&bytes) {
             Ok(bytes)
         } else {
@@ -145,7 +151,7 @@ impl Transport {
             .keep_alive_interval(Some(keep_alive))
             .max_idle_timeout(Some(idle));
         match self.mtu {
-            Mtu::Fixed(_) => config.initial_mtu(bytes).mtu_discovery_config(None),
+            Mtu::Smallest => config.mtu_discovery_config(None),
             Mtu::Probe(_) => {
                 let mut probe = MtuDiscoveryConfig::default();
                 probe.upper_bound(bytes);
@@ -169,7 +175,7 @@ mod tests {
         };
         assert_eq!(refused(|_| ()), None);
         assert_eq!(
-            refused(|t| t.mtu = Mtu::Fixed(1199)),
+            refused(|t| t.mtu = Mtu::Probe(1199)),
             Some(TransportError::Mtu(1199))
         );
         assert_eq!(
