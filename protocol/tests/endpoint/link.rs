@@ -4,10 +4,10 @@ use crate::loopback::{control, pair, within};
 use quinn::{Connection, ConnectionError};
 use std::time::Duration;
 use tidemill_protocol::codec::CodecError;
-use tidemill_protocol::endpoint::link::{LinkConfig, SendError};
+use tidemill_protocol::endpoint::link::{LinkConfig, LinkSender, SendError};
 use tidemill_protocol::endpoint::{CloseCode, ControlLink, LinkError, test_identity};
 use tidemill_protocol::frame::{self, FrameError, FrameKind, MessageError, encode_message};
-use tidemill_protocol::id::{Epoch, Incarnation, Member, NodeId, ProgramId};
+use tidemill_protocol::id::{Epoch, Incarnation, Member, NodeId, ProgramId, StreamId};
 use tidemill_protocol::message::{Hello, ToDriver, ToExecutor};
 
 fn hello(node: u16) -> Hello {
@@ -120,16 +120,16 @@ async fn the_queue_is_bounded_in_bytes_too() {
         queue_bytes_max: 1,
         ..LinkConfig::default()
     };
-    let (driver, _executor) = links(&config).await;
+    let (driver, executor) = links(&config).await;
     // The bound is raised to 128 KiB, so that a longest message always fits; three of 60,000 bytes do not.
-    let long = |sender: &tidemill_protocol::endpoint::link::LinkSender<ToDriver>| {
+    let long = |sender: &LinkSender<ToDriver>| {
         sender.try_send(&ToDriver::SourceReport {
-            stream: tidemill_protocol::id::StreamId(0),
+            stream: StreamId(0),
             what: "x".repeat(60_000),
             count: 1,
         })
     };
-    let sender = _executor.sender.clone();
+    let sender = executor.sender;
     long(&sender).unwrap();
     long(&sender).unwrap();
     assert!(matches!(long(&sender), Err(SendError::Full)));
@@ -140,7 +140,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
 async fn a_message_that_does_not_fit_a_frame_is_refused_at_the_sender() {
     let (_driver, executor) = links(&LinkConfig::default()).await;
     let message = ToDriver::SourceReport {
-        stream: tidemill_protocol::id::StreamId(0),
+        stream: StreamId(0),
         what: "x".repeat(65_536),
         count: 1,
     };
