@@ -1,0 +1,15 @@
+//! What Tidemill is measured with: the input, the hand-written loop that is the limit, the statistics and the report.
+//!
+//! ```text
+//!   input ──bytes──> hand_loop ──┐
+//!         └────────> the engine ─┴─ runs ──> statistics ──> report (JSON lines, markdown)
+//! ```
+//!
+//! Nothing in these files knows the engine: what is compared shares no code.
+
+pub mod hand_loop;
+pub mod input;
+pub mod machine;
+pub mod report;
+pub mod statistics;
+pub mod stopwatch;
