@@ -7,7 +7,7 @@ use super::messages::{
 };
 use crate::{core::Perform, shell::ShellAddress};
 use futures_util::FutureExt as _;
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 use tidemill_protocol::{
     id::{BlockId, Member},
     message::{ReceiverOrder, ToDriver},
@@ -60,16 +60,7 @@ impl ReceiverPerformer {
                 () = aborted => return,
                 end = AssertUnwindSafe(read).catch_unwind() => end,
             };
-            let misused = match shared.gate().closed() {
-                Some(reason @ SinkClosed::PositionNotGrowing { .. }) => Some(reason.to_string()),
-                _ => None,
-            };
-            me.tell(Event::SourceEnded(match (end, misused) {
-                (Err(panic), _) => SourceEnd::Panicked(panic_text(panic.as_ref())),
-                (_, Some(reason)) => SourceEnd::Failed(reason),
-                (Ok(Err(error)), None) => SourceEnd::Failed(error.to_string()),
-                (Ok(Ok(())), None) => SourceEnd::Returned,
-            }));
+            me.tell(Event::SourceEnded(SourceEnd::of(end, shared.gate().closed())));
         });
     }
 
@@ -157,11 +148,4 @@ impl Drop for ReceiverPerformer {
             s.aborted.notify_one();
         });
     }
-}
-
-/// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }

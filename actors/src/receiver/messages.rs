@@ -2,7 +2,7 @@
 
 use super::gate::{BlockContent, Change, Gate, Permit};
 use super::token_bucket::UNLIMITED;
-use crate::seam::{Held, Payload};
+use crate::seam::{Held, Payload, SourceError};
 use futures_util::future::BoxFuture;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -73,6 +73,25 @@ pub enum SourceEnd {
     Failed(String),
     /// It panicked: message and location.
     Panicked(String),
+}
+
+impl SourceEnd {
+    /// What the end of a source's future means, given why its sink is closed. A sink that was misused makes a failure of
+    /// any end, however the source took it.
+    pub(super) fn of(end: std::thread::Result<Result<(), SourceError>>, closed: Option<&SinkClosed>) -> Self {
+        match (end, closed) {
+            (Err(panic), _) => {
+                let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                SourceEnd::Panicked(text.unwrap_or_else(|| "a panic without words".to_owned()))
+            }
+            (_, Some(reason @ SinkClosed::PositionNotGrowing { .. })) => {
+                SourceEnd::Failed(reason.to_string())
+            }
+            (Ok(Err(error)), _) => SourceEnd::Failed(error.to_string()),
+            (Ok(Ok(())), _) => SourceEnd::Returned,
+        }
+    }
 }
 
 /// What a receiver is told.
