@@ -1,0 +1,42 @@
+//! The batch generator role: says when a batch ends, keeps the books of what was received, and writes each batch down as
+//! a plan. Started by the driver; tells executors (receivers) and the scheduler.
+//!
+//! ```text
+//!   wall clock ──> cuts ──AnnounceCut──> executors                                 scheduler
+//!                   │                      │ BlockAdded, BlockSafe, EndOfBatch        ^   │
+//!                   │ reached              v                                          │   │ BatchDecided,
+//!                   └──────────────────> books ──> all ended, ranges there ──PlanReady┘   │ BatchReleased
+//!   planned sources <──AskRanges── ranges ─┘  ^                                           │
+//!   executors come and go ──> lives (placement, backoff)   └──────────────────────────────┘
+//! ```
+//!
+//! A batch's stages: **open** (its cut lies ahead) → **reached** (its time has come) → **ready** (every running receiver
+//! has ended it, every planned source has named its ranges) → **handed** to the scheduler → **decided** → released, and
+//! forgotten. Batches pass each stage in order of their numbers.
+//!
+//! What happens to the blocks of a receiver that dies:
+//!
+//! | stream | blocks | what becomes of them |
+//! |---|---|---|
+//! | acknowledged | up to the first unsafe one | stay: they were acknowledged, or may have been |
+//! | acknowledged | from the first unsafe one on | struck, safe or not: the sender repeats everything after what was acknowledged |
+//! | unacknowledged | held by a living executor | stay |
+//! | any | held by nobody | struck, and counted as lost |
+
+mod actor;
+mod books;
+mod core;
+mod cuts;
+mod lives;
+mod messages;
+mod placement;
+mod ranges;
+#[cfg(test)]
+mod tests;
+
+pub use actor::{GeneratorPerformer, GeneratorPorts};
+pub use core::GeneratorCore;
+pub use messages::{
+    BatchInterval, ExecutorOutlet, GeneratorAction, GeneratorConfig, GeneratorEvent, GeneratorNote,
+    PlanOutlet, RangesFound,
+};

@@ -1,1 +1,0 @@
-//! rate_controller
