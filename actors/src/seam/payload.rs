@@ -49,7 +49,9 @@ pub struct Held {
 impl Held {
     /// Data made of `pieces`.
     pub fn new(pieces: Vec<Arc<dyn Payload>>) -> Self {
-        Held { pieces: pieces.into() }
+        Held {
+            pieces: pieces.into(),
+        }
     }
 
     /// How many records.
@@ -69,7 +71,13 @@ impl Held {
     pub fn encode(&self) -> Result<Vec<Piece>, PayloadError> {
         self.pieces
             .iter()
-            .map(|p| Ok(Piece { rows: p.rows(), dataset: p.dataset(), bytes: p.encode()? }))
+            .map(|p| {
+                Ok(Piece {
+                    rows: p.rows(),
+                    dataset: p.dataset(),
+                    bytes: p.encode()?,
+                })
+            })
             .collect()
     }
 
