@@ -1,0 +1,88 @@
+//! Planned sources: tasks read them by range, and read the range again when one is lost, so that each record counts exactly
+//! once.
+//!
+//! | source | a batch is | for |
+//! |---|---|---|
+//! | [`Queue`] | one pushed dataset | tests |
+//! | [`TextQueue`] | one pushed list of blocks of lines | tests, benchmarks |
+//! | [`Generator`] | a number of computed records | demonstrations, load |
+//! | [`TextFiles`] | the files that are new in a folder | files |
+
+mod generator;
+mod queue;
+mod text_files;
+mod text_queue;
+
+pub use generator::Generator;
+pub use queue::Queue;
+pub use text_files::TextFiles;
+pub use text_queue::TextQueue;
+
+use crate::{
+    data::{CHUNK_RECORDS_MAX, Chunk, Text, TextBuffer, TextChunk, each_line},
+    graph::{Push, TaskEnv},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tidemill_actors::seam::{PlannedRange, TaskError};
+use tidemill_protocol::id::PartitionId;
+
+/// The part of `len` things that partition `number` of `partitions` gets: contiguous, and as even as can be.
+fn share(len: usize, number: u32, partitions: u32) -> std::ops::Range<usize> {
+    let at = |n: u32| (len as u64 * u64::from(n) / u64::from(partitions)) as usize;
+    at(number)..at(number + 1)
+}
+
+/// One range for each partition: the next dataset after those that were planned.
+fn next_dataset(
+    planned: &BTreeMap<PartitionId, u64>,
+    partitions: u32,
+    datasets: usize,
+    rows: impl Fn(usize, u32) -> u64,
+) -> Vec<PlannedRange> {
+    let next = planned.get(&PartitionId(0)).copied().unwrap_or(0);
+    if next >= datasets as u64 {
+        return Vec::new();
+    }
+    let range = |number| PlannedRange {
+        partition: PartitionId(number),
+        from: next,
+        to: next + 1,
+        rows: rows(next as usize, number),
+    };
+    (0..partitions).map(range).collect()
+}
+
+/// Pushes the lines of `buffer` as ranges.
+fn push_lines(buffer: Arc<TextBuffer>, down: &mut dyn Push<Text>, env: &TaskEnv) -> Result<(), TaskError> {
+    let mut chunk = Chunk::Text(TextChunk::new(buffer.clone(), None));
+    let mut ranges = Vec::with_capacity(CHUNK_RECORDS_MAX);
+    let mut flush = |ranges: &mut Vec<(u32, u32)>| {
+        env.admit(ranges.len())?;
+        if !matches!(chunk, Chunk::Text(_)) {
+            chunk = Chunk::Text(TextChunk::new(buffer.clone(), None));
+        }
+        if let Chunk::Text(texts) = &mut chunk {
+            texts.reset(&buffer, None);
+            std::mem::swap(&mut texts.ranges, ranges);
+        }
+        down.push(&mut chunk)?;
+        if let Chunk::Text(texts) = &mut chunk {
+            std::mem::swap(&mut texts.ranges, ranges);
+        }
+        ranges.clear();
+        Ok(())
+    };
+    each_line(buffer.as_str(), |range| {
+        ranges.push(range);
+        if ranges.len() == CHUNK_RECORDS_MAX {
+            flush(&mut ranges)
+        } else {
+            Ok::<(), TaskError>(())
+        }
+    })?;
+    if ranges.is_empty() {
+        Ok(())
+    } else {
+        flush(&mut ranges)
+    }
+}
