@@ -1,12 +1,15 @@
 //! `StreamContext`, the half that builds the graph. What runs it stands on top.
 
 use crate::{
+    cluster::{ClusterEvent, Progress},
+    config::Config,
     data::{Data, Rows, Text},
     dstream::DStream,
     graph::{BuildOptions, Graph, GraphError, Pipeline, SourceSpec, TypedSource},
     sources::{Generator, Queue, TextFiles, TextQueue},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tidemill_actors::supervision::ChildSpec;
 use tidemill_protocol::world::Files;
 
 /// Where a program declares its streams.
@@ -22,12 +25,45 @@ use tidemill_protocol::world::Files;
 #[derive(Clone, Default)]
 pub struct StreamContext {
     graph: Graph,
+    config: Config,
+    progress: Progress,
+    actors: Arc<Mutex<Vec<ChildSpec>>>,
 }
 
 impl StreamContext {
-    /// A context without streams.
+    /// A context without streams, with the default configuration.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A context without streams, with this configuration.
+    pub fn with_config(config: Config) -> Self {
+        StreamContext { config, ..Self::default() }
+    }
+
+    /// How it will run.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What happens once it runs: events, the last batches, the outcome.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Calls `listener` with every event of the cluster, on the control thread: it must return quickly.
+    pub fn on_event(&self, listener: impl FnMut(&ClusterEvent) + Send + 'static) {
+        self.progress.listen(listener);
+    }
+
+    /// Adds an actor of the user's own to the supervision tree of this process; it is started with the pipeline. Tasks reach
+    /// it by its address, with a deadline: see [`actor`](crate::actor).
+    pub fn supervise(&self, child: ChildSpec) {
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+    }
+
+    pub(crate) fn take_actors(&self) -> Vec<ChildSpec> {
+        std::mem::take(&mut *self.actors.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Declares a stream read by a source of one's own.

@@ -6,8 +6,9 @@
 //!                                     ▼
 //!                                 Pipeline: plans batches as stages, runs tasks as chains of pushes
 //!
+//!   app        a pipeline with a command line                cluster     driver, executors, what joins them
 //!   context    where a program declares its streams          operators   one a file
-//!   dstream    the recipe for every batch                    sources     planned ones: queues, generator, files
+//!   dstream    the recipe for every batch                    sources     planned and received ones
 //!   dataset    the recipe of one batch                       graph       nodes, stages, tasks
 //!   data       records, texts, keys, payloads                testing     whole batches in one call
 //! ```
@@ -35,6 +36,8 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod app;
+mod config;
 mod context;
 pub mod dstream;
 
@@ -46,8 +49,27 @@ pub mod sources;
 pub mod graph;
 pub mod testing;
 
+pub mod actor;
+pub mod cluster;
+
+pub mod bench;
+pub mod demo;
+
+pub use app::App;
+pub use cluster::{ClusterEvent, PipelineError, Progress, Running, StartError};
+pub use config::{BatchInterval, Checked, Config, ConfigError};
 pub use context::StreamContext;
+pub use graph::GraphError;
+pub use tidemill_protocol::time::BatchTime;
 pub use data::{Data, Text};
 pub use dataset::Dataset;
-pub use dstream::DStream;
+pub use dstream::{DStream, Output};
 pub use operators::TextOut;
+
+/// What most programs need: `use tidemill::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        App, BatchInterval, BatchTime, Config, DStream, Dataset, Running, StreamContext, Text, TextOut,
+    };
+    pub use std::{process::ExitCode, time::Duration};
+}

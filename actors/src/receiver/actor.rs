@@ -47,7 +47,7 @@ impl ReceiverPerformer {
         let (to_core, room) = (me.clone(), self.ports.hold.room());
         let clock = self.world.clock.clone();
         let sink = BlockSink::new(&self.config, &self.order, clock, room, move |event| {
-            to_core.tell(event)
+            to_core.tell(event);
         });
         let shared = Arc::clone(&sink.shared);
         self.shared = Some(Arc::clone(&shared));

@@ -5,11 +5,17 @@
 //!         └────────> the engine ─┴─ runs ──> statistics ──> report (JSON lines, markdown)
 //! ```
 //!
-//! Nothing in these files knows the engine: what is compared shares no code.
+//! Only `engine` and `delay` know the engine: what is compared shares no code.
 
+mod command;
+pub mod delay;
+pub mod engine;
 pub mod hand_loop;
 pub mod input;
 pub mod machine;
 pub mod report;
+pub mod sender;
 pub mod statistics;
 pub mod stopwatch;
+
+pub use command::BenchArgs;

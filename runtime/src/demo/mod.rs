@@ -12,5 +12,9 @@ pub mod bundled;
 pub mod feeder;
 mod ledger;
 pub mod oracle;
+pub mod pipeline;
+mod run;
 pub mod table;
 pub mod verdict;
+
+pub use run::{DemoArgs, run};

@@ -60,6 +60,7 @@ impl Graph {
             graph: self.clone(),
             options,
             files,
+            world: std::sync::OnceLock::new(),
             stream_infos: state.streams.iter().map(|s| s.info.clone()).collect(),
             sink_infos: state.sinks.iter().map(|s| s.info.clone()).collect(),
             streams: state.streams.clone(),

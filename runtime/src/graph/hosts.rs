@@ -21,7 +21,10 @@ impl SourceHost for Pipeline {
             .get(usize::from(receiver.stream.0))
             .and_then(|stream| stream.source.received())
         {
-            Some(source) => source.receive(receiver, resume_after, sink),
+            Some(source) => match self.world.get() {
+                Some(world) => source.receive(receiver, resume_after, sink, world),
+                None => Box::pin(ready(Err(SourceError("this pipeline has no network".into())))),
+            },
             None => Box::pin(ready(Err(SourceError(format!(
                 "{} is not received",
                 receiver.stream

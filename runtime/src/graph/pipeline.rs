@@ -7,7 +7,7 @@ use super::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 use tidemill_actors::seam::Payload;
 use tidemill_actors::seam::{
@@ -17,7 +17,7 @@ use tidemill_actors::seam::{
 use tidemill_protocol::{
     id::{DatasetId, PartitionId, ProgramId, StageId},
     time::BatchTime,
-    world::Files,
+    world::{Files, World},
 };
 
 /// How many batches' graphs are remembered where `transform` makes them differ: more than are ever in flight.
@@ -30,6 +30,8 @@ pub struct Pipeline {
     pub(super) graph: Graph,
     pub(super) options: BuildOptions,
     pub(super) files: Files,
+    /// Where received sources find their network and clock; set once when a cluster takes the pipeline.
+    pub(super) world: OnceLock<World>,
     pub(super) streams: Vec<StreamNode>,
     pub(super) stream_infos: Vec<StreamInfo>,
     pub(super) sinks: Vec<SinkNode>,
@@ -40,6 +42,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Gives received sources the world that they read in; the first one stays.
+    pub(crate) fn attach(&self, world: World) {
+        let _ = self.world.set(world);
+    }
+
+    /// Asks sources and sinks whether they could work at all.
+    pub(crate) fn preflight(&self) -> Result<(), String> {
+        self.streams.iter().filter_map(|node| node.source.received()).try_for_each(|source| source.preflight())?;
+        self.sinks.iter().try_for_each(|node| node.sink.preflight(&self.files))
+    }
+
     /// The graph of the batch at `time`: a `transform` is called once a batch on each node.
     pub(super) fn flat(&self, time: BatchTime) -> Arc<Flat> {
         if let Some(flat) = &self.constant {

@@ -21,6 +21,14 @@ pub trait Sink<T>: Send + Sync + 'static {
 
     /// Throws away what an attempt prepared and nobody will publish.
     fn discard(&self, _sink: SinkId, _task: TaskId, _files: &Files) {}
+
+    /// Whether the sink could work at all, asked once before anything is started: a folder that cannot be written, say.
+    ///
+    /// # Errors
+    /// One line with the remedy.
+    fn preflight(&self, _files: &Files) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// An output to be registered.
@@ -86,6 +94,7 @@ pub(crate) trait AnySink: Send + Sync {
     fn open(&self, sink: SinkId, env: &Rc<TaskEnv>) -> AnyPush;
     fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>>;
     fn discard(&self, sink: SinkId, task: TaskId, files: &Files);
+    fn preflight(&self, files: &Files) -> Result<(), String>;
 }
 
 pub(crate) struct TypedSink<T>(pub(crate) Arc<dyn Sink<T>>);
@@ -101,5 +110,9 @@ impl<T: Data> AnySink for TypedSink<T> {
 
     fn discard(&self, sink: SinkId, task: TaskId, files: &Files) {
         self.0.discard(sink, task, files);
+    }
+
+    fn preflight(&self, files: &Files) -> Result<(), String> {
+        self.0.preflight(files)
     }
 }

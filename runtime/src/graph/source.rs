@@ -10,7 +10,7 @@ use tidemill_actors::{
 };
 use tidemill_protocol::{
     id::{PartitionId, Position, ReceiverId, StreamId},
-    world::Files,
+    world::{Files, World},
 };
 
 /// A source that tasks read by range, and read again when a task is lost: exactly once.
@@ -53,7 +53,16 @@ pub trait ReceivedSource: Send + Sync + 'static {
         receiver: ReceiverId,
         resume_after: Option<Position>,
         sink: BlockSink,
+        world: &World,
     ) -> BoxFuture<'static, Result<(), SourceError>>;
+
+    /// Whether the source could work at all, asked once before anything is started: a port that is taken, say.
+    ///
+    /// # Errors
+    /// One line with the remedy.
+    fn preflight(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The two ways to read.

@@ -1,5 +1,12 @@
-//! Planned sources: tasks read them by range, and read the range again when one is lost, so that each record counts exactly
-//! once.
+//! Sources: where records come from. Three kinds, by what happens when the one who reads them dies.
+//!
+//! | kind | here | when the reader dies | promise |
+//! |---|---|---|---|
+//! | planned | files, generator, queues, static rows | tasks read the range again | exactly once |
+//! | acknowledged | numbered lines, users' receivers with positions | the sender repeats what was not acknowledged | exactly once while *safe* holds |
+//! | unacknowledged | plain TCP lines, users' receivers without positions | what stood between sender and a safe block is gone | at most once there; losses are counted |
+//!
+//! Received sources implement [`Receiver`]: ours do, and users' own do by the same trait. Planned sources:
 //!
 //! | source | a batch is | for |
 //! |---|---|---|
@@ -10,11 +17,23 @@
 
 mod generator;
 mod queue;
+mod static_rows;
 mod text_files;
 mod text_queue;
 
+mod backoff;
+mod lines;
+mod numbered;
+mod outlet;
+mod received;
+mod tcp_client;
+mod tcp_listener;
+
 pub use generator::Generator;
+pub use outlet::{Outlet, OutletClosed};
 pub use queue::Queue;
+pub use received::{LINE_BYTES_MAX, Receiver, ReceiverStart, SourceError, StorageLevel, StreamOptions};
+pub use static_rows::StaticRows;
 pub use text_files::TextFiles;
 pub use text_queue::TextQueue;
 

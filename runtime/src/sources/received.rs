@@ -1,21 +1,7 @@
-//! Sources: where records come from. Four kinds, by what happens when the one who reads them dies.
-//!
-//! | kind | here | when the reader dies | promise |
-//! |---|---|---|---|
-//! | planned | files, generator, queue | tasks read the range again | exactly once |
-//! | acknowledged | numbered lines, users' receivers with positions | the sender repeats what was not acknowledged | exactly once while *safe* holds |
-//! | unacknowledged | plain TCP lines, users' receivers without positions | what stood between sender and a safe block is gone | at most once there; losses are counted |
-//!
-//! Received sources implement [`Receiver`]: ours do, and users' own do by the same trait.
+//! Received sources: a supervised receiver on an executor reads them and cuts blocks. Lines over TCP come with the library;
+//! a user's own implement [`Receiver`].
 
-mod backoff;
-pub(crate) mod lines;
-pub(crate) mod numbered;
-mod outlet;
-pub(crate) mod tcp_client;
-pub(crate) mod tcp_listener;
-
-pub use outlet::{Outlet, OutletClosed};
+use super::{Outlet, numbered, tcp_client, tcp_listener};
 pub use tidemill_actors::seam::{SourceError, StorageLevel};
 
 use crate::{
@@ -50,7 +36,7 @@ pub struct ReceiverStart {
 /// backoff, from the last safe position.
 ///
 /// ```
-/// use tidemill::source::{Outlet, Receiver, ReceiverStart, SourceError};
+/// use tidemill::sources::{Outlet, Receiver, ReceiverStart, SourceError};
 ///
 /// /// Counts to a number.
 /// struct Counter(u64);
@@ -133,6 +119,13 @@ impl ReceivedSource for LineSource {
             }
             LineSource::Listener(source) => Box::pin(source.clone().run(start, world, out)),
             LineSource::Numbered(source) => Box::pin(source.clone().run(start, world, out)),
+        }
+    }
+
+    fn preflight(&self) -> Result<(), String> {
+        match self {
+            LineSource::Listener(source) => source.preflight(),
+            LineSource::Client(_) | LineSource::Numbered(_) => Ok(()),
         }
     }
 }

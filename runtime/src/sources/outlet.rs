@@ -1,7 +1,7 @@
 //! Where a receiver puts its records: typed, counted, throttled. The only way from a source into a block.
 
 use crate::data::{Data, Rows, Text, TextBuffer, TextChunk};
-use crate::source::lines::Lines;
+use crate::sources::lines::Lines;
 use std::{marker::PhantomData, sync::Arc};
 use tidemill_actors::{
     receiver::{BlockSink, SinkClosed},
@@ -9,7 +9,7 @@ use tidemill_actors::{
 };
 use tidemill_protocol::id::Position;
 
-/// Where a [`Receiver`](crate::source::Receiver) puts its records. Cloning gives another handle to the same open block.
+/// Where a [`Receiver`](crate::sources::Receiver) puts its records. Cloning gives another handle to the same open block.
 pub struct Outlet<T> {
     sink: BlockSink,
     record: PhantomData<fn(T)>,

@@ -1,7 +1,7 @@
 //! Plain lines from anybody who connects: we listen. The losses are those of [`super::tcp_client`].
 
 use crate::data::Text;
-use crate::source::{Outlet, ReceiverStart, SourceError, tcp_client::read_lines};
+use crate::sources::{Outlet, ReceiverStart, SourceError, tcp_client::read_lines};
 use std::sync::Arc;
 use tidemill_protocol::world::World;
 use tokio::sync::Semaphore;
@@ -19,6 +19,12 @@ pub(crate) struct TcpListenerLines {
 }
 
 impl TcpListenerLines {
+    /// Whether the address can be bound, asked once at start; a listener that loses its port later tries again for ever.
+    pub(crate) fn preflight(&self) -> Result<(), String> {
+        let taken = |error| format!("cannot listen on {}: {error}; choose another port, or stop who holds it", self.address);
+        std::net::TcpListener::bind(&self.address).map(drop).map_err(taken)
+    }
+
     /// Serves connections until the receiver is stopped.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! never processed twice. Where that is too much, use numbered lines ([`super::numbered`]).
 
 use crate::data::Text;
-use crate::source::{Outlet, OutletClosed, ReceiverStart, backoff::Backoff, lines::LineSplitter};
+use crate::sources::{Outlet, OutletClosed, ReceiverStart, backoff::Backoff, lines::LineSplitter};
 use std::io;
 use tidemill_protocol::world::{ByteStream, World};
 use tokio::io::AsyncReadExt;

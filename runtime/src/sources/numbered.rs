@@ -14,7 +14,7 @@
 //! is safe. Lines at or below what is held are dropped, so nothing is counted twice.
 
 use crate::data::Text;
-use crate::source::{
+use crate::sources::{
     Outlet, OutletClosed, ReceiverStart, SourceError, backoff::Backoff, lines::LineSplitter, lines::Lines,
     tcp_client::READ_BYTES,
 };
