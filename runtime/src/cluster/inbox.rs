@@ -1,13 +1,33 @@
 //! Where what executors say arrives at the driver, whichever way it travelled.
 
+use super::driver::Roles;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tidemill_actors::node::{Event, LinkId};
 use tidemill_protocol::{id::Member, message::ToDriver};
 
-/// The driver's ear. Called on the control thread, or from the tasks of links; never waits.
-pub(crate) trait Inbox: Send + Sync {
-    /// A member of the cluster says something. Messages of one member arrive in order.
-    fn deliver(&self, from: Member, message: ToDriver);
-    /// The connection to a member is lost: nothing will come from it any more.
-    fn lost(&self, member: Member);
-    /// A peer sent what is not the protocol, and was cut off.
-    fn rubbish(&self, from: Option<Member>);
+/// The driver's ear: everything goes to membership first, which knows who lives. Usable from any thread; never waits.
+pub(crate) struct DriverInbox {
+    roles: Roles,
+    links: AtomicU64,
+}
+
+impl DriverInbox {
+    pub(crate) fn new(roles: Roles) -> Self {
+        DriverInbox { roles, links: AtomicU64::new(1) }
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn new_link(&self) -> LinkId {
+        LinkId(self.links.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Somebody says something. Messages of one connection arrive in order.
+    pub(crate) fn deliver(&self, link: LinkId, from: Member, message: ToDriver) {
+        self.roles.node.tell(Event::Message { link, from, message });
+    }
+
+    /// A connection has ended: nothing will come over it any more.
+    pub(crate) fn lost(&self, link: LinkId) {
+        self.roles.node.tell(Event::LinkLost { link });
+    }
 }

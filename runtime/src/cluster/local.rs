@@ -1,7 +1,7 @@
 //! Plumbing inside one process: messages are handed over, data change hands by `Arc`.
 
 use super::{
-    inbox::Inbox,
+    inbox::DriverInbox,
     plumbing::{Connected, Die, Order, Plumbing, Uplink},
 };
 use futures_util::future::BoxFuture;
@@ -14,6 +14,7 @@ use std::{
 };
 use tidemill_actors::{
     block_store::BlockStore,
+    node::{LinkId, Links},
     scheduler::{FetchPrepared, TellExecutors},
     seam::Held,
     supervision::Address,
@@ -30,17 +31,19 @@ pub(crate) struct LocalPlumbing(Arc<Shared>);
 
 struct Shared {
     transport: LocalTransport,
-    inbox: Arc<dyn Inbox>,
+    inbox: Arc<DriverInbox>,
     lines: Mutex<BTreeMap<Member, Line>>,
 }
 
 struct Line {
+    link: LinkId,
     orders: Address<Order>,
+    die: Address<Die>,
     alive: Arc<AtomicBool>,
 }
 
 impl LocalPlumbing {
-    pub(crate) fn new(transport: LocalTransport, inbox: Arc<dyn Inbox>) -> Self {
+    pub(crate) fn new(transport: LocalTransport, inbox: Arc<DriverInbox>) -> Self {
         LocalPlumbing(Arc::new(Shared { transport, inbox, lines: Mutex::default() }))
     }
 
@@ -55,13 +58,13 @@ impl Plumbing for LocalPlumbing {
         member: Member,
         store: &BlockStore,
         orders: Address<Order>,
-        _die: Address<Die>,
+        die: Address<Die>,
     ) -> Result<Connected, String> {
         self.0.transport.register(member, store.clone()).map_err(|error| error.to_string())?;
-        let alive = Arc::new(AtomicBool::new(true));
-        self.lines().insert(member, Line { orders, alive: alive.clone() });
+        let (link, alive) = (self.0.inbox.new_link(), Arc::new(AtomicBool::new(true)));
+        self.lines().insert(member, Line { link, orders, die, alive: alive.clone() });
         Ok(Connected {
-            uplink: Arc::new(LocalUplink { member, alive, inbox: self.0.inbox.clone() }),
+            uplink: Arc::new(LocalUplink { link, member, alive, inbox: self.0.inbox.clone() }),
             transport: Arc::new(self.0.transport.clone()),
             bulk_address: None,
         })
@@ -74,7 +77,7 @@ impl Plumbing for LocalPlumbing {
         if let Some(line) = line {
             line.alive.store(false, Ordering::SeqCst);
             self.0.transport.unregister(member);
-            self.0.inbox.lost(member);
+            self.0.inbox.lost(line.link);
         }
     }
 }
@@ -91,16 +94,33 @@ impl TellExecutors for LocalPlumbing {
     }
 }
 
+impl Links for LocalPlumbing {
+    fn bind(&self, _member: Member, _link: LinkId) {}
+
+    fn tell(&self, to: Member, message: ToExecutor) {
+        TellExecutors::tell(self, to, message);
+    }
+
+    fn close(&self, link: LinkId, reason: &str) {
+        let line = self.lines().values().find(|line| line.link == link).map(|line| line.die.clone());
+        if let Some(die) = line {
+            // Full or gone: it is dying already.
+            let _ = die.tell_control(Die { reason: reason.to_owned() });
+        }
+    }
+}
+
 struct LocalUplink {
+    link: LinkId,
     member: Member,
     alive: Arc<AtomicBool>,
-    inbox: Arc<dyn Inbox>,
+    inbox: Arc<DriverInbox>,
 }
 
 impl Uplink for LocalUplink {
     fn tell(&self, message: ToDriver) {
         if self.alive.load(Ordering::SeqCst) {
-            self.inbox.deliver(self.member, message);
+            self.inbox.deliver(self.link, self.member, message);
         }
     }
 }

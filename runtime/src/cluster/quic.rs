@@ -11,7 +11,7 @@
 //! itself; it comes back as the next one.
 
 use super::{
-    inbox::Inbox,
+    inbox::DriverInbox,
     plumbing::{Connected, Die, Order, Plumbing, Uplink},
 };
 use futures_util::future::BoxFuture;
@@ -22,6 +22,7 @@ use std::{
 };
 use tidemill_actors::{
     block_store::BlockStore,
+    node::{LinkId, Links},
     scheduler::TellExecutors,
     seam::PayloadCodec,
     supervision::Address,
@@ -257,15 +258,22 @@ impl BulkClient for Bulk {
 
 /// The driver's links to executors.
 #[derive(Clone, Default)]
-pub(crate) struct QuicLinks(Arc<Mutex<BTreeMap<Member, LinkSender<ToExecutor>>>>);
+pub(crate) struct QuicLinks(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    open: BTreeMap<LinkId, (LinkSender<ToExecutor>, quinn::Connection)>,
+    /// Those whom membership has admitted.
+    bound: BTreeMap<Member, LinkId>,
+}
 
 impl QuicLinks {
-    fn links(&self) -> MutexGuard<'_, BTreeMap<Member, LinkSender<ToExecutor>>> {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes links on `endpoint` until it is closed.
-    pub(crate) async fn accept(self, endpoint: quinn::Endpoint, hello: Hello, inbox: Arc<dyn Inbox>, world: World) {
+    pub(crate) async fn accept(self, endpoint: quinn::Endpoint, hello: Hello, inbox: Arc<DriverInbox>, world: World) {
         while let Some(incoming) = endpoint.accept().await {
             let (links, hello, inbox) = (self.clone(), hello.clone(), inbox.clone());
             world.spawner.spawn(async move {
@@ -273,42 +281,67 @@ impl QuicLinks {
                 let link = ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &LinkConfig::default()).await;
                 match link {
                     Ok(link) => links.listen(link, inbox).await,
-                    Err(error) => {
-                        count_rubbish(&error);
-                        if error.is_rubbish() {
-                            inbox.rubbish(None);
-                        }
-                    }
+                    Err(error) => count_rubbish(&error),
                 }
             });
         }
     }
 
-    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, inbox: Arc<dyn Inbox>) {
-        let member = link.peer.member;
-        self.links().insert(member, link.sender.clone());
+    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, inbox: Arc<DriverInbox>) {
+        let (id, from) = (inbox.new_link(), link.peer.member);
+        let connection = link.receiver.connection().clone();
+        self.lines().open.insert(id, (link.sender.clone(), connection));
         let error = loop {
             match link.receiver.recv().await {
-                Ok(message) => inbox.deliver(member, message),
+                Ok(message) => inbox.deliver(id, from, message),
                 Err(error) => break error,
             }
         };
         count_rubbish(&error);
-        if error.is_rubbish() {
-            inbox.rubbish(Some(member));
+        self.forget(id);
+        inbox.lost(id);
+    }
+
+    fn forget(&self, link: LinkId) -> Option<quinn::Connection> {
+        let mut lines = self.lines();
+        lines.bound.retain(|_, bound| *bound != link);
+        lines.open.remove(&link).map(|(_, connection)| connection)
+    }
+
+    fn send(&self, to: Member, message: ToExecutor) {
+        let found = {
+            let lines = self.lines();
+            lines.bound.get(&to).and_then(|link| Some((*link, lines.open.get(link)?.0.clone())))
+        };
+        let Some((link, sender)) = found else { return };
+        let sent = message.pages().map_err(|error| error.to_string()).and_then(|pages| {
+            pages.iter().try_for_each(|page| sender.try_send(page).map_err(|error| error.to_string()))
+        });
+        if let Err(error) = sent {
+            tracing::error!(executor = %to, %error, "an executor does not take its orders: it is cut off");
+            Links::close(self, link, "orders cannot be delivered");
         }
-        self.links().remove(&member);
-        inbox.lost(member);
     }
 }
 
 impl TellExecutors for QuicLinks {
     fn tell(&self, to: Member, message: ToExecutor) {
-        let link = self.links().get(&to).cloned();
-        let Some(link) = link else { return };
-        if let Err(error) = link.try_send(&message) {
-            tracing::error!(executor = %to, %error, "an executor does not take its orders: its link is dropped");
-            self.links().remove(&to);
+        self.send(to, message);
+    }
+}
+
+impl Links for QuicLinks {
+    fn bind(&self, member: Member, link: LinkId) {
+        self.lines().bound.insert(member, link);
+    }
+
+    fn tell(&self, to: Member, message: ToExecutor) {
+        self.send(to, message);
+    }
+
+    fn close(&self, link: LinkId, reason: &str) {
+        if let Some(connection) = self.forget(link) {
+            endpoint::close(&connection, CloseCode::Refused, reason);
         }
     }
 }

@@ -8,8 +8,9 @@
 //! ```
 
 use super::{
-    driver::{self, DriverInbox, DriverParts, Roles},
+    driver::{self, DriverParts, Roles},
     executor::{ExecutorParts, executor},
+    inbox::DriverInbox,
     local::LocalPlumbing,
     plumbing::Die,
     progress::{ClusterEvent, Progress},
@@ -83,7 +84,8 @@ impl StreamContext {
             executable: executable_hash(),
             ..BuildOptions::default()
         };
-        let pipeline = Arc::new(self.build(options, world.clone())?);
+        let pipeline = Arc::new(self.build(options, world.files.clone())?);
+        pipeline.attach(world.clone());
         check_interval(&config, &pipeline)?;
         pipeline.preflight().map_err(StartError::Unusable)?;
         let progress = self.progress().clone();
@@ -155,7 +157,7 @@ fn control(parts: Parts, tell: &mpsc::SyncSender<Handles>) {
 fn assemble(parts: Parts) -> Handles {
     let Parts { config, pipeline, world, progress, users } = parts;
     let (roles, inboxes) = Roles::new(None);
-    let inbox = Arc::new(DriverInbox::new(roles.clone(), progress.clone()));
+    let inbox = Arc::new(DriverInbox::new(roles.clone()));
     let codec: Arc<dyn PayloadCodec> = pipeline.clone();
     let transport = LocalTransport::new(codec);
     let links = LocalPlumbing::new(transport.clone(), inbox);
