@@ -12,6 +12,7 @@
 mod bulk;
 mod hello;
 mod membership;
+mod pages;
 mod receive;
 mod samples;
 mod task;
