@@ -1,5 +1,1 @@
 //! Placeholder.
-#![deny(missing_docs)]
-
-pub mod bench;
-pub mod demo;
