@@ -4,7 +4,7 @@
 //!   workspace   the files of the project and the manifests' dependencies
 //!   tokens      Rust source without comments and strings, as tokens
 //!      |
-//!   tests/      arrow, purity, files, words
+//!   tests/      arrow, purity, files, words, pages
 //! ```
 //!
 //! This crate must not be needed by any other: it reads the sources, nothing reads it.

@@ -52,7 +52,9 @@ pub mod testing;
 pub mod actor;
 pub mod cluster;
 
+#[doc(hidden)]
 pub mod bench;
+#[doc(hidden)]
 pub mod demo;
 
 pub use app::App;

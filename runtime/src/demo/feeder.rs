@@ -13,7 +13,7 @@
 
 use super::ledger::{Ledger, LedgerError, Step};
 use std::{
-    io,
+    io::{self, Write},
     net::SocketAddr,
     sync::{
         Arc,
@@ -242,10 +242,7 @@ impl Peer {
             Step::Lines(numbers) => {
                 for number in numbers.clone() {
                     let text = lines[usize::try_from(number % lines.len() as u64).expect("below a length")];
-                    self.outgoing.extend_from_slice(number.to_string().as_bytes());
-                    self.outgoing.push(b'\t');
-                    self.outgoing.extend_from_slice(text.as_bytes());
-                    self.outgoing.push(b'\n');
+                    writeln!(self.outgoing, "{number}\t{text}").expect("memory takes everything");
                 }
             }
             Step::End => self.outgoing.extend_from_slice(b"END\n"),
