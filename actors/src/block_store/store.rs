@@ -11,7 +11,7 @@ use std::{
     },
 };
 use tidemill_protocol::id::{BatchNumber, BlockId, DataKey, PartitionId, TaskId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How much memory the data of an executor may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,7 @@ struct Inner {
     bytes: AtomicU64,
     bytes_high_water: AtomicU64,
     room: Notify,
+    has_room: watch::Sender<bool>,
 }
 
 // The bytes are kept as they were counted: a payload that weighs itself differently later must not bend the books.
@@ -137,6 +138,7 @@ impl BlockStore {
             bytes: AtomicU64::new(0),
             bytes_high_water: AtomicU64::new(0),
             room: Notify::new(),
+            has_room: watch::Sender::new(budget.bytes_max > 0),
         }))
     }
 
@@ -166,6 +168,30 @@ impl BlockStore {
             })?;
         place.insert(Entry { held, bytes: needed });
         Ok(())
+    }
+
+    /// Keeps a block that this executor has received itself. Its memory was granted before it was read
+    /// ([`has_room`](Self::has_room)), so it is taken even when the budget is used up meanwhile.
+    ///
+    /// # Errors
+    /// Only [`PutBlockError::Closed`]; the block is dropped then.
+    pub fn put_received(&self, block: BlockId, held: Held) -> Result<(), PutBlockError> {
+        let (inner, needed) = (&*self.0, held.bytes());
+        let _ledger = inner.ledger();
+        if self.is_closed() {
+            return Err(PutBlockError::Closed);
+        }
+        if let Place::Vacant(place) = inner.data.entry(DataKey::Block(block)) {
+            // No limit, so it cannot be refused.
+            let _ = inner.take(needed, u64::MAX);
+            place.insert(Entry { held, bytes: needed });
+        }
+        Ok(())
+    }
+
+    /// Whether receivers may read: false while the budget is used up.
+    pub fn has_room(&self) -> watch::Receiver<bool> {
+        self.0.has_room.subscribe()
     }
 
     /// Keeps one partition of an attempt's output. One that is already here stays as it is.
@@ -299,12 +325,22 @@ impl Inner {
         }
         let now = self.bytes.fetch_add(needed, Ordering::AcqRel) + needed;
         self.bytes_high_water.fetch_max(now, Ordering::AcqRel);
+        self.tell_room();
         Ok(())
     }
 
     fn give_back(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.room.notify_waiters();
+        self.tell_room();
+    }
+
+    fn tell_room(&self) {
+        // The count is read under the channel's lock, so that the last one to change it leaves the truth behind.
+        self.has_room.send_if_modified(|has_room| {
+            let now = self.bytes.load(Ordering::Acquire) < self.budget.bytes_max;
+            std::mem::replace(has_room, now) != now
+        });
     }
 }
 

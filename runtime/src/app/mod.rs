@@ -24,6 +24,7 @@ mod command;
 mod signal;
 
 pub use command::{Command, GraphArgs, LocalArgs, install_log};
+pub(crate) use command::install_metrics;
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};
@@ -112,7 +113,7 @@ impl App {
     }
 
     fn graph(self, args: &GraphArgs) -> u8 {
-        let context = StreamContext::new(self.config.clone());
+        let context = StreamContext::with_config(self.config.clone());
         if let Err(error) = self.build(&context) {
             return complain(&self.name, &error.to_string(), EXIT_USAGE);
         }
@@ -122,7 +123,7 @@ impl App {
     }
 
     fn start(&self, config: Config) -> Result<Running, StartError> {
-        let context = StreamContext::new(config);
+        let context = StreamContext::with_config(config);
         self.build(&context)?;
         context.start()
     }

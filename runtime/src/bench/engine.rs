@@ -63,7 +63,7 @@ fn cut(batch: &Bytes) -> Vec<Bytes> {
 /// # Errors
 /// If the pipeline does not start, or fails.
 pub fn measure(job: Job, batches: &[Vec<Bytes>], lines: u64) -> Result<(f64, u64), String> {
-    let queue = TextQueue::new(1);
+    let queue = TextQueue::new(2);
     let context = StreamContext::with_config(Config {
         batch_interval: BatchInterval::AvailableNow,
         executors: 1,
@@ -88,7 +88,7 @@ fn declare(job: Job, context: &StreamContext, queue: &TextQueue, answers: &Arc<A
         answers.fetch_add(found as u64, Ordering::Relaxed);
         Ok(())
     };
-    let words = |line: &str, out: &mut crate::operators::TextOut<'_>| {
+    let words = |line: &str, out: &mut crate::TextOut| {
         line.split(' ').filter(|word| !word.is_empty()).for_each(|word| out.push(word));
     };
     match job {

@@ -27,7 +27,7 @@ use tidemill_actors::{
     receiver::{
         BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
     },
-    seam::{Held, PayloadCodec, Program, SourceHost, Tasks},
+    seam::{Held, Program, SourceHost, Tasks},
     shell::{Shell, ShellAddress},
     slots::{CostModel, InputSource, SlotWork},
     supervision::{
@@ -122,8 +122,8 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
         Shell::child_spec(
             "tasks",
             tasks_pair,
-            move || ExecutorCore::new(executor_config(&core_parts, core_current.get().as_deref())),
-            move || task_hands(&parts, current.get(), hands_die.clone()),
+            move |_| ExecutorCore::new(executor_config(&core_parts, core_current.get().as_deref())),
+            move |_| task_hands(&parts, current.get(), hands_die.clone()),
         )
         .shutdown(Shutdown::Brutal)
     };
@@ -283,8 +283,8 @@ impl Agent {
         let child = Shell::child_spec(
             name,
             pair,
-            move || ReceiverCore::new(core_config.clone(), core_order.clone(), member, kind, storage),
-            move || {
+            move |_| ReceiverCore::new(core_config.clone(), core_order.clone(), member, kind, storage),
+            move |_| {
                 let (receivers, finished) = (receivers.clone(), finished.clone());
                 ReceiverPerformer::new(config.clone(), order.clone(), ports.clone(), world.clone(), move || {
                     // Gone is as good as terminated.
@@ -395,11 +395,11 @@ struct Ports {
 impl BlockHold for Ports {
     fn put(&self, block: BlockId, held: Held) {
         // Refused only when the executor was killed meanwhile: then the block is lost with all others.
-        let _ = self.life.store.put_granted(block, held);
+        let _ = self.life.store.put_received(block, held);
     }
 
     fn room(&self) -> watch::Receiver<bool> {
-        self.life.store.room()
+        self.life.store.has_room()
     }
 }
 

@@ -17,6 +17,7 @@ mod ledger;
 mod local;
 mod plumbing;
 mod progress;
+#[cfg(feature = "sim")]
 mod quic;
 mod running;
 #[cfg(feature = "sim")]

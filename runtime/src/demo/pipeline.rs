@@ -7,7 +7,7 @@
 //! ```
 
 use super::{bundled, table::TopRow};
-use crate::{GraphError, Output, StreamContext};
+use crate::{GraphError, StreamContext};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -40,11 +40,11 @@ pub fn build(
     ctx: &StreamContext,
     address: &str,
     publish: impl Fn(Vec<OriginRow>) + Send + Sync + 'static,
-) -> Result<Output, GraphError> {
+) -> Result<(), GraphError> {
     let cities = ctx.static_dataset("airports", || {
         bundled::airports().into_values().map(|airport| (airport.iata, airport.city)).collect()
     });
-    let output = ctx
+    ctx
         .numbered_lines(address)
         .flat_map(|line| parse(&line))
         .named("parse")
@@ -54,9 +54,9 @@ pub fn build(
         .foreach_batch(move |rows, _time| {
             publish(rows);
             Ok(())
-        });
-    output.named("totals");
-    Ok(output)
+        })
+        .named("totals");
+    Ok(())
 }
 
 /// `date,delay,distance,origin,destination`; a line that is none of these is left out.

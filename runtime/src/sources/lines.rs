@@ -29,6 +29,7 @@ impl Lines {
     }
 
     /// The lines as text.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.ranges.iter().map(|&(from, to)| &self.text[from as usize..to as usize])
     }
