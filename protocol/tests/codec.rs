@@ -211,6 +211,69 @@ fn a_value_that_is_too_deep_for_a_block_is_refused_where_it_is_encoded() {
 }
 
 #[test]
+fn a_value_of_100_000_levels_is_an_error_on_a_small_stack_and_not_the_end_of_the_process() {
+    let encoded = std::thread::Builder::new().stack_size(512 * 1024).spawn(|| {
+        let deep = chain(100_000);
+        let encoded = codec::encode_compact(&deep).map(|bytes| bytes.len());
+        // Dropping it would recurse too.
+        std::mem::forget(deep);
+        encoded
+    });
+    let refused = encoded.unwrap().join().unwrap();
+    assert!(matches!(refused, Err(CodecError::Unencodable(_))), "{refused:?}");
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Name(String);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Marker;
+
+/// Every method of serde's data model that a derive, or std, calls.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Model {
+    Unit,
+    Newtype(Name),
+    Tuple(i8, i16),
+    Struct { a: Option<i32>, b: Option<i64> },
+    Unsigned(u8, u16, u32, u64),
+    Wide(i128, u128),
+    Floats(f32, f64),
+    Letters(char, String, bool),
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    Map(std::collections::BTreeMap<Name, (u8, ())>),
+    Marker(Marker),
+    Address(std::net::SocketAddr),
+}
+
+#[test]
+fn the_compact_form_is_rmp_serdes_default_for_all_of_serdes_data_model() {
+    let values = vec![
+        Model::Unit,
+        Model::Newtype(Name("ebb".to_string())),
+        Model::Tuple(-128, -32_768),
+        Model::Struct {
+            a: Some(-70_000),
+            b: None,
+        },
+        Model::Unsigned(255, 65_535, u32::MAX, u64::MAX),
+        Model::Wide(i128::MIN, u128::MAX),
+        Model::Floats(1.5, -0.1),
+        Model::Letters('≈', "flow".to_string(), true),
+        Model::Bytes(vec![1, 2, 3]),
+        Model::Map([(Name("a".to_string()), (1, ())), (Name("b".to_string()), (2, ()))].into()),
+        Model::Marker(Marker),
+        Model::Address(([127, 0, 0, 1], 80).into()),
+    ];
+    let bytes = codec::encode_compact(&values).unwrap();
+    assert_eq!(bytes, rmp_serde::to_vec(&values).unwrap());
+    assert_eq!(
+        codec::decode_compact::<Vec<Model>>(&bytes, &Limits::BLOCK).unwrap(),
+        values
+    );
+}
+
+#[test]
 fn a_piece_has_as_many_values_as_bytes() {
     let bytes = codec::encode_compact(&vec![(); PIECE_BYTES_MAX - 5]).unwrap();
     assert_eq!(bytes.len(), PIECE_BYTES_MAX);

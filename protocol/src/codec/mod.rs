@@ -12,6 +12,7 @@
 //! The scan comes first because rmp-serde's own depth limit does not count nested enum variants (msgpack-rust issue
 //! 381): a frame of 500 KB could overflow the stack, and that aborts the process and cannot be caught.
 
+mod guard;
 mod scan;
 
 pub use scan::{Shape, scan};
@@ -140,13 +141,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, C
 }
 
 /// Encodes with structs as arrays: payload records between nodes of one program. What [`decode_compact`] would refuse
-/// for its depth is refused here, so that the task that made the value fails and not the one that reads it.
+/// for its depth is refused here, so that the task that made the value fails and not the one that reads it; and a value so
+/// deep that writing it would overflow the stack is an error, not the end of the process.
 ///
 /// # Errors
-/// [`CodecError::Unencodable`]; [`CodecError::TooDeep`] beyond [`Limits::BLOCK`]. Length is no error: a caller splits what is
-/// longer than [`PIECE_BYTES_MAX`].
+/// [`CodecError::TooDeep`] beyond [`Limits::BLOCK`]; [`CodecError::Unencodable`], also for a value far deeper than that. Length
+/// is no error: a caller splits what is longer than [`PIECE_BYTES_MAX`].
 pub fn encode_compact<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let bytes = rmp_serde::to_vec(value).map_err(CodecError::Unencodable)?;
+    let bytes = rmp_serde::to_vec(&guard::Guarded(value)).map_err(CodecError::Unencodable)?;
     scan(
         &bytes,
         &Limits {

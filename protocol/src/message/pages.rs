@@ -11,8 +11,8 @@ impl ToExecutor {
     /// The same order in as many messages as control frames need: the lists of `Run`, `Cancel` and `Drop` are cut, in their
     /// order; every other message stays whole. Received in turn they mean what the one would have meant.
     ///
-    /// A single task whose inputs alone exceed a control frame (some 400 parts) stays a message of its own, and the link
-    /// refuses it: a plan must not have such tasks.
+    /// A single task whose inputs alone exceed a control frame (some 550 parts of about 118 bytes) stays a message of its
+    /// own, and the link refuses it: a plan must not have such tasks.
     ///
     /// # Errors
     /// As [`codec::encode`].
