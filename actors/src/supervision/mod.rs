@@ -46,6 +46,8 @@ mod strategy;
 mod stuck;
 mod supervise;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use actor::{Actor, Handler, Message};
