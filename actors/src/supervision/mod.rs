@@ -5,7 +5,7 @@
 //!                                 intensity  how many restarts are too many
 //!                                 backoff    how long to wait before one
 //!                                 stuck      when a child no longer moves
-//!                                 children   all of these, as one state machine
+//!                                 children   all of these, as one state machine; its words are in orders
 //!   what users write              actor      Message, Actor, Handler
 //!   what users hold               address    Address<M>: try_send, send, tell_control, ask
 //!                                 context    Context<A>: an actor's view of one of its lives
@@ -41,6 +41,7 @@ mod host;
 mod intensity;
 mod mailbox;
 mod office;
+mod orders;
 pub mod panic;
 mod strategy;
 mod stuck;

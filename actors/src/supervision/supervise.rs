@@ -2,10 +2,11 @@
 
 use super::{
     child::{ChildSpec, Start, Starter},
-    children::{Action, ChildKey, Children, Event, Phase},
+    children::{Children, Phase},
     exit::Exit,
     host::{Incarnation, Lever, Seat},
     office::{Command, Office, Row, StartChildError, TerminateChildError, Told},
+    orders::{Action, ChildKey, Event},
     panic,
     supervisor::{Rule, SupervisorSpec},
     tree::ChildState,

@@ -2,9 +2,10 @@
 
 use super::{
     backoff::Backoff,
-    children::{Action, ChildKey, Children, Event, Patience, Rules},
+    children::Children,
     exit::Exit,
     intensity::Intensity,
+    orders::{Action, ChildKey, Event, Patience, Rules},
     strategy::{Restart, Strategy},
 };
 use crate::core::Core;
@@ -32,8 +33,8 @@ const TYPES: [Restart; 3] = [Restart::Permanent, Restart::Transient, Restart::Te
 impl Model {
     fn new(seed: u64, strategy: Strategy) -> Self {
         let limit = Intensity {
-            restarts_max: 8,
-            period: Duration::from_millis(300),
+            restarts_max: 3,
+            period: Duration::from_secs(1),
         };
         let backoff = Backoff {
             initial: Duration::from_millis(5),
