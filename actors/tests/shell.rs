@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use support::{PLENTY, in_virtual_time, ms, steady};
 use tidemill_actors::{
     core::{Core, Perform},
-    shell::{FLIGHT_RECORDS, Shell, ShellAddress, ShellInbox, replay},
+    shell::{EVENTS_CAPACITY, FLIGHT_RECORDS, Shell, ShellAddress, ShellInbox, replay},
     supervision::{Exit, Strategy, Supervisor, SupervisorHandle, SupervisorSpec},
 };
 use tidemill_protocol::{
@@ -268,4 +268,16 @@ fn a_performer_can_be_tested_without_a_shell() {
     assert_eq!(words, [4, 5]);
     drop(inbox);
     assert!(!address.alive());
+}
+
+#[test]
+fn a_full_lane_refuses_and_does_not_block() {
+    let (address, inbox) = ShellAddress::<Echo>::new_pair();
+    for word in 0..EVENTS_CAPACITY as u64 {
+        assert!(address.tell(Event::Word(word)));
+    }
+    assert!(!address.tell(Event::Word(1)));
+    assert_eq!(address.depth(), EVENTS_CAPACITY);
+    assert_eq!(inbox.take_events().len(), EVENTS_CAPACITY);
+    assert!(address.tell(Event::Word(1)));
 }

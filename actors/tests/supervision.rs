@@ -388,3 +388,35 @@ fn a_factory_that_panics_is_a_failure_like_any_other() {
         assert_eq!(root.tree().get("root/a").unwrap().restarts, 2);
     });
 }
+
+#[test]
+fn a_tree_can_be_listed() {
+    in_virtual_time(1, |world| async move {
+        let log = Log::default();
+        let hanging = Mailbox::new();
+        let (hang, counts) = (hanging.address::<Hang>(), hanging.address::<Count>());
+        let inner =
+            SupervisorSpec::new("driver", Strategy::OneForAll).child(probe("scheduler", &log, hanging));
+        let spec = SupervisorSpec::new("node", Strategy::RestForOne)
+            .child(ChildSpec::supervisor(inner))
+            .child(probe("receiver", &log, Mailbox::new()).restart(Restart::Transient));
+        let root = Supervisor::start(spec, &world);
+        hang.try_send(Hang).unwrap();
+        for _ in 0..3 {
+            counts.try_send(Count).unwrap();
+        }
+        world.clock.sleep(ms(1)).await;
+        let expected = [
+            "node: Running, 0 restarts, RestForOne",
+            "  driver: Running, 0 restarts, OneForAll",
+            "    scheduler: Running, 0 restarts, 3 waiting",
+            "  receiver: Running, 0 restarts, 0 waiting",
+        ];
+        assert_eq!(root.tree().to_string().lines().collect::<Vec<_>>(), expected);
+        let paths: Vec<String> = root.tree().entries.into_iter().map(|entry| entry.path).collect();
+        assert_eq!(
+            paths,
+            ["node", "node/driver", "node/driver/scheduler", "node/receiver"]
+        );
+    });
+}

@@ -49,9 +49,7 @@ pub struct Held {
 impl Held {
     /// Data made of `pieces`.
     pub fn new(pieces: Vec<Arc<dyn Payload>>) -> Self {
-        Held {
-            pieces: pieces.into(),
-        }
+        Held { pieces: pieces.into() }
     }
 
     /// How many records.
@@ -71,13 +69,7 @@ impl Held {
     pub fn encode(&self) -> Result<Vec<Piece>, PayloadError> {
         self.pieces
             .iter()
-            .map(|p| {
-                Ok(Piece {
-                    rows: p.rows(),
-                    dataset: p.dataset(),
-                    bytes: p.encode()?,
-                })
-            })
+            .map(|p| Ok(Piece { rows: p.rows(), dataset: p.dataset(), bytes: p.encode()? }))
             .collect()
     }
 

@@ -2,11 +2,11 @@
 
 use super::{
     actor::Actor,
-    children::{Patience, Rules},
     exit::Exit,
     host::{self, Incarnation, Lever, Seat},
     mailbox::{Depth, Mailbox},
     office::Office,
+    orders::{Patience, Rules},
     panic,
     strategy::Restart,
     supervise,

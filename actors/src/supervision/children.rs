@@ -14,91 +14,20 @@
 //! ```
 //!
 //! Two rules give all the order there is: at most one child is being stopped at any time, the last started first; and no
-//! child is started while another is being, or has yet to be, stopped. Hence a group comes back only when all of it is down.
+//! child is started while another is being, or has yet to be, stopped, or has been started and is not `Up`. Hence a group
+//! comes back only when all of it is down, and each child finds those before it at work (a supervisor is up when each of
+//! its first children has been started).
 
 use super::{
     backoff::Backoff,
     exit::Exit,
     intensity::{Intensity, RestartWindow},
+    orders::{Action, ChildKey, Event, Patience, Rules},
     strategy::{Restart, Strategy, consequence},
     stuck::StuckWatch,
 };
 use crate::core::Core;
-use std::time::Duration;
 use tidemill_protocol::{time::Time, world::SeededRng};
-
-/// Names a child within one life of a supervisor; never used twice, and in start order.
-pub type ChildKey = u64;
-
-/// How long a supervisor waits for a child that it has asked to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// This long, then the child is aborted ([`Exit::Killed`]).
-    For(Duration),
-    /// It does not ask: the child is aborted at once.
-    Brutal,
-    /// For ever; the default of nested supervisors, whose children have limits of their own.
-    Infinity,
-}
-
-/// What a supervisor has to know about a child.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// The child's id, for the text of an escalation.
-    pub id: String,
-    /// Whether it is started again.
-    pub restart: Restart,
-    /// How long it may take to stop.
-    pub shutdown: Patience,
-    /// How long it may go without progress while messages wait.
-    pub stuck_after: Option<Duration>,
-}
-
-/// What happens to a supervisor.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A child joins, after those that are there, and is started.
-    Add { key: ChildKey, rules: Rules },
-    /// A child's task has ended. `Killed` also if it was aborted.
-    Exited { key: ChildKey, exit: Exit },
-    /// The answer to `Sample`: how far the child is, and whether messages wait for it.
-    Sampled {
-        key: ChildKey,
-        progress: u64,
-        waiting: bool,
-    },
-    /// A child is to be stopped and removed.
-    Terminate { key: ChildKey },
-    /// The whole supervisor is to end.
-    Shutdown,
-    /// A deadline has come.
-    Wake,
-}
-
-/// What a supervisor does.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start a fresh value; `count` restarts came before, the last of them because of `reason`.
-    Start {
-        key: ChildKey,
-        count: u64,
-        reason: Option<Exit>,
-    },
-    /// Ask a child to stop.
-    Stop { key: ChildKey },
-    /// Abort a child.
-    Kill { key: ChildKey },
-    /// Find out how far a child is.
-    Sample { key: ChildKey },
-    /// Tell the watchers how a life of a child ended.
-    Report { key: ChildKey, exit: Exit },
-    /// A child has finished: nobody reads its mailbox until a sibling's failure starts it again.
-    Rest { key: ChildKey },
-    /// Forget a child.
-    Remove { key: ChildKey },
-    /// All children are down; the supervisor ends.
-    End { exit: Exit },
-}
 
 /// Where a child stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +62,7 @@ pub struct Child {
     /// How its last life ended.
     pub last_exit: Option<Exit>,
     rules: Rules,
+    starting: bool,
     leave: Option<Leave>,
     running_since: Time,
     failures_in_a_row: u32,
@@ -148,6 +78,7 @@ pub struct Children {
     window: RestartWindow,
     rng: SeededRng,
     children: Vec<Child>,
+    up: bool,
     ending: Option<Exit>,
     ended: bool,
 }
@@ -162,6 +93,7 @@ impl Children {
             window: RestartWindow::new(limit),
             rng: SeededRng::new(seed),
             children: Vec::new(),
+            up: false,
             ending: None,
             ended: false,
         }
@@ -190,6 +122,7 @@ impl Children {
             restarts: 0,
             last_exit: None,
             rules,
+            starting: false,
             leave: None,
             running_since: now,
             failures_in_a_row: 0,
@@ -203,6 +136,7 @@ impl Children {
         let child = &mut self.children[place];
         let exit = child.verdict.take().unwrap_or(exit);
         child.stuck = None;
+        child.starting = false;
         child.last_exit = Some(exit.clone());
         out.push(Action::Report {
             key,
@@ -331,23 +265,8 @@ impl Children {
             }
         }
         self.stop_next(now, out);
-        let leaving = self.children.iter().any(|child| child.leave.is_some());
+        self.start_next(now, out);
         for child in &mut self.children {
-            if let Phase::Waiting { at, reason } = &child.phase
-                && *at <= now
-                && !leaving
-            {
-                let reason = reason.clone();
-                child.restarts += u64::from(reason.is_some());
-                out.push(Action::Start {
-                    key: child.key,
-                    count: child.restarts,
-                    reason,
-                });
-                child.phase = Phase::Running;
-                child.running_since = now;
-                child.stuck = child.rules.stuck_after.map(|limit| StuckWatch::new(limit, now));
-            }
             if let (Phase::Running, Some(watch)) = (&child.phase, &mut child.stuck)
                 && watch.next_sample() <= now
             {
@@ -355,10 +274,49 @@ impl Children {
                 out.push(Action::Sample { key: child.key });
             }
         }
+        let unborn =
+            |child: &Child| child.starting || matches!(child.phase, Phase::Waiting { reason: None, .. });
+        if !self.up && self.ending.is_none() && !self.children.iter().any(unborn) {
+            self.up = true;
+            out.push(Action::Up);
+        }
         let down = self.children.iter().all(|child| child.phase == Phase::Down);
         if let (Some(exit), true, false) = (&self.ending, down, self.ended) {
             self.ended = true;
             out.push(Action::End { exit: exit.clone() });
+        }
+    }
+
+    /// Whether something has to happen before any child may be started.
+    fn must_not_start(&self) -> bool {
+        self.children
+            .iter()
+            .any(|child| child.leave.is_some() || child.starting)
+    }
+
+    fn start_next(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.must_not_start() {
+            return;
+        }
+        for child in &mut self.children {
+            let Phase::Waiting { at, reason } = &child.phase else {
+                continue;
+            };
+            if *at > now {
+                continue;
+            }
+            let reason = reason.clone();
+            child.restarts += u64::from(reason.is_some());
+            out.push(Action::Start {
+                key: child.key,
+                count: child.restarts,
+                reason,
+            });
+            child.phase = Phase::Running;
+            child.starting = true;
+            child.running_since = now;
+            child.stuck = child.rules.stuck_after.map(|limit| StuckWatch::new(limit, now));
+            return;
         }
     }
 
@@ -393,6 +351,11 @@ impl Core for Children {
     fn on_event(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Add { key, rules } => self.add(now, key, rules, out),
+            Event::Up { key } => {
+                if let Some(place) = self.place(key) {
+                    self.children[place].starting = false;
+                }
+            }
             Event::Exited { key, exit } => self.exited(now, key, exit, out),
             Event::Sampled {
                 key,
@@ -411,10 +374,10 @@ impl Core for Children {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let leaving = self.children.iter().any(|child| child.leave.is_some());
+        let blocked = self.must_not_start();
         let due = |child: &Child| match child.phase {
-            // It waits for an exit then, not for the time.
-            Phase::Waiting { at, .. } => (!leaving).then_some(at),
+            // It waits for another child then, not for the time.
+            Phase::Waiting { at, .. } => (!blocked).then_some(at),
             Phase::Running => child.stuck.as_ref().map(StuckWatch::next_sample),
             Phase::Stopping { until } => until,
             Phase::Down => None,

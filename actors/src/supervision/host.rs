@@ -35,6 +35,8 @@ pub(crate) struct Seat {
     pub world: World,
     pub path: Arc<str>,
     pub role: &'static str,
+    /// To be called once the child is at work.
+    pub up: Box<dyn FnOnce()>,
 }
 
 /// What a supervisor can do with a running child besides aborting its task.
@@ -70,6 +72,7 @@ pub(crate) fn incarnation<A: Actor>(actor: A, queue: &Arc<Queue<A>>, seat: Seat)
             life: life.clone(),
             queue: queue.clone(),
         },
+        up: Some(seat.up),
         started: false,
         depth: metrics::gauge!("tidemill_mailbox_depth", "role" => seat.role),
         depth_told: 0,
@@ -88,6 +91,7 @@ pub(crate) fn incarnation<A: Actor>(actor: A, queue: &Arc<Queue<A>>, seat: Seat)
 struct Host<A: Actor> {
     actor: Box<A>,
     ctx: Context<A>,
+    up: Option<Box<dyn FnOnce()>>,
     started: bool,
     depth: metrics::Gauge,
     depth_told: usize,
@@ -108,7 +112,12 @@ impl<A: Actor> actix::Actor for Host<A> {
 
     fn started(&mut self, host_ctx: &mut Self::Context) {
         match self.actor.started(&mut self.ctx) {
-            Ok(()) => self.started = true,
+            Ok(()) => {
+                self.started = true;
+                if let Some(up) = self.up.take() {
+                    up();
+                }
+            }
             Err(error) => self.ctx.fail(error),
         }
         host_ctx.spawn(Drain);

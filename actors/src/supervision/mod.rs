@@ -5,7 +5,7 @@
 //!                                 intensity  how many restarts are too many
 //!                                 backoff    how long to wait before one
 //!                                 stuck      when a child no longer moves
-//!                                 children   all of these, as one state machine
+//!                                 children   all of these, as one state machine; its words are in orders
 //!   what users write              actor      Message, Actor, Handler
 //!   what users hold               address    Address<M>: try_send, send, tell_control, ask
 //!                                 context    Context<A>: an actor's view of one of its lives
@@ -41,11 +41,14 @@ mod host;
 mod intensity;
 mod mailbox;
 mod office;
+mod orders;
 pub mod panic;
 mod strategy;
 mod stuck;
 mod supervise;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use actor::{Actor, Handler, Message};

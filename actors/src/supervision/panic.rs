@@ -178,7 +178,6 @@ mod tests {
             let _ = std::panic::catch_unwind(|| panic!("another"));
             std::panic::resume_unwind(Box::new("resumed"))
         })
-        .map(|()| ())
         .unwrap_err();
         assert_eq!(
             text,
@@ -197,7 +196,7 @@ mod tests {
                 panic!("in the payload's destructor");
             }
         }
-        let text = catch(|| std::panic::panic_any(Bomb)).map(|()| ()).unwrap_err();
+        let text = catch(|| std::panic::panic_any(Bomb)).unwrap_err();
         assert_eq!(text.message, "a panic whose payload is no text");
     }
 }

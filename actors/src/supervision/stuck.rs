@@ -12,7 +12,7 @@ const SAMPLES_PER_LIMIT: u32 = 4;
 pub struct StuckWatch {
     limit: Duration,
     progress: u64,
-    moved_at: Time,
+    still_since: Option<Time>,
     next_sample: Time,
 }
 
@@ -22,7 +22,7 @@ impl StuckWatch {
         StuckWatch {
             limit,
             progress: 0,
-            moved_at: now,
+            still_since: None,
             next_sample: now + limit / SAMPLES_PER_LIMIT,
         }
     }
@@ -41,9 +41,11 @@ impl StuckWatch {
     pub fn sample(&mut self, now: Time, progress: u64, waiting: bool) -> bool {
         if progress != self.progress || !waiting {
             self.progress = progress;
-            self.moved_at = now;
+            self.still_since = None;
+            return false;
         }
-        now.since(self.moved_at) >= self.limit
+        // Counted from the first sample that found it so: since when before that it was so, nobody knows.
+        now.since(*self.still_since.get_or_insert(now)) >= self.limit
     }
 }
 
@@ -59,9 +61,11 @@ mod tests {
     fn only_waiting_messages_without_progress_make_a_child_stuck() {
         let mut watch = StuckWatch::new(Duration::from_millis(100), at(0));
         assert!(!watch.sample(at(200), 0, false), "idle for long is not stuck");
-        assert!(!watch.sample(at(299), 0, true));
-        assert!(!watch.sample(at(300), 1, true), "it has moved");
-        assert!(!watch.sample(at(399), 1, true));
-        assert!(watch.sample(at(400), 1, true));
+        assert!(!watch.sample(at(225), 0, true));
+        assert!(!watch.sample(at(300), 0, true));
+        assert!(!watch.sample(at(325), 1, true), "it has moved");
+        assert!(!watch.sample(at(350), 1, true));
+        assert!(!watch.sample(at(449), 1, true));
+        assert!(watch.sample(at(450), 1, true));
     }
 }

@@ -2,17 +2,19 @@
 
 use super::{
     child::{ChildSpec, Start, Starter},
-    children::{Action, ChildKey, Children, Event, Phase},
+    children::{Children, Phase},
     exit::Exit,
     host::{Incarnation, Lever, Seat},
     office::{Command, Office, Row, StartChildError, TerminateChildError, Told},
+    orders::{Action, ChildKey, Event},
     panic,
     supervisor::{Rule, SupervisorSpec},
     tree::ChildState,
 };
 use crate::core::Core;
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 use tidemill_protocol::world::World;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 /// Makes the lives of a supervisor. Its first children come back in each life; those started later do not (as in OTP).
@@ -51,6 +53,8 @@ impl Starter for SupervisorStarter {
             next_key: 0,
             residents: BTreeMap::new(),
             tasks: JoinSet::new(),
+            started: Rc::default(),
+            up: Some(seat.up),
         };
         let first: Vec<ChildSpec> = self.children.iter().map(ChildSpec::share).collect();
         let run = async move {
@@ -94,6 +98,15 @@ struct SupervisorLife {
     next_key: ChildKey,
     residents: BTreeMap<ChildKey, Resident>,
     tasks: JoinSet<(ChildKey, Exit)>,
+    started: Rc<Started>,
+    up: Option<Box<dyn FnOnce()>>,
+}
+
+/// Children that have come up since the loop looked last; at most each of them once.
+#[derive(Default)]
+struct Started {
+    keys: RefCell<Vec<ChildKey>>,
+    some: Notify,
 }
 
 impl SupervisorLife {
@@ -105,7 +118,7 @@ impl SupervisorLife {
         }
         let mut ended = self.tell(Event::Wake);
         let clock = self.world.clock.clone();
-        let office = self.office.clone();
+        let (office, started) = (self.office.clone(), self.started.clone());
         loop {
             if let Some(exit) = ended {
                 return exit;
@@ -117,12 +130,20 @@ impl SupervisorLife {
                     None => std::future::pending().await,
                 }
             };
+            // A child comes up before it ends, and is heard in this order.
             ended = tokio::select! { biased;
+                () = started.some.notified() => self.came_up(),
                 Some(joined) = self.tasks.join_next() => self.joined(joined),
                 () = office.commanded.notified() => self.commands(),
                 () = timer => self.tell(Event::Wake),
             };
         }
+    }
+
+    fn came_up(&mut self) -> Option<Exit> {
+        let keys = self.started.keys.take();
+        keys.into_iter()
+            .fold(None, |ended, key| ended.or(self.tell(Event::Up { key })))
     }
 
     fn joined(&mut self, joined: Result<(ChildKey, Exit), JoinError>) -> Option<Exit> {
@@ -220,6 +241,7 @@ impl SupervisorLife {
                 match action {
                     Action::End { exit } => ended = Some(exit),
                     Action::Sample { key } => events.extend(self.sample(key)),
+                    Action::Up => self.up.take().into_iter().for_each(|up| up()),
                     action => self.perform(action),
                 }
             }
@@ -261,7 +283,7 @@ impl SupervisorLife {
                 // A first child comes back in the supervisor's next life; until then nobody reads its mailbox.
                 resident.spec.rest();
             }
-            Action::End { .. } | Action::Sample { .. } => unreachable!("handled by `tell`"),
+            Action::Up | Action::End { .. } | Action::Sample { .. } => unreachable!("handled by `tell`"),
         }
     }
 
@@ -285,14 +307,18 @@ impl SupervisorLife {
             metrics::counter!("tidemill_restarts_total", "role" => role).increment(1);
             tracing::info!(child = &*path, restarts = start.count, last_exit = %reason, "starting a child again");
         }
-        let Incarnation { run, lever } = resident.spec.start(
-            &start,
-            Seat {
-                world: self.world.clone(),
-                path,
-                role,
-            },
-        );
+        let started = self.started.clone();
+        let up = Box::new(move || {
+            started.keys.borrow_mut().push(key);
+            started.some.notify_one();
+        });
+        let seat = Seat {
+            world: self.world.clone(),
+            path,
+            role,
+            up,
+        };
+        let Incarnation { run, lever } = resident.spec.start(&start, seat);
         let task = self.tasks.spawn_local(async move { (key, run.await) });
         resident.running = Some((task, lever));
     }

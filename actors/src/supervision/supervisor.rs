@@ -85,6 +85,7 @@ impl Supervisor {
             world: world.clone(),
             path: office.id.clone(),
             role: "supervisor",
+            up: Box::new(|| {}),
         };
         let life = starter.start(&Start::default(), seat);
         actix_rt::spawn(async move {
