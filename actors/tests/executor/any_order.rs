@@ -242,5 +242,8 @@ fn every_wanted_task_is_answered_once() {
             "seed {seed}: nobody will ask for what {stray:?} have kept"
         );
     }
-    assert!(leaks > 300, "only {leaks} tasks were given up: the test does not test it");
+    assert!(
+        leaks > 300,
+        "only {leaks} tasks were given up: the test does not test it"
+    );
 }
