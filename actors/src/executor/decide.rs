@@ -47,7 +47,9 @@ impl ExecutorCore {
 
     /// Follows a driver; false if it is a deposed one. What an earlier driver ordered is stopped.
     fn follow(&mut self, now: Time, epoch: Epoch, out: &mut Vec<Action>) -> bool {
-        let before = self.epoch.replace(self.epoch.map_or(epoch, |known| known.max(epoch)));
+        let before = self
+            .epoch
+            .replace(self.epoch.map_or(epoch, |known| known.max(epoch)));
         if before.is_some_and(|before| before < epoch) {
             for task in self.tasks.ids_where(|task| task.facts.epoch < epoch) {
                 self.cancel(now, task, out);

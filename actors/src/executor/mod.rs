@@ -34,8 +34,6 @@ mod decide;
 mod messages;
 mod stuck;
 mod tasks;
-#[cfg(test)]
-mod tests;
 
 pub use actor::Performer;
 pub use config::ExecutorConfig;

@@ -11,6 +11,8 @@ mod fetches;
 mod inputs;
 mod panic;
 mod pool;
+#[cfg(test)]
+mod rig;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ mod wire_check;
 
 pub use local::{LocalTransport, RegisterError};
 pub use quic::{BulkClient, BulkError, QuicTransport, StoreAnswer};
-pub use serve::{Replies, fetch_replies, keep_replica};
+pub use serve::{serve_fetch, serve_store};
 pub use wire_check::through_the_wire;
 
 use crate::seam::{Held, PayloadError};

@@ -3,26 +3,32 @@
 
 use super::{FetchError, ReplicateError, Transport};
 use crate::seam::{Held, PayloadCodec};
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tidemill_protocol::{
     id::{BlockId, DataKey, Member, NodeId},
     message::{PeerInfo, Piece},
+    world::Clock,
 };
 
-/// The client's side of bulk connections, as this transport needs it.
+/// How long one request may take, connecting included, before its peer counts as out of reach.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The client's side of bulk connections, as this transport needs it. Nothing here needs a deadline of its own.
 pub trait BulkClient: Send + Sync + 'static {
     /// A connection to one peer; cloning shares it.
     type Connection: Clone + Send + Sync + 'static;
 
-    /// Opens a connection to the bulk endpoint of `peer`; must fail within a bounded time.
+    /// Opens a connection to the bulk endpoint of `peer`.
     fn connect(
         &self,
         peer: Member,
@@ -74,6 +80,7 @@ impl<B: BulkClient> Clone for QuicTransport<B> {
 struct Shared<B: BulkClient> {
     client: B,
     codec: Arc<dyn PayloadCodec>,
+    clock: Clock,
     peers: Mutex<BTreeMap<NodeId, Peer<B>>>,
 }
 
@@ -88,6 +95,8 @@ struct Line<C> {
     connection: tokio::sync::Mutex<Option<C>>,
 }
 
+type Route<C> = (Arc<Line<C>>, SocketAddr);
+
 impl<C> Default for Line<C> {
     fn default() -> Self {
         Line {
@@ -99,10 +108,11 @@ impl<C> Default for Line<C> {
 
 impl<B: BulkClient> QuicTransport<B> {
     /// A transport without peers.
-    pub fn new(client: B, codec: Arc<dyn PayloadCodec>) -> Self {
+    pub fn new(client: B, codec: Arc<dyn PayloadCodec>, clock: Clock) -> Self {
         QuicTransport(Arc::new(Shared {
             client,
             codec,
+            clock,
             peers: Mutex::default(),
         }))
     }
@@ -126,7 +136,7 @@ impl<B: BulkClient> Shared<B> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line_to(&self, member: Member) -> Result<(Arc<Line<B::Connection>>, SocketAddr), BulkError> {
+    fn line_to(&self, member: Member) -> Result<Route<B::Connection>, BulkError> {
         let peers = self.peers();
         let peer = peers.get(&member.node).filter(|peer| peer.info.member == member);
         let peer = peer.ok_or_else(|| BulkError("it is not among the living executors".into()))?;
@@ -159,13 +169,24 @@ impl<B: BulkClient> Shared<B> {
         Ok(connection)
     }
 
+    /// A peer whose connection lives but who does not answer must not hold a task for ever.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, BulkError>>) -> Result<T, BulkError> {
+        match select(pin!(answer), self.clock.sleep(REQUEST_TIMEOUT)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(BulkError(format!(
+                "no answer within {} s",
+                REQUEST_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
     async fn fetch(&self, from: Member, key: DataKey) -> Result<Held, FetchError> {
         let gone = |error: BulkError| FetchError::Gone {
             peer: from,
             reason: error.0,
         };
-        let connection = self.connection_to(from).await.map_err(gone)?;
-        let pieces = self.client.fetch(connection, key).await.map_err(gone)?;
+        let answer = async { self.client.fetch(self.connection_to(from).await?, key).await };
+        let pieces = self.in_time(answer).await.map_err(gone)?;
         let pieces = pieces.ok_or(FetchError::NotHere { from, key })?;
         Ok(Held::decode(&*self.codec, &pieces)?)
     }
@@ -176,8 +197,12 @@ impl<B: BulkClient> Shared<B> {
             reason: error.0,
         };
         let pieces = held.encode()?;
-        let connection = self.connection_to(to).await.map_err(gone)?;
-        match self.client.store(connection, block, pieces).await.map_err(gone)? {
+        let answer = async {
+            self.client
+                .store(self.connection_to(to).await?, block, pieces)
+                .await
+        };
+        match self.in_time(answer).await.map_err(gone)? {
             StoreAnswer::Stored => Ok(()),
             StoreAnswer::Full => Err(ReplicateError::Full { peer: to }),
         }

@@ -8,19 +8,23 @@ use crate::{
     },
     seam::PayloadCodec,
 };
+use futures_util::future::pending;
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    time::Duration,
 };
 use tidemill_protocol::{
     id::{
         Attempt, BatchNumber, DatasetId, Incarnation, NodeId, PartitionId, ReceiverId, ReceiverIndex,
         StageId, StreamId, TaskId, TaskKey,
     },
-    message::{BulkReply, PeerInfo, Piece},
+    message::{PeerInfo, Piece},
+    time::Time,
+    world::{Clock, ClockSource},
 };
 
 fn member(node: u16, incarnation: u32) -> Member {
@@ -191,6 +195,27 @@ async fn copies_of_blocks_are_kept_or_refused_with_the_reason() {
     assert!(matches!(gone, ReplicateError::Gone { .. }));
 }
 
+/// tokio's clock, which the tests pause.
+struct Paused(tokio::time::Instant);
+
+impl ClockSource for Paused {
+    fn now(&self) -> Time {
+        Time::ZERO + self.0.elapsed()
+    }
+
+    fn wall(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep_until(self.0 + deadline.since(Time::ZERO)))
+    }
+}
+
+fn clock() -> Clock {
+    Clock::new(Paused(tokio::time::Instant::now()))
+}
+
 /// A client whose connections end in another store, through the functions of the server's side.
 #[derive(Clone)]
 struct Wire {
@@ -221,19 +246,7 @@ impl Wire {
 
     fn answer(&self, key: DataKey) -> Result<Option<Vec<Piece>>, BulkError> {
         self.check_up()?;
-        let mut pieces = Vec::new();
-        for reply in fetch_replies(&self.store, key) {
-            match reply.map_err(|error| BulkError(error.to_string()))? {
-                BulkReply::Piece(piece) => pieces.push(piece),
-                BulkReply::End { pieces: count } => {
-                    assert_eq!(count as usize, pieces.len());
-                    return Ok(Some(pieces));
-                }
-                BulkReply::NotHere => return Ok(None),
-                other => panic!("{other:?} does not answer a fetch"),
-            }
-        }
-        panic!("a fetch is answered by End or NotHere")
+        serve_fetch(&self.store, key).map_err(|error| BulkError(error.to_string()))
     }
 }
 
@@ -262,12 +275,8 @@ impl BulkClient for Wire {
         block: BlockId,
         pieces: Vec<Piece>,
     ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
-        let answer = match keep_replica(&self.store, &NumbersCodec, block, &pieces) {
-            Ok(BulkReply::Stored) => Ok(StoreAnswer::Stored),
-            Ok(BulkReply::Full) => Ok(StoreAnswer::Full),
-            Ok(other) => panic!("{other:?} does not answer a store"),
-            Err(error) => Err(BulkError(error.to_string())),
-        };
+        let answer = serve_store(&self.store, &NumbersCodec, block, &pieces);
+        let answer = answer.map_err(|error| BulkError(error.to_string()));
         Box::pin(async move { answer })
     }
 }
@@ -287,7 +296,7 @@ async fn over_quic_one_connection_serves_many_requests_and_is_made_anew_when_los
         store: store.clone(),
         ..wire
     };
-    let quic = QuicTransport::new(wire.clone(), codec());
+    let quic = QuicTransport::new(wire.clone(), codec(), clock());
     store
         .put_output(task(), PartitionId(0), held(&[4, 2]))
         .expect("room");
@@ -324,7 +333,7 @@ async fn over_quic_one_connection_serves_many_requests_and_is_made_anew_when_los
 #[tokio::test]
 async fn over_quic_a_new_incarnation_has_a_new_connection_and_the_old_one_is_refused() {
     let wire = Wire::new(small_store());
-    let quic = QuicTransport::new(wire.clone(), codec());
+    let quic = QuicTransport::new(wire.clone(), codec(), clock());
     quic.set_peers(vec![peer(1, 0, 7001)]);
     quic.replicate(member(1, 0), block(0), held(&[1; 9]))
         .await
@@ -362,7 +371,59 @@ fn a_replica_that_cannot_be_read_is_an_error_and_is_not_kept() {
         dataset: DatasetId(1),
         bytes: vec![1, 2, 3],
     };
-    let error = keep_replica(&store, &NumbersCodec, block(0), &[torn]).expect_err("torn");
+    let error = serve_store(&store, &NumbersCodec, block(0), &[torn]).expect_err("torn");
     assert_eq!(error.dataset, DatasetId(1));
     assert_eq!(store.bytes(), 0);
+}
+
+/// Peers that take connections and do not answer, or do not even take them.
+struct Silent {
+    connects: bool,
+}
+
+impl BulkClient for Silent {
+    type Connection = ();
+
+    fn connect(&self, _: Member, _: SocketAddr) -> BoxFuture<'static, Result<(), BulkError>> {
+        let connects = self.connects;
+        Box::pin(async move { if connects { Ok(()) } else { pending().await } })
+    }
+
+    fn is_open(&self, (): &()) -> bool {
+        true
+    }
+
+    fn fetch(&self, (): (), _: DataKey) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
+        Box::pin(pending())
+    }
+
+    fn store(&self, (): (), _: BlockId, _: Vec<Piece>) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
+        Box::pin(pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_holds_nobody_for_ever() {
+    for connects in [true, false] {
+        let quic = QuicTransport::new(Silent { connects }, codec(), clock());
+        quic.set_peers(vec![peer(1, 0, 7001)]);
+        let began = tokio::time::Instant::now();
+        let (first, second, copy) = futures_util::future::join3(
+            quic.fetch(member(1, 0), output(0)),
+            quic.fetch(member(1, 0), output(1)),
+            quic.replicate(member(1, 0), block(0), held(&[1])),
+        )
+        .await;
+        assert!(matches!(first, Err(FetchError::Gone { .. })));
+        assert_eq!(
+            second.expect_err("silence").to_string(),
+            "node-1.i0 is out of reach: no answer within 30 s"
+        );
+        assert!(matches!(copy, Err(ReplicateError::Gone { .. })));
+        assert_eq!(
+            began.elapsed(),
+            Duration::from_secs(30),
+            "all three at the same time"
+        );
+    }
 }
