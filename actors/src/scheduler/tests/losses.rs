@@ -348,8 +348,7 @@ fn a_sink_that_misses_what_it_was_never_given_ends_the_pipeline() {
 }
 
 #[test]
-fn slots_freed_by_a_release_are_used_in_the_same_event() {
-    // Sink 0 (stage 1) and sink 1 (stage 2) read stage 0. Its loss while sink 1 is being published costs nothing.
+fn slots_freed_by_a_new_plan_are_used_in_the_same_event() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(
         plan(0, maps_only(1), vec![place(0, &[1], true)]),
