@@ -48,8 +48,8 @@ impl Default for MembershipConfig {
 }
 
 impl MembershipConfig {
-    /// How many pings must stay without any answer, which is as many as fit into the permitted silence: silence counts only where somebody has asked, so a driver that was
-    /// asleep itself asks before it judges.
+    /// How many pings must stay without any answer, which is as many as fit into the permitted silence: silence counts only
+    /// where somebody has asked, so a driver that was asleep itself asks before it judges.
     fn unanswered_max(&self) -> u32 {
         let pings = self.silent_after.as_nanos() / self.ping_every.as_nanos().max(1);
         u32::try_from(pings).unwrap_or(u32::MAX).saturating_sub(1).max(1)

@@ -1,8 +1,9 @@
-//! Membership by hand: tables of events and actions, the routing table, and the performer against fakes.
+//! Membership by hand: tables of events and actions, and the routing table; the performer in `performer`.
+
+mod performer;
 
 use super::*;
 use crate::core::Core;
-use std::sync::{Arc, Mutex};
 use tidemill_protocol::{id::*, message::*, time::Time};
 
 const PROGRAM: ProgramId = ProgramId(7);
@@ -173,7 +174,8 @@ fn a_dead_incarnation_is_refused_and_counted_whatever_it_says() {
     let text = "node-1.i1 is not registered: it was declared dead, or has not registered; start it again";
     t.gives(1, says(9, life(1, 1), leaked()), &[&format!("refuse 9: {text}")]);
     assert!(t.last.contains(&Action::Count(Counter::MessagesRefused)));
-    let stale = "refuse 9: node-1.i1 is refused: i1 of this node has been here; start the node again, so that it gets a higher one";
+    let stale = "refuse 9: node-1.i1 is refused: i1 of this node has been here; start the node again, so that it gets a \
+                 higher one";
     t.gives(1, register(9, life(1, 1)), &[stale]);
     t.gives(
         1,
@@ -260,9 +262,14 @@ fn who_does_not_fit_is_refused_with_the_remedy() {
     t.membership
         .on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
     let text = "refuse 4: node-4.i1 is refused: 3 executors are registered, which is the limit";
-    t.membership.on_event(Time(0), register(3, life(3, 1)), &mut Vec::new());
+    t.membership
+        .on_event(Time(0), register(3, life(3, 1)), &mut Vec::new());
     t.gives(0, register(4, life(4, 1)), &[text]);
-    t.gives(0, Event::Stop, &["shutdown node-1.i1", "shutdown node-2.i1", "shutdown node-3.i1"]);
+    t.gives(
+        0,
+        Event::Stop,
+        &["shutdown node-1.i1", "shutdown node-2.i1", "shutdown node-3.i1"],
+    );
     t.gives(
         0,
         register(4, life(4, 1)),
@@ -318,8 +325,21 @@ fn any_message_is_a_sign_of_life() {
     }
 }
 
-#[test]
-fn each_message_has_its_destination() {
+fn info(block: BlockId, holder: Member) -> BlockInfo {
+    BlockInfo {
+        block,
+        batch: BatchNumber(0),
+        rows: 0,
+        bytes: 0,
+        first: None,
+        last: None,
+        holder,
+        awaits_safety: true,
+    }
+}
+
+/// One message of each kind, with its destination.
+fn destinations() -> Vec<(ToDriver, Destination)> {
     let member = life(1, 1);
     let receiver = ReceiverId {
         stream: StreamId(0),
@@ -332,16 +352,6 @@ fn each_message_has_its_destination() {
     };
     let ToDriver::SlotLeaked { task } = leaked() else {
         panic!("that is what it is")
-    };
-    let info = BlockInfo {
-        block,
-        batch: BatchNumber(0),
-        rows: 0,
-        bytes: 0,
-        first: None,
-        last: None,
-        holder: member,
-        awaits_safety: true,
     };
     let (outputs, read) = (vec![], vec![]);
     let outcome = TaskOutcome {
@@ -364,14 +374,17 @@ fn each_message_has_its_destination() {
         what: "reconnect".into(),
         count: 1,
     };
-    let rows = [
+    vec![
         (ToDriver::Register(registration(member)), Destination::Node),
         (ToDriver::Alive { nonce: 0 }, Destination::Node),
         (
             ToDriver::ReceiverStarted { receiver },
             Destination::BatchGenerator,
         ),
-        (ToDriver::BlockAdded(info), Destination::BatchGenerator),
+        (
+            ToDriver::BlockAdded(info(block, member)),
+            Destination::BatchGenerator,
+        ),
         (
             ToDriver::BlockSafe { block, replica: None },
             Destination::BatchGenerator,
@@ -391,111 +404,12 @@ fn each_message_has_its_destination() {
         (ToDriver::TaskFailed(failure), Destination::Scheduler),
         (leaked(), Destination::Scheduler),
         (report, Destination::Reports),
-    ];
-    for (message, expected) in rows {
-        assert_eq!(destination(&message), expected, "{message:?}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<String>>>);
-
-impl Notes {
-    fn note(&self, text: String) {
-        self.0
-            .lock()
-            .expect("no test panics while it holds the notes")
-            .push(text);
-    }
-}
-
-impl Links for Notes {
-    fn bind(&self, member: Member, link: LinkId) {
-        self.note(format!("bind {member} {}", link.0));
-    }
-    fn tell(&self, to: Member, message: ToExecutor) {
-        self.note(format!("{to} {message:?}"));
-    }
-    fn close(&self, link: LinkId, reason: &str) {
-        self.note(format!("close {}: {reason}", link.0));
-    }
-}
-
-impl Roles for Notes {
-    fn executor_up(&self, registration: &Registration) {
-        self.note(format!("up {}", registration.member));
-    }
-    fn executor_down(&self, member: Member, reason: DownReason) {
-        self.note(format!("down {member} {reason:?}"));
-    }
-    fn deliver(&self, to: Destination, from: Member, _message: ToDriver) {
-        self.note(format!("{to:?} from {from}"));
-    }
+    ]
 }
 
 #[test]
-fn the_performer_tells_the_links_and_the_roles() {
-    let member = life(1, 1);
-    let peers = vec![PeerInfo {
-        member,
-        bulk_address: None,
-    }];
-    let told = format!("{member} {:?}", ToExecutor::Peers { peers: peers.clone() });
-    let reason = DownReason::Replaced;
-    let rows: Vec<(Action, Vec<&str>)> = vec![
-        (
-            Action::Welcome {
-                member,
-                link: LinkId(3),
-                epoch: Epoch(1),
-            },
-            vec!["bind node-1.i1 3", "node-1.i1 Welcome { epoch: Epoch(1) }"],
-        ),
-        (
-            Action::Refuse {
-                link: LinkId(3),
-                reason: Refusal::Ending,
-            },
-            vec!["close 3: this driver is ending: register with its successor"],
-        ),
-        (
-            Action::Peers {
-                to: vec![member],
-                peers,
-            },
-            vec![&told],
-        ),
-        (Action::ExecutorUp(registration(member)), vec!["up node-1.i1"]),
-        (
-            Action::ExecutorDown { member, reason },
-            vec!["down node-1.i1 Replaced"],
-        ),
-        (
-            Action::CloseLink { link: LinkId(3) },
-            vec!["close 3: declared dead"],
-        ),
-        (
-            Action::Ping { member, nonce: 4 },
-            vec!["node-1.i1 Ping { nonce: 4 }"],
-        ),
-        (
-            Action::Deliver {
-                to: Destination::Scheduler,
-                from: member,
-                message: leaked(),
-            },
-            vec!["Scheduler from node-1.i1"],
-        ),
-        (Action::Shutdown { member }, vec!["node-1.i1 Shutdown"]),
-    ];
-    for (action, expected) in rows {
-        let notes = Notes::default();
-        let mut performer = MembershipPerformer {
-            links: notes.clone(),
-            roles: notes.clone(),
-        };
-        performer.carry_out(action);
-        let noted = std::mem::take(&mut *notes.0.lock().expect("no test panics while it holds the notes"));
-        assert_eq!(noted, expected);
+fn each_message_has_its_destination() {
+    for (message, expected) in destinations() {
+        assert_eq!(destination(&message), expected, "{message:?}");
     }
 }

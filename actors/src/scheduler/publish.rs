@@ -125,6 +125,9 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&batch) else {
             return;
         };
+        // While the sink was being given them, the outputs were out of lineage's reach. If what they were made from has been
+        // made anew meanwhile, and differently, then the one that is missing cannot be made to fit the others: all again.
+        let is_repeatable = job.job.stages.iter().all(|stage| stage.deterministic);
         let mut lost: Vec<At> = Vec::new();
         let mut named = None;
         for (at, task) in job.tasks().filter(|(at, _)| job.stage(at.0).sink == Some(sink)) {
@@ -135,7 +138,8 @@ impl Scheduler {
             if is_named {
                 named = Some((at, holder));
             }
-            if is_named || (!task.outputs.is_empty() && !self.executors.is_live(holder)) {
+            let has_died = !task.outputs.is_empty() && !self.executors.is_live(holder);
+            if is_named || has_died || !is_repeatable {
                 lost.push(at);
             }
         }

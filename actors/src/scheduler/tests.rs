@@ -1,6 +1,8 @@
-//! The scheduler's tests: tables of events and actions in `rules` and `losses`, the policies in `policies`, random graphs on
-//! a model cluster in `random`, the performer in `performer`.
+//! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, the policies in `policies`, random
+//! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), the performer in `performer`.
 
+mod cluster;
+mod endings;
 mod losses;
 mod oracle;
 mod performer;

@@ -348,8 +348,7 @@ fn a_sink_that_misses_what_it_was_never_given_ends_the_pipeline() {
 }
 
 #[test]
-fn slots_freed_by_a_release_are_used_in_the_same_event() {
-    // Sink 0 (stage 1) and sink 1 (stage 2) read stage 0. Its loss while sink 1 is being published costs nothing.
+fn slots_freed_by_a_new_plan_are_used_in_the_same_event() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(
         plan(0, maps_only(1), vec![place(0, &[1], true)]),
@@ -360,4 +359,51 @@ fn slots_freed_by_a_release_are_used_in_the_same_event() {
         replan(0, 1, JobPlan::default(), vec![]),
         &["discard sink 0: 0/0/0.0", "cancel 1: 0/0/0.0", "run 1: 1/0/0.0"],
     );
+}
+
+#[test]
+fn two_runs_of_a_task_that_is_not_deterministic_are_not_mixed_in_a_sink_that_was_being_published() {
+    let mut t = Table::with(&[(1, 1), (2, 1), (3, 1)]);
+    let read = |p| vec![vec![shuffle(0, p)]];
+    let mut job = JobPlan {
+        stages: vec![
+            stage(
+                0,
+                vec![vec![vec![PlannedPart::Block(block(0))]]],
+                StageOutput::Shuffle { partitions: 2 },
+            ),
+            stage(1, vec![read(0), read(1)], StageOutput::Sink(SinkId(0))),
+            stage(2, vec![read(0)], StageOutput::Sink(SinkId(1))),
+        ],
+    };
+    job.stages[0].deterministic = false;
+    t.gives(plan(0, job, vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(
+        done("0/0/0.0", 1, &[0, 1]),
+        &["run 1: 0/1/0.0", "run 2: 0/1/1.0", "run 3: 0/2/0.0"],
+    );
+    t.gives(done("0/1/0.0", 1, &[0]), &[]);
+    t.gives(done("0/1/1.0", 2, &[0]), &[]);
+    t.gives(
+        done("0/2/0.0", 3, &[0]),
+        &["decided 0", "publish 0 sink 0: 0/1/0.0@1 0/1/1.0@2"],
+    );
+    t.gives(down(1), &[]);
+    t.gives(
+        down(3),
+        &[
+            "discard sink 1: 0/2/0.0",
+            "lost 3 of 0: 0/0 2/0",
+            "run 2: 0/0/0.1",
+        ],
+    );
+    let missed = not_published(0, 0, PublishFailure::Missing(output("0/1/0.0", 0)));
+    let expected = [
+        "discard sink 0: 0/1/0.0",
+        "discard sink 0: 0/1/1.0",
+        "drop 2: 0/1/1.0>0",
+    ];
+    t.gives(missed, &expected);
+    t.gives(done("0/0/0.1", 2, &[0, 1]), &["run 2: 0/1/0.1"]);
 }

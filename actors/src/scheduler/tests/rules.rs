@@ -1,4 +1,4 @@
-//! The rules of a batch without losses: what is launched when and where, failures, deciding, publishing, stopping.
+//! The rules of a batch without losses: what is launched when and where, failures, deciding, publishing.
 
 use super::*;
 use crate::scheduler::{BatchTimings, Counter};
@@ -200,90 +200,6 @@ fn a_task_that_failed_waits_for_another_executor_that_is_full() {
 }
 
 #[test]
-fn the_fourth_failure_ends_the_pipeline_with_task_node_and_message() {
-    let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.scheduler = Scheduler::new(SchedulerConfig {
-        first: BatchNumber(7),
-        ..t.scheduler.config
-    });
-    t.gives(
-        Event::ExecutorUp {
-            member: node(1),
-            slots: 4,
-        },
-        &[],
-    );
-    t.gives(
-        Event::ExecutorUp {
-            member: node(2),
-            slots: 4,
-        },
-        &[],
-    );
-    let places = (0..4).map(|n| place(n, &[1], true)).collect();
-    t.gives(
-        plan(7, maps_only(4), places),
-        &["run 1: 7/0/0.0 7/0/1.0 7/0/2.0 7/0/3.0"],
-    );
-    t.gives(
-        failed("7/0/3.0", 1, "e"),
-        &["discard sink 0: 7/0/3.0", "run 2: 7/0/3.1"],
-    );
-    t.gives(
-        failed("7/0/3.1", 2, "e"),
-        &["discard sink 0: 7/0/3.1", "run 1: 7/0/3.2"],
-    );
-    t.gives(
-        failed("7/0/3.2", 1, "e"),
-        &["discard sink 0: 7/0/3.2", "run 1: 7/0/3.3"],
-    );
-    t.gives(
-        failed("7/0/3.3", 1, "divided by zero at job.rs:3"),
-        &[
-            "discard sink 0: 7/0/3.3",
-            "failed: batch-7/stage-0/p3 failed 4 times, last on node-1: divided by zero at job.rs:3",
-            "discard sink 0: 7/0/0.0",
-            "discard sink 0: 7/0/1.0",
-            "discard sink 0: 7/0/2.0",
-            "cancel 1: 7/0/0.0 7/0/1.0 7/0/2.0",
-            "stopped",
-        ],
-    );
-    t.gives(plan(8, maps_only(1), vec![place(0, &[1], true)]), &[]);
-}
-
-#[test]
-fn batches_before_a_failed_one_are_published_and_later_ones_are_not() {
-    let mut t = Table::with(&[(1, 3)]);
-    for batch in 0..3 {
-        let run = format!("run 1: {batch}/0/0.0");
-        t.gives(plan(batch, maps_only(1), vec![place(0, &[1], true)]), &[&run]);
-        t.gives(safe(batch), &[]);
-    }
-    t.gives(done("2/0/0.0", 1, &[0]), &[]);
-    for attempt in 0..3 {
-        let (discard, run) = (
-            format!("discard sink 0: 1/0/0.{attempt}"),
-            format!("run 1: 1/0/0.{}", attempt + 1),
-        );
-        t.gives(failed(&format!("1/0/0.{attempt}"), 1, "no"), &[&discard, &run]);
-    }
-    let text = "failed: batch-1/stage-0/p0 failed 4 times, last on node-1: no";
-    let lost = [
-        "discard sink 0: 1/0/0.3",
-        text,
-        "discard sink 0: 2/0/0.0",
-        "drop 1: 2/0/0.0>0",
-    ];
-    t.gives(failed("1/0/0.3", 1, "no"), &lost);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
-    t.gives(published(0, 0), &["completed 0", "release 0 at [1]", "stopped"]);
-}
-
-#[test]
 fn a_batch_is_not_decided_before_its_blocks_are_safe() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(
@@ -369,44 +285,6 @@ fn a_batch_without_tasks_goes_straight_through() {
 }
 
 #[test]
-fn a_refusing_sink_ends_the_pipeline_with_its_words() {
-    let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
-    t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
-    let refused = not_published(0, 0, PublishFailure::Refused("disk full".into()));
-    let text = "failed: sink-0 refused batch-0: disk full";
-    t.gives(
-        refused,
-        &[text, "discard sink 0: 0/0/0.0", "drop 1: 0/0/0.0>0", "stopped"],
-    );
-}
-
-#[test]
-fn a_stop_publishes_what_is_decided_and_drops_the_rest() {
-    let mut t = Table::with(&[(1, 2)]);
-    for batch in 0..2 {
-        let run = format!("run 1: {batch}/0/0.0");
-        t.gives(plan(batch, maps_only(1), vec![place(0, &[1], true)]), &[&run]);
-    }
-    t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
-    t.gives(Event::Stop, &["discard sink 0: 1/0/0.0", "cancel 1: 1/0/0.0"]);
-    t.gives(done("1/0/0.0", 1, &[0]), &["drop 1: 1/0/0.0>0"]);
-    t.gives(published(0, 0), &["completed 0", "release 0 at [1]", "stopped"]);
-    t.gives(Event::Stop, &[]);
-}
-
-#[test]
 fn a_report_of_an_attempt_that_does_not_run_is_refused_and_counted() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
     t.gives(
@@ -445,33 +323,38 @@ fn a_plan_that_comes_twice_or_too_late_is_refused() {
 }
 
 #[test]
-fn a_program_with_a_broken_job_is_named() {
-    let mut t = Table::with(&[(1, 1)]);
-    let job = JobPlan {
-        stages: vec![stage(
-            0,
-            vec![vec![vec![shuffle(0, 0)]]],
-            StageOutput::Sink(SinkId(0)),
-        )],
-    };
-    let text = "failed: batch-0 has no job: stage-0 reads stage-0, which is no shuffle before it";
-    t.gives(plan(0, job, vec![]), &[text, "stopped"]);
-    let mut t = Table::with(&[(1, 1)]);
-    let job = JobPlan {
-        stages: vec![stage(1, vec![], StageOutput::Sink(SinkId(0)))],
-    };
-    t.gives(
-        plan(0, job, vec![]),
-        &[
-            "failed: batch-0 has no job: the job's stage stage-1 is not at its place",
-            "stopped",
-        ],
-    );
-}
-
-#[test]
 fn a_leaked_slot_is_counted_only() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(Event::SlotLeaked { task: id("0/0/0.0") }, &[]);
     assert_eq!(t.last, [Action::Count(Counter::SlotsLeaked, 1)]);
+}
+
+#[test]
+fn a_wide_stage_is_launched_in_one_event_and_its_reader_in_the_event_of_its_last_input() {
+    let mut t = Table::with(&[(1, 1_000)]);
+    let places = (0..1_000).map(|n| place(n, &[1], true)).collect();
+    let mut launched = Vec::new();
+    t.scheduler
+        .on_event(t.now, plan(0, map_reduce(1_000, 1), places), &mut launched);
+    let tasks: usize = launched
+        .iter()
+        .filter_map(|a| match a {
+            Action::Launch { tasks, .. } => Some(tasks.len()),
+            _ => None,
+        })
+        .sum();
+    assert_eq!(tasks, 1_000, "all of them in the event of the plan");
+    let messages = launched
+        .iter()
+        .filter(|a| matches!(a, Action::Launch { .. }))
+        .count();
+    assert_eq!(messages, 4, "256 parts a message");
+    for n in 0..1_000 {
+        let mut out = Vec::new();
+        t.scheduler
+            .on_event(t.now, done(&format!("0/0/{n}.0"), 1, &[0]), &mut out);
+        let launches = out.iter().filter(|a| matches!(a, Action::Launch { .. })).count();
+        assert_eq!(launches, usize::from(n == 999));
+    }
+    t.scheduler.assert_invariants();
 }
