@@ -2,9 +2,11 @@
 
 use super::{
     Fetched, InputError, InputSource,
-    panic::{PanicText, catch},
 };
-use crate::executor::{Event, Report};
+use crate::{
+    executor::{Event, Report},
+    supervision::panic::{PanicText, catch},
+};
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},

@@ -9,7 +9,6 @@
 mod cost;
 mod fetches;
 mod inputs;
-mod panic;
 mod pool;
 #[cfg(test)]
 mod rig;

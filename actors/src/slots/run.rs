@@ -1,7 +1,8 @@
 //! One task on a slot's thread, from its inputs to its end.
 
-use super::{Fetched, Flags, InputSource, panic::catch};
+use super::{Fetched, Flags, InputSource};
 use crate::{
+    supervision::panic::catch,
     executor::TaskEnd,
     seam::{TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
 };
