@@ -117,9 +117,9 @@ impl Perform<GeneratorCore> for GeneratorPerformer {
                 holders,
             } => plans.block_held(batch, block, holders),
             Action::BatchSafe(batch) => plans.batch_safe(batch),
-            Action::ReadWall => me.tell(Event::Wall {
+            Action::ReadWall => drop(me.tell(Event::Wall {
                 wall: self.world.clock.wall(),
-            }),
+            })),
             Action::Note(note) => plans.note(note),
             Action::Ended => plans.ended(),
             Action::Fail(reason) => plans.failed(reason),
