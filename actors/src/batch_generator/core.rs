@@ -7,18 +7,18 @@ use super::{
     messages::{
         BatchInterval, GeneratorAction as Action, GeneratorConfig, GeneratorEvent as Event, GeneratorNote,
     },
-    ranges::{Question, Ranges},
+    plan,
+    ranges::Ranges,
 };
 use crate::{
     core::Core,
-    seam::{BatchPlan, PlannedRange, StreamInput, StreamKind},
+    seam::{PlannedRange, StreamKind},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, Member, ReceiverId, ReceiverIndex, StreamId},
     message::{BlockInfo, ReceiverExitReason},
     time::Time,
-    world::SeededRng,
 };
 
 /// Where the pipeline stands.
@@ -89,6 +89,11 @@ impl GeneratorCore {
             now: Time::ZERO,
             config,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn books_size(&self) -> (usize, usize) {
+        self.books.size()
     }
 
     fn has_interval(&self) -> bool {
@@ -266,7 +271,7 @@ impl GeneratorCore {
 
     fn replan(&mut self, struck: &Struck, out: &mut Vec<Action>) {
         for batch in &struck.replan {
-            if let Some((plan, holders)) = self.plan(*batch) {
+            if let Some((plan, holders)) = plan::write(&self.config, &self.books, *batch) {
                 out.push(Action::Replan {
                     batch: *batch,
                     plan,
@@ -274,26 +279,6 @@ impl GeneratorCore {
                 });
             }
         }
-    }
-
-    fn plan(&self, batch: BatchNumber) -> Option<(Arc<BatchPlan>, BTreeMap<BlockId, Vec<Member>>)> {
-        let (time, mut inputs, holders) = self.books.contents(batch)?;
-        for stream in &self.config.streams {
-            inputs.entry(stream.id).or_insert_with(|| match stream.kind {
-                StreamKind::Planned => StreamInput::Ranges(Vec::new()),
-                _ => StreamInput::Blocks(Vec::new()),
-            });
-        }
-        let seed = SeededRng::new(self.config.seed ^ batch.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64();
-        let plan = BatchPlan {
-            batch,
-            time,
-            program: self.config.program,
-            seed,
-            default_partitions: self.config.default_partitions,
-            inputs,
-        };
-        Some((Arc::new(plan), holders))
     }
 
     /// Starts the receivers whose time has come, and tells each of the cuts that lie ahead.
@@ -357,7 +342,7 @@ impl GeneratorCore {
         loop {
             if self.has_interval() && self.books.wants_ranges() && !self.ranges.is_asking() {
                 let questions = self.ranges.ask(self.books.next_plan());
-                ask(questions, out);
+                out.extend(questions.into_iter().map(Action::from));
             }
             self.begin_available(now, out);
             if let Some((batch, ranges)) = self.ranges.take() {
@@ -379,7 +364,8 @@ impl GeneratorCore {
         while self.books.undecided() < self.config.in_flight_max
             && let Some(batch) = self.books.hand()
         {
-            let (plan, holders) = self.plan(batch).expect("a handed batch is in the books");
+            let (plan, holders) =
+                plan::write(&self.config, &self.books, batch).expect("a handed batch is in the books");
             out.push(Action::PlanReady { plan, holders });
         }
     }
@@ -391,7 +377,7 @@ impl GeneratorCore {
         if may && self.has_room() && !self.ranges.is_asking() && !self.ranges.is_exhausted() {
             self.poll_at = None;
             let questions = self.ranges.ask(self.books.next_plan());
-            ask(questions, out);
+            out.extend(questions.into_iter().map(Action::from));
         }
     }
 
@@ -447,15 +433,6 @@ impl GeneratorCore {
     }
 }
 
-fn ask(questions: Vec<Question>, out: &mut Vec<Action>) {
-    out.extend(questions.into_iter().map(|q| Action::AskRanges {
-        batch: q.batch,
-        stream: q.stream,
-        planned: q.planned,
-        records_max: q.records_max,
-    }));
-}
-
 impl Core for GeneratorCore {
     type Event = Event;
     type Action = Action;
@@ -486,7 +463,7 @@ impl Core for GeneratorCore {
         if self.phase != Phase::Idle && self.phase != Phase::Ended {
             self.place(now, out);
             self.cut(now, out);
-            ask(self.ranges.retry(now), out);
+            out.extend(self.ranges.retry(now).into_iter().map(Action::from));
             self.advance(now, out);
             self.end_if_done(out);
         }

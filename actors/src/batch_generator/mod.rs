@@ -30,6 +30,7 @@ mod cuts;
 mod lives;
 mod messages;
 mod placement;
+mod plan;
 mod ranges;
 #[cfg(test)]
 mod tests;

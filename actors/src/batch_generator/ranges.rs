@@ -1,7 +1,7 @@
 //! Planned streams: how far each is planned, and whose answer is waited for. One batch is asked for at a time, because
 //! the next one begins where it ends.
 
-use super::messages::RangesFound;
+use super::messages::{GeneratorAction, RangesFound};
 use crate::seam::PlannedRange;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +32,23 @@ pub(super) struct Question {
     pub(super) stream: StreamId,
     pub(super) planned: BTreeMap<PartitionId, u64>,
     pub(super) records_max: Option<u64>,
+}
+
+impl From<Question> for GeneratorAction {
+    fn from(question: Question) -> Self {
+        let Question {
+            batch,
+            stream,
+            planned,
+            records_max,
+        } = question;
+        GeneratorAction::AskRanges {
+            batch,
+            stream,
+            planned,
+            records_max,
+        }
+    }
 }
 
 /// The batch whose ranges are being gathered.

@@ -109,12 +109,14 @@ impl RateControllerCore {
             Some(processing_rate) if queued > tolerated => {
                 let queued_intervals = queued / self.interval_s();
                 let latest_rate = self.total;
-                self.pid.next_rate(Measured {
+                let next = self.pid.next_rate(Measured {
                     latest_rate,
                     processing_rate,
                     queued_intervals,
                     since_last_s,
-                })
+                });
+                // Never a rise: an estimate from before a breakdown must not undo the descent.
+                next.max((CAPACITY_FLOOR * self.capacity()).min(self.total))
             }
             Some(target) if used >= USED_UP * self.total => self.raised(now, info, target),
             _ => {
@@ -185,6 +187,10 @@ impl RateControllerCore {
         next
     }
 
+    fn capacity(&self) -> f64 {
+        self.cost.cost().map_or(0.0, |cost| cost.records_per_s)
+    }
+
     fn see_bytes(&mut self, info: &BatchInfo) {
         let bytes: u64 = info.inputs.iter().map(|load| load.bytes).sum();
         if info.records > 0 && bytes > 0 {
@@ -196,17 +202,12 @@ impl RateControllerCore {
 
     fn set_total(&mut self, total: f64) {
         let count = self.inputs.len().max(1) as f64;
-        let capacity = self.cost.cost().map_or(0.0, |cost| cost.records_per_s);
         let low = (self.config.rate_min as f64 * count).max(1.0);
         let mut high = self.config.rate_max as f64 * count;
         if let Some(size) = self.bytes_per_record {
             high = high.min(self.config.bytes_per_s_max as f64 / size);
         }
-        // The floor by capacity never raises the rate: an estimate from before a breakdown must not undo the descent.
-        self.total = total
-            .max((CAPACITY_FLOOR * capacity).min(self.total))
-            .max(low)
-            .min(high.max(1.0));
+        self.total = total.max(low).min(high.max(1.0));
     }
 
     /// No batch has come to its end for long: the one that runs is too large, and the next ones shall not be.

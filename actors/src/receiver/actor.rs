@@ -45,10 +45,10 @@ impl ReceiverPerformer {
 
     fn run_source(&mut self, me: &ShellAddress<ReceiverCore>) {
         let (to_core, room) = (me.clone(), self.ports.hold.room());
-        let clock = self.world.clock.clone();
-        let sink = BlockSink::new(&self.config, &self.order, clock, room, move |event| {
-            to_core.tell(event);
-        });
+        let tell = move |event| {
+            let _ = to_core.tell(event);
+        };
+        let sink = BlockSink::new(&self.config, &self.order, self.world.clock.clone(), room, tell);
         let shared = Arc::clone(&sink.shared);
         self.shared = Some(Arc::clone(&shared));
         let (source, order, me) = (Arc::clone(&self.ports.source), self.order.clone(), me.clone());
@@ -82,7 +82,7 @@ impl ReceiverPerformer {
     }
 
     fn replicate(&self, block: BlockId, to: Member, me: &ShellAddress<ReceiverCore>) {
-        let (copied, me) = (self.ports.replicator.replicate(block, to), me.clone());
+        let (me, copied) = (me.clone(), self.ports.replicator.replicate(block, to));
         self.world.spawner.spawn(async move {
             let (sequence, peer) = (block.sequence, to);
             me.tell(match copied.await {

@@ -1,0 +1,282 @@
+//! What a source sees: permits, refusals, the end.
+
+use crate::{
+    receiver::{BlockSink, ReceiverConfig, ReceiverEvent, SinkClosed},
+    seam::{Payload, PayloadError},
+};
+use futures_util::future::BoxFuture;
+use std::{
+    any::Any,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tidemill_protocol::{
+    id::{BatchNumber, DatasetId, Incarnation, Position, ReceiverId, ReceiverIndex, StreamId},
+    message::ReceiverOrder,
+    time::Time,
+    world::{Clock, ClockSource},
+};
+use tokio::sync::watch;
+
+/// A clock that a test turns.
+#[derive(Clone)]
+struct Turned(Arc<watch::Sender<u64>>);
+
+impl ClockSource for Turned {
+    fn now(&self) -> Time {
+        Time(*self.0.borrow())
+    }
+
+    fn wall(&self) -> Duration {
+        Duration::from_nanos(*self.0.borrow())
+    }
+
+    fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()> {
+        let mut now = self.0.subscribe();
+        Box::pin(async move {
+            let _ = now.wait_for(|now| *now >= deadline.0).await;
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Rows(u64);
+
+impl Payload for Rows {
+    fn rows(&self) -> u64 {
+        self.0
+    }
+    fn heap_bytes(&self) -> u64 {
+        self.0 * 10
+    }
+    fn dataset(&self) -> DatasetId {
+        DatasetId(0)
+    }
+    fn encode(&self) -> Result<Vec<u8>, PayloadError> {
+        Ok(Vec::new())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct Desk {
+    clock: Turned,
+    room: watch::Sender<bool>,
+    sink: BlockSink,
+    events: Arc<Mutex<Vec<String>>>,
+}
+
+impl Desk {
+    fn new(config: ReceiverConfig, rate: u64, resume_after: Option<u64>) -> Self {
+        let clock = Turned(Arc::new(watch::Sender::new(0)));
+        let room = watch::Sender::new(true);
+        let order = ReceiverOrder {
+            receiver: ReceiverId {
+                stream: StreamId(0),
+                index: ReceiverIndex(0),
+                incarnation: Incarnation(0),
+            },
+            resume_after: resume_after.map(Position),
+            open_batch: BatchNumber(0),
+            records_per_s_max: rate,
+        };
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let tell = move |event: ReceiverEvent| {
+            told.lock()
+                .expect("no test panics in it")
+                .push(format!("{event:?}"))
+        };
+        let sink = BlockSink::new(&config, &order, Clock::new(clock.clone()), room.subscribe(), tell);
+        Desk {
+            clock,
+            room,
+            sink,
+            events,
+        }
+    }
+
+    fn turn(&self, to_ms: u64) {
+        self.clock.0.send_replace(to_ms * 1_000_000);
+    }
+
+    fn events(&self) -> Vec<String> {
+        std::mem::take(&mut *self.events.lock().expect("no test panics in it"))
+    }
+
+    fn append(&self, rows: u64, first: Option<u64>, last: Option<u64>) -> Result<(), SinkClosed> {
+        now(self
+            .sink
+            .append(Arc::new(Rows(rows)), first.map(Position), last.map(Position)))
+        .expect("there is space")
+    }
+}
+
+/// The result of a future that is ready at once.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+fn is_pending<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+    future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[test]
+fn a_permit_waits_for_the_bucket() {
+    let desk = Desk::new(ReceiverConfig::default(), 1_000, None);
+    assert_eq!(
+        now(desk.sink.permit(150, 0)),
+        Some(Ok(())),
+        "more than the burst of 50: paid for afterwards"
+    );
+    let mut second = pin!(desk.sink.permit(1, 0));
+    assert!(is_pending(second.as_mut()));
+    desk.turn(100);
+    assert!(is_pending(second.as_mut()), "100 are owed");
+    desk.turn(101);
+    assert_eq!(now(second), Some(Ok(())));
+}
+
+#[test]
+fn a_permit_waits_for_bytes_too() {
+    let config = ReceiverConfig {
+        bytes_per_s_max: 1_000,
+        ..ReceiverConfig::default()
+    };
+    let desk = Desk::new(config, u64::MAX, None);
+    assert_eq!(now(desk.sink.permit(1, 1_050)), Some(Ok(())));
+    let mut second = pin!(desk.sink.permit(1, 1));
+    assert!(is_pending(second.as_mut()));
+    desk.turn(1_001);
+    assert_eq!(now(second), Some(Ok(())));
+}
+
+#[test]
+fn a_paused_source_waits_until_the_rate_is_set() {
+    let desk = Desk::new(ReceiverConfig::default(), 0, None);
+    let mut permit = pin!(desk.sink.permit(1, 1));
+    assert!(is_pending(permit.as_mut()));
+    desk.turn(1_000_000);
+    assert!(is_pending(permit.as_mut()));
+    desk.sink.shared.gate().set_rate(Time(1_000_000_000_000), 10);
+    desk.sink.shared.changed.notify_waiters();
+    desk.turn(1_000_200);
+    assert_eq!(now(permit), Some(Ok(())));
+}
+
+#[test]
+fn a_permit_waits_while_memory_is_used_up() {
+    let desk = Desk::new(ReceiverConfig::default(), u64::MAX, None);
+    desk.room.send_replace(false);
+    let mut permit = pin!(desk.sink.permit(1, 1));
+    assert!(is_pending(permit.as_mut()));
+    desk.room.send_replace(true);
+    assert_eq!(now(permit), Some(Ok(())));
+}
+
+#[test]
+fn a_full_open_block_holds_permits_and_appends_until_it_is_taken() {
+    let config = ReceiverConfig {
+        open_bytes_max: 100,
+        ..ReceiverConfig::default()
+    };
+    let desk = Desk::new(config, u64::MAX, None);
+    desk.append(10, None, None).expect("open");
+    let mut permit = pin!(desk.sink.permit(1, 1));
+    let mut append = pin!(desk.sink.append(Arc::new(Rows(1)), None, None));
+    assert!(is_pending(permit.as_mut()) && is_pending(append.as_mut()));
+    let (content, held) = desk.sink.shared.gate().take().expect("ten rows");
+    assert_eq!((content.sequence, content.rows, held.rows()), (0, 10, 10));
+    desk.sink.shared.changed.notify_waiters();
+    assert_eq!(now(append), Some(Ok(())));
+    assert_eq!(now(permit), Some(Ok(())));
+    assert_eq!(
+        desk.sink.shared.gate().take().map(|(c, _)| (c.sequence, c.rows)),
+        Some((1, 1))
+    );
+    assert!(
+        desk.sink.shared.gate().take().is_none(),
+        "an empty block is no block"
+    );
+}
+
+#[test]
+fn the_core_hears_of_the_first_piece_and_of_a_full_block_only() {
+    let config = ReceiverConfig {
+        block_rows_max: 30,
+        ..ReceiverConfig::default()
+    };
+    let desk = Desk::new(config, u64::MAX, None);
+    for _ in 0..5 {
+        desk.append(10, None, None).expect("open");
+    }
+    assert_eq!(
+        desk.events(),
+        vec!["Appended { full: false }", "Appended { full: true }"]
+    );
+    desk.sink.shared.gate().take();
+    desk.append(0, None, None).expect("open");
+    assert_eq!(desk.events(), Vec::<String>::new(), "nothing is no record");
+    desk.append(40, None, None).expect("open");
+    assert_eq!(desk.events(), vec!["Appended { full: true }"]);
+}
+
+#[test]
+fn positions_that_do_not_grow_close_the_sink() {
+    let desk = Desk::new(ReceiverConfig::default(), u64::MAX, Some(10));
+    desk.append(5, Some(11), Some(15)).expect("they follow 10");
+    let refused = desk.append(5, Some(15), Some(19)).expect_err("15 was seen");
+    let expected = SinkClosed::PositionNotGrowing {
+        seen: Some(Position(15)),
+        first: Position(15),
+        last: Position(19),
+    };
+    assert_eq!(refused, expected);
+    assert!(desk.sink.is_closed());
+    assert_eq!(now(desk.sink.permit(1, 1)), Some(Err(expected)));
+    let (content, _) = desk.sink.shared.gate().take().expect("what came before is kept");
+    assert_eq!(
+        (content.first, content.last),
+        (Some(Position(11)), Some(Position(15)))
+    );
+}
+
+#[test]
+fn closing_wakes_those_who_wait() {
+    let desk = Desk::new(ReceiverConfig::default(), 0, None);
+    let mut permit = pin!(desk.sink.permit(1, 1));
+    let mut closed = pin!(desk.sink.closed());
+    assert!(is_pending(permit.as_mut()) && is_pending(closed.as_mut()));
+    desk.sink.shared.close(SinkClosed::Stopped);
+    assert_eq!(now(permit), Some(Err(SinkClosed::Stopped)));
+    assert_eq!(now(closed), Some(()));
+    assert_eq!(desk.append(1, None, None), Err(SinkClosed::Stopped));
+}
+
+#[test]
+fn reports_are_counted_by_name_and_announced_once() {
+    let desk = Desk::new(ReceiverConfig::default(), 1, None);
+    desk.sink.report("bad_utf8", 2);
+    desk.sink.report("bad_utf8", 3);
+    desk.sink.report("reconnect", 1);
+    assert_eq!(desk.events(), vec!["Reported"]);
+    let counted: Vec<_> = desk.sink.shared.gate().drain_reports().into_iter().collect();
+    assert_eq!(counted, vec![("bad_utf8", 5), ("reconnect", 1)]);
+    desk.sink.report("reconnect", 1);
+    assert_eq!(desk.events(), vec!["Reported"]);
+}
+
+#[test]
+fn what_is_safe_is_seen_from_the_resume_position_on() {
+    let desk = Desk::new(ReceiverConfig::default(), 1, Some(4));
+    let safe = desk.sink.safe();
+    assert_eq!(*safe.borrow(), Some(Position(4)));
+    desk.sink.shared.safe.send_replace(Some(Position(9)));
+    assert_eq!(*safe.borrow(), Some(Position(9)));
+}
