@@ -41,7 +41,7 @@ use tidemill_actors::{
         self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
         TellExecutors,
     },
-    seam::{BatchPlan, Program, StreamInfo},
+    seam::{BatchPlan, Program, StreamInfo, StreamKind},
     shell::{Observer, Shell, ShellAddress, ShellInbox},
     supervision::{ChildSpec, Exit, Intensity, Restart, Strategy, SupervisorSpec},
     transport::Transport,
@@ -423,7 +423,7 @@ fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> Gen
         program: Program::id(pipeline),
         seed: world.entropy.seed("batches"),
         default_partitions: config.default_partitions(),
-        streams: Program::streams(pipeline).to_vec(),
+        streams: Program::streams(pipeline).iter().filter(|s| s.kind != StreamKind::Static).cloned().collect(),
         executors_expected: usize::from(config.executors),
         in_flight_max: config.batches_in_flight_max,
         // Receivers get theirs from the rate controller; planned sources are read as fast as batches are decided.

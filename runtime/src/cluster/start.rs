@@ -199,7 +199,8 @@ fn assemble(parts: Parts) -> Handles {
 }
 
 fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
-    let received = Program::streams(pipeline).iter().find(|stream| stream.kind != StreamKind::Planned);
+    let is_received = |kind| matches!(kind, StreamKind::Acknowledged | StreamKind::Unacknowledged);
+    let received = Program::streams(pipeline).iter().find(|stream| is_received(stream.kind));
     match (config.batch_interval, received) {
         (BatchInterval::AvailableNow, Some(stream)) => {
             Err(StartError::NeverAvailable { stream: stream.name.clone() })

@@ -11,11 +11,11 @@ use std::{
 };
 use tidemill_actors::seam::Payload;
 use tidemill_actors::seam::{
-    BatchPlan, JobPlan, PayloadCodec, PayloadError, PlannedPart, Program, SinkInfo, StageOutput, StagePlan,
-    StreamInfo, StreamInput,
+    BatchPlan, JobPlan, PayloadCodec, PayloadError, PlannedPart, PlannedRange, Program, SinkInfo, StageOutput, StagePlan,
+    StreamInfo, StreamInput, StreamKind,
 };
 use tidemill_protocol::{
-    id::{DatasetId, PartitionId, ProgramId, StageId},
+    id::{DatasetId, PartitionId, ProgramId, StageId, StreamId},
     time::BatchTime,
     world::{Files, World},
 };
@@ -78,6 +78,10 @@ impl Pipeline {
         flat
     }
 
+    fn is_static(&self, stream: StreamId) -> bool {
+        self.stream_infos.get(usize::from(stream.0)).is_some_and(|info| info.kind == StreamKind::Static)
+    }
+
     /// How many partitions an exchange has.
     pub(super) fn partitions(&self, asked: Option<u32>) -> u32 {
         asked.unwrap_or(self.options.default_partitions)
@@ -87,6 +91,10 @@ impl Pipeline {
     fn tasks_of(&self, from: &From, plan: &BatchPlan) -> Vec<Vec<Vec<PlannedPart>>> {
         match from {
             From::Stream(stream) => match plan.inputs.get(stream) {
+                None if self.is_static(*stream) => {
+                    let all = PlannedRange { partition: PartitionId(0), from: 0, to: 1, rows: 0 };
+                    vec![vec![vec![PlannedPart::Range(*stream, all)]]]
+                }
                 None => Vec::new(),
                 Some(StreamInput::Blocks(blocks)) => blocks
                     .iter()

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
-use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
+use tidemill_actors::seam::{PlannedRange, SourceError, StreamKind, TaskError};
 use tidemill_protocol::{id::PartitionId, world::Files};
 
 /// Rows that every batch sees.
@@ -33,13 +33,12 @@ impl<T: Data> PlannedSource<T> for StaticRows<T> {
         _planned: &BTreeMap<PartitionId, u64>,
         _records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError> {
-        // One range, the same each time; rows are not counted as records of the batch, because nothing new came in.
-        Ok(vec![PlannedRange { partition: PartitionId(0), from: 0, to: 1, rows: 0 }])
+        // Plans name static data by themselves: there is never anything new.
+        Ok(Vec::new())
     }
 
-    fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
-        // It never holds up the end of a pipeline whose other sources are exhausted.
-        !planned.is_empty()
+    fn is_exhausted(&self, _planned: &BTreeMap<PartitionId, u64>) -> bool {
+        true
     }
 
     fn read(
@@ -83,6 +82,7 @@ impl StreamContext {
         name: &str,
         load: impl Fn() -> Vec<T> + Send + Sync + 'static,
     ) -> DStream<T> {
-        self.register_source(SourceSpec::planned(name, StaticRows::new(load)))
+        let spec = SourceSpec { kind: StreamKind::Static, ..SourceSpec::planned(name, StaticRows::new(load)) };
+        self.register_source(spec)
     }
 }
