@@ -24,6 +24,7 @@ mod running;
 pub mod sim;
 mod start;
 
+pub use tidemill_actors::batch_generator::GeneratorNote;
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, PipelineError, Progress};
 pub use running::{Running, Stopper};
 pub use start::StartError;
