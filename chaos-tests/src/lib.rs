@@ -14,9 +14,11 @@
 
 pub mod faults;
 pub mod oracle;
+pub mod overload;
 pub mod report;
 pub mod scenario;
 
 pub use faults::{Fault, Scheduled, Victim};
+pub use overload::Overload;
 pub use report::Report;
 pub use scenario::Scenario;

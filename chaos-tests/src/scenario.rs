@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use tidemill::{
-    ClusterEvent, StreamContext,
+    ClusterEvent, DStream, StreamContext, Text,
     cluster::sim::{Link, SimCluster, SimError},
     demo::feeder::{FeedPlan, Feeder},
 };
@@ -23,7 +23,7 @@ pub const FEEDER_PORT: u16 = 9_000;
 /// make up for each other.
 const LINES: usize = 997;
 /// How long the end may take once the last line is written, in virtual time.
-const DRAIN: Duration = Duration::from_secs(120);
+pub(crate) const DRAIN: Duration = Duration::from_secs(120);
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ impl Scenario {
     }
 }
 
-fn outcome_text(outcome: Option<Result<(), tidemill::PipelineError>>) -> Result<(), String> {
+pub(crate) fn outcome_text(outcome: Option<Result<(), tidemill::PipelineError>>) -> Result<(), String> {
     match outcome {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => Err(error.to_string()),
@@ -138,10 +138,19 @@ fn outcome_text(outcome: Option<Result<(), tidemill::PipelineError>>) -> Result<
 /// The pipeline: numbered lines of the feeder at `host`, split into words, counted in each batch, folded on the driver.
 pub fn word_count(context: &StreamContext, host: &str, counts: Arc<Mutex<Counts>>, panics: Panics) {
     let lines = context.numbered_lines(format!("{host}:{FEEDER_PORT}"));
-    let words = lines.flat_map_text(move |line, out| {
+    count_into(&words(&lines, panics), counts);
+}
+
+/// The words of lines, and a place for planned panics.
+pub fn words(lines: &DStream<Text>, panics: Panics) -> DStream<Text> {
+    lines.flat_map_text(move |line, out| {
         panics.pass();
         line.split(' ').for_each(|word| out.push(word));
-    });
+    })
+}
+
+/// Counts words in each batch, and folds the batches on the driver.
+pub fn count_into(words: &DStream<Text>, counts: Arc<Mutex<Counts>>) {
     words.count_by_value().foreach_batch(move |batch, _| {
         let mut counts = lock(&counts);
         for (word, count) in batch {
