@@ -1,21 +1,30 @@
 //! Faults, when they strike, and whether they did.
 //!
 //! A fault that *takes* an executor (a kill, a restart, a cut from the driver) is kept apart from the next by
-//! [`RECOVERY`]: blocks are held by two executors, so two losses at once are beyond what `StorageLevel::Replicated` promises.
+//! [`RECOVERY`], and in a random schedule it also waits until all executors are there and a batch that was cut after the last
+//! loss is published: blocks are held by two executors, so two losses in the life of one block are beyond what
+//! `StorageLevel::Replicated` promises.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tidemill::cluster::sim::{Link, NodeId, SimCluster};
+use tidemill::{
+    ClusterEvent,
+    cluster::sim::{Link, NodeId, SimCluster},
+};
 use tidemill_protocol::world::SeededRng;
 
 /// How long the cluster is left alone after an executor was taken: declared dead, replaced, its batches decided.
 pub const RECOVERY: Duration = Duration::from_secs(4);
+
+/// Executors of a scenario.
+pub const EXECUTORS: u16 = 3;
 
 /// What the panic of a planned fault begins with.
 const PLANNED_PANIC: &str = "planned by the scenario";
@@ -118,6 +127,16 @@ impl Fault {
         }
     }
 
+    /// Whether an executor may be lost by it.
+    pub fn takes(&self) -> bool {
+        match *self {
+            Fault::Kill { .. } | Fault::Restart { .. } => true,
+            Fault::Cut { a, b, .. } => a == 0 || b == 0,
+            Fault::OneWayCut { from, to, .. } => from == 0 || to == 0,
+            _ => false,
+        }
+    }
+
     fn lasts(&self) -> Duration {
         match *self {
             Fault::Kill { down, .. } => down,
@@ -170,10 +189,10 @@ pub fn fixed() -> Vec<Scheduled> {
     table.map(|(at, fault)| Scheduled { at, fault }).to_vec()
 }
 
-/// A schedule drawn from `seed` for a cluster of `executors` that is fed for `span`: up to two faults that take an executor,
-/// and one to four others.
-pub fn random(seed: u64, executors: u16, span: Duration) -> Vec<Scheduled> {
-    let mut lots = Lots { rng: SeededRng::new(seed ^ 0x5EED_FA17), executors };
+/// A schedule drawn from `seed` for a cluster that is fed for `span`: up to two faults that take an executor, and one to
+/// four others.
+pub fn random(seed: u64, span: Duration) -> Vec<Scheduled> {
+    let mut lots = Lots { rng: SeededRng::new(seed ^ 0x5EED_FA17) };
     let mut schedule = Vec::new();
     let mut at = lots.between(500, 2_000);
     while at + Duration::from_secs(1) < span {
@@ -197,7 +216,6 @@ pub fn random(seed: u64, executors: u16, span: Duration) -> Vec<Scheduled> {
 
 struct Lots {
     rng: SeededRng,
-    executors: u16,
 }
 
 impl Lots {
@@ -206,7 +224,7 @@ impl Lots {
     }
 
     fn executor(&mut self) -> u16 {
-        self.rng.range(1, u64::from(self.executors) + 1) as u16
+        self.rng.range(1, u64::from(EXECUTORS) + 1) as u16
     }
 
     fn taking(&mut self) -> Fault {
@@ -225,7 +243,7 @@ impl Lots {
 
     fn other(&mut self) -> Fault {
         let (a, lasts) = (self.executor(), self.between(200, 2_500));
-        let b = a % self.executors + 1;
+        let b = a % EXECUTORS + 1;
         match self.rng.range(0, 8) {
             0 => Fault::Loss { share: 0.02 + 0.18 * self.rng.unit(), lasts },
             1 => Fault::Duplicates { share: 0.02 + 0.28 * self.rng.unit(), lasts },
@@ -288,6 +306,35 @@ pub(crate) struct Player {
     struck: Vec<Struck>,
     /// What counted before each fault, and whom it struck.
     begun: Vec<(u64, Option<NodeId>)>,
+    has_begun: Vec<bool>,
+    /// Whether faults that take executors wait for the cluster to recover.
+    is_patient: bool,
+}
+
+/// What the driver knows of its executors.
+#[derive(Default)]
+struct Watched {
+    living: BTreeSet<NodeId>,
+    lost_at_ms: u64,
+    published_ms: u64,
+}
+
+impl Watched {
+    fn has_recovered(&self, executors: usize) -> bool {
+        self.living.len() == executors && self.published_ms > self.lost_at_ms
+    }
+
+    fn note(&mut self, event: &ClusterEvent, wall: Duration) {
+        match event {
+            ClusterEvent::ExecutorUp(member) => _ = self.living.insert(member.node),
+            ClusterEvent::ExecutorDown(member) => {
+                self.living.remove(&member.node);
+                self.lost_at_ms = wall.as_millis() as u64;
+            }
+            ClusterEvent::BatchCompleted(info) => self.published_ms = info.time.as_millis(),
+            _ => {}
+        }
+    }
 }
 
 struct Step {
@@ -298,7 +345,7 @@ struct Step {
 
 impl Player {
     /// A player for a cluster whose links are `link`.
-    pub(crate) fn new(schedule: &[Scheduled], link: Link, panics: Panics) -> Self {
+    pub(crate) fn new(schedule: &[Scheduled], link: Link, panics: Panics, is_patient: bool) -> Self {
         let mut steps = Vec::new();
         for (fault, scheduled) in schedule.iter().enumerate() {
             steps.push(Step { at: scheduled.at, fault, is_begin: true });
@@ -307,15 +354,27 @@ impl Player {
         // Stable: of the same moment, a fault's begin stays before its end.
         steps.sort_by_key(|step| step.at);
         let struck = schedule.iter().map(|scheduled| Struck { scheduled: *scheduled, count: 0 }).collect();
-        Player { link, panics, steps, struck, begun: vec![(0, None); schedule.len()] }
+        Player { link, panics, steps, struck, begun: vec![(0, None); schedule.len()], has_begun: vec![false; schedule.len()], is_patient }
     }
 
     /// Strikes and mends until the schedule is over; says what struck.
     pub(crate) async fn play(mut self, cluster: &mut SimCluster) -> Vec<Struck> {
-        let mut now = Duration::ZERO;
+        let watched: Arc<Mutex<Watched>> = Arc::default();
+        let (seen, clock) = (watched.clone(), cluster.host(1).clock);
+        let wall = clock.clone();
+        cluster.progress().listen(move |event| lock(&seen).note(event, wall.wall()));
+        let began = clock.now();
+        // What a patient fault was late, all that follows is late as well.
+        let mut late = Duration::ZERO;
         for step in std::mem::take(&mut self.steps) {
-            cluster.sleep(step.at.saturating_sub(now)).await;
-            now = step.at.max(now);
+            clock.sleep_until(began + step.at + late).await;
+            if step.is_begin && self.is_patient && self.struck[step.fault].scheduled.fault.takes() {
+                let executors = usize::from(EXECUTORS);
+                while !lock(&watched).has_recovered(executors) && cluster.progress().outcome().is_none() {
+                    clock.sleep(Duration::from_millis(50)).await;
+                }
+                late = clock.now().since(began + step.at);
+            }
             if step.is_begin {
                 self.begin(step.fault, cluster);
             } else {
@@ -326,6 +385,10 @@ impl Player {
     }
 
     fn begin(&mut self, index: usize, cluster: &mut SimCluster) {
+        if cluster.progress().outcome().is_some() {
+            // Nothing is left to be struck.
+            return;
+        }
         let fault = self.struck[index].scheduled.fault;
         let before = self.evidence(fault, cluster);
         let mut victim = None;
@@ -352,6 +415,7 @@ impl Player {
             Fault::Panics { tasks } => self.panics.arm(tasks),
         }
         self.begun[index] = (before, victim);
+        self.has_begun[index] = true;
     }
 
     fn end(&mut self, index: usize, cluster: &mut SimCluster) {
@@ -373,6 +437,7 @@ impl Player {
             Fault::Restart { .. } | Fault::TcpReset | Fault::Panics { .. } => {}
         }
         self.struck[index].count = match fault {
+            _ if !self.has_begun[index] => 0,
             Fault::Kill { .. } | Fault::Restart { .. } => u64::from(victim.is_some()),
             _ => self.evidence(fault, cluster) - before,
         };
@@ -399,6 +464,11 @@ impl Player {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one assignment: a panic elsewhere leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn whom(victim: Victim, cluster: &SimCluster) -> Option<NodeId> {
     match victim {
         Victim::ReceiverHost => cluster.receiver_host(),
@@ -410,21 +480,12 @@ fn whom(victim: Victim, cluster: &SimCluster) -> Option<NodeId> {
 mod tests {
     use super::*;
 
-    fn takes(fault: &Fault) -> bool {
-        match fault {
-            Fault::Kill { .. } | Fault::Restart { .. } => true,
-            Fault::Cut { a, .. } => *a == 0,
-            Fault::OneWayCut { from, to, .. } => *from == 0 || *to == 0,
-            _ => false,
-        }
-    }
-
     #[test]
     fn no_schedule_takes_two_executors_at_once() {
         for seed in 0..500 {
-            let schedule = random(seed, 3, Duration::from_secs(8));
+            let schedule = random(seed, Duration::from_secs(8));
             assert!(!schedule.is_empty());
-            let taking: Vec<_> = schedule.iter().filter(|scheduled| takes(&scheduled.fault)).collect();
+            let taking: Vec<_> = schedule.iter().filter(|scheduled| scheduled.fault.takes()).collect();
             for pair in taking.windows(2) {
                 assert!(pair[1].at >= pair[0].at + pair[0].fault.lasts() + RECOVERY, "seed {seed}: {pair:?}");
             }
@@ -433,9 +494,9 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_schedule_and_all_kinds_come_up() {
-        assert_eq!(random(5, 3, Duration::from_secs(8)), random(5, 3, Duration::from_secs(8)));
+        assert_eq!(random(5, Duration::from_secs(8)), random(5, Duration::from_secs(8)));
         let all: std::collections::BTreeSet<_> = (0..200)
-            .flat_map(|seed| random(seed, 3, Duration::from_secs(8)))
+            .flat_map(|seed| random(seed, Duration::from_secs(8)))
             .map(|scheduled| scheduled.fault.name())
             .collect();
         assert_eq!(all.len(), 10, "{all:?}");

@@ -2,7 +2,7 @@
 //! be safe. It stands for any sender that keeps its data until it is acknowledged.
 //!
 //! ```text
-//!   receiver -> feeder    RESUME <last safe line>  or  RESUME -      first, on every connection
+//!   receiver -> feeder    RESUME <last line held>  or  RESUME -      first, on every connection
 //!                         SAFE <line>                                all up to this one is safe
 //!   feeder -> receiver    <line>\t<text>                             lines count from 0
 //!                         END                                        no more lines come
