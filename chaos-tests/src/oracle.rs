@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn one_word_for_another_is_lost_and_repeated() {
-        let difference = Difference::between(&counts(&[("a", 3), ("b", 1)]), &counts(&[("a", 2), ("b", 1), ("c", 2)]));
+        let difference =
+            Difference::between(&counts(&[("a", 3), ("b", 1)]), &counts(&[("a", 2), ("b", 1), ("c", 2)]));
         assert_eq!(difference, Difference { lost: 1, repeated: 2 });
         assert!(Difference::between(&counts(&[("a", 3)]), &counts(&[("a", 3)])).is_none());
     }

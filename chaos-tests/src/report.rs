@@ -95,7 +95,11 @@ impl Report {
         let lines = self.lines.map_or("?".to_owned(), |lines| lines.to_string());
         let told = [
             format!("seed {}, trace {:016x}, {} datagrams", self.seed, self.trace_hash, self.datagrams),
-            format!("{lines} lines in {} batches, {} ms of virtual time", happened.batches, self.took.as_millis()),
+            format!(
+                "{lines} lines in {} batches, {} ms of virtual time",
+                happened.batches,
+                self.took.as_millis()
+            ),
             format!(
                 "{} executors lost, {} receivers restarted, {} tasks run again, {} lines repeated",
                 happened.executors_down, happened.receiver_restarts, happened.tasks_lost, self.lines_repeated
@@ -108,7 +112,12 @@ impl Report {
                 0 => "missed".to_owned(),
                 count => format!("struck {count} times"),
             };
-            _ = writeln!(text, "fault at {} ms: {:?}: {what}", struck.scheduled.at.as_millis(), struck.scheduled.fault);
+            _ = writeln!(
+                text,
+                "fault at {} ms: {:?}: {what}",
+                struck.scheduled.at.as_millis(),
+                struck.scheduled.fault
+            );
         }
         if let Err(error) = &self.outcome {
             _ = writeln!(text, "the pipeline failed: {error}");

@@ -1,8 +1,9 @@
 //! The scenario: a word count of numbered lines, from a feeder that keeps what is not safe, while faults strike.
 
 use crate::{
-    faults::{self, Panics, Player, Scheduled},
+    faults::{self, Panics, Scheduled},
     oracle::{self, Counts, Difference},
+    player::Player,
     report::{Happened, Report},
 };
 use std::{
@@ -80,7 +81,8 @@ impl Scenario {
         let counts: Arc<Mutex<Counts>> = Arc::default();
         let happened: Arc<Mutex<Happened>> = Arc::default();
         let panics = Panics::default();
-        let mut builder = SimCluster::builder(self.seed).link(self.link.clone()).trace_lines(self.trace_lines);
+        let mut builder =
+            SimCluster::builder(self.seed).link(self.link.clone()).trace_lines(self.trace_lines);
         if self.is_unseeded {
             builder = builder.unseeded_quic();
         }
@@ -94,7 +96,8 @@ impl Scenario {
         builder.run(pipeline, async |cluster| {
             listen(cluster, happened.clone());
             let feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
-            let struck = Player::new(&self.faults, self.link.clone(), panics, self.is_patient).play(cluster).await;
+            let struck =
+                Player::new(&self.faults, self.link.clone(), panics, self.is_patient).play(cluster).await;
             let outcome = cluster.wait_until_ended(self.feed + DRAIN).await;
             self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened))
         })
@@ -200,7 +203,8 @@ impl Feed {
 /// # Panics
 /// If the host's port is taken.
 pub async fn feed(host: &World, rate_lines_per_s: u64, duration: Duration) -> Feed {
-    let listener = host.tcp.listen(format!("0.0.0.0:{FEEDER_PORT}")).await.expect("a host of its own has its ports");
+    let listener =
+        host.tcp.listen(format!("0.0.0.0:{FEEDER_PORT}")).await.expect("a host of its own has its ports");
     let feeder = Feeder::new(listener, host.clock.clone());
     let (tell, end) = oneshot::channel();
     let gauge = feeder.gauge();

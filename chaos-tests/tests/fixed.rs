@@ -27,7 +27,10 @@ fn loss_reordering_a_cut_and_the_death_of_the_receivers_host_leave_the_totals_ri
 fn a_calm_cluster_loses_nobody_and_repeats_nothing() {
     let report = run(&Scenario::calm(3));
     assert!(report.is_right(), "{}", report.text());
-    assert_eq!((report.happened.executors_down, report.happened.receiver_restarts, report.lines_repeated), (0, 0, 0));
+    assert_eq!(
+        (report.happened.executors_down, report.happened.receiver_restarts, report.lines_repeated),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -70,7 +73,8 @@ fn the_fourth_panic_of_a_task_stops_the_pipeline_with_its_text() {
 #[test]
 fn a_receiver_that_does_not_know_that_it_is_dead_does_not_end_the_feed() {
     let at = Duration::from_millis;
-    let faults = vec![Scheduled { at: at(1_780), fault: Fault::OneWayCut { from: 1, to: 0, lasts: at(3_313) } }];
+    let faults =
+        vec![Scheduled { at: at(1_780), fault: Fault::OneWayCut { from: 1, to: 0, lasts: at(3_313) } }];
     let report = run(&Scenario { faults, ..Scenario::calm(1_004) });
     assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
 }
@@ -79,14 +83,18 @@ fn a_receiver_that_does_not_know_that_it_is_dead_does_not_end_the_feed() {
 /// batch is beyond what two copies can promise. It may be lost, but never in silence.
 #[test]
 fn a_loss_beyond_the_promise_is_reported() {
-    let cut = |at, b| Scheduled { at: Duration::from_millis(at), fault: Fault::Cut { a: 0, b, lasts: Duration::from_secs(4) } };
+    let cut = |at, b| Scheduled {
+        at: Duration::from_millis(at),
+        fault: Fault::Cut { a: 0, b, lasts: Duration::from_secs(4) },
+    };
     let mut lost = 0;
     for seed in 0..12 {
         for (first, second) in [(1, 2), (2, 3), (1, 3)] {
             let faults = vec![cut(2_000 + 17 * seed, first), cut(2_010 + 17 * seed, second)];
             // Slow links keep batches undecided for longer.
             let link = Link { delay_max: Duration::from_millis(20), ..Link::default() };
-            let report = run(&Scenario { faults, link, feed: Duration::from_secs(6), ..Scenario::calm(seed) });
+            let report =
+                run(&Scenario { faults, link, feed: Duration::from_secs(6), ..Scenario::calm(seed) });
             let is_told = report.happened.blocks_lost > 0 || report.outcome.is_err();
             assert!(report.is_right() || is_told, "lost in silence: {}", report.text());
             assert_eq!(report.difference.repeated, 0, "{}", report.text());

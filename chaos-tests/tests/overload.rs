@@ -24,7 +24,10 @@ fn overload_at_ten_times_capacity_is_throttled_and_forgotten() {
     let before = delays(3 * second, began);
     let during = delays(began, ended + second);
     let after = delays(ended + overload.burst, ended + overload.burst + 5 * second);
-    println!("delays: {before:?} before, {during:?} during, {after:?} after; {} bytes", report.store_bytes_max);
+    println!(
+        "delays: {before:?} before, {during:?} during, {after:?} after; {} bytes",
+        report.store_bytes_max
+    );
     assert!(during <= 3 * second, "{during:?}");
     assert!(after <= 2 * before, "{after:?} after, {before:?} before");
     assert!(report.store_bytes_max <= overload.memory_bytes_max, "{} bytes", report.store_bytes_max);

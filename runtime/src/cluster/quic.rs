@@ -261,7 +261,9 @@ impl BulkClient for Bulk {
         address: SocketAddr,
     ) -> BoxFuture<'static, Result<quinn::Connection, BulkError>> {
         let endpoint = self.endpoint.clone();
-        Box::pin(async move { endpoint::connect(&endpoint, address).await.map_err(|e| BulkError(e.to_string())) })
+        Box::pin(
+            async move { endpoint::connect(&endpoint, address).await.map_err(|e| BulkError(e.to_string())) },
+        )
     }
 
     fn is_open(&self, connection: &quinn::Connection) -> bool {
@@ -309,12 +311,20 @@ impl QuicLinks {
     }
 
     /// Takes links on `endpoint` until it is closed.
-    pub(crate) async fn accept(self, endpoint: quinn::Endpoint, hello: Hello, inbox: Arc<DriverInbox>, world: World) {
+    pub(crate) async fn accept(
+        self,
+        endpoint: quinn::Endpoint,
+        hello: Hello,
+        inbox: Arc<DriverInbox>,
+        world: World,
+    ) {
         while let Some(incoming) = endpoint.accept().await {
             let (links, hello, inbox) = (self.clone(), hello.clone(), inbox.clone());
             world.spawner.spawn(async move {
                 let Ok(connection) = incoming.await else { return };
-                let link = ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &LinkConfig::default()).await;
+                let link =
+                    ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &LinkConfig::default())
+                        .await;
                 match link {
                     Ok(link) => links.listen(link, inbox).await,
                     Err(error) => count_rubbish(&error),

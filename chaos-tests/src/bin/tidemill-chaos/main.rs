@@ -13,10 +13,13 @@ use tidemill_chaos::{Report, Scenario, faults};
 
 /// Puts faults into a simulated cluster and proves that nothing was lost or counted twice.
 #[derive(Debug, Parser)]
-#[command(arg_required_else_help = true, after_help = "Examples:\n  \
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
     tidemill-chaos sim --seed 7           the fixed scenario: loss, reordering, a cut, a kill\n  \
     tidemill-chaos sim --seed 7 --random  faults drawn from the seed\n  \
-    tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own")]
+    tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own"
+)]
 struct Line {
     #[command(subcommand)]
     command: Command,

@@ -186,7 +186,8 @@ impl SimBuilder {
         let system = actix_rt::System::with_tokio_rt(sim::runtime);
         let build: Build = Arc::new(pipeline);
         system.block_on(async move {
-            let config = SimConfig { link: self.link.clone(), trace_lines: self.trace_lines, ..SimConfig::default() };
+            let config =
+                SimConfig { link: self.link.clone(), trace_lines: self.trace_lines, ..SimConfig::default() };
             let world = SimWorld::new(self.seed, config);
             let mut cluster = SimCluster::start(world, self, build)?;
             let result = scenario(&mut cluster).await;
@@ -196,11 +197,16 @@ impl SimBuilder {
     }
 
     /// A process's pipeline, in its world.
-    fn pipeline(&self, build: &Build, world: &World) -> Result<(Checked, Arc<Pipeline>, StreamContext), StartError> {
+    fn pipeline(
+        &self,
+        build: &Build,
+        world: &World,
+    ) -> Result<(Checked, Arc<Pipeline>, StreamContext), StartError> {
         let config = self.config.check()?;
         let context = StreamContext::with_config(self.config.clone());
         build(&context)?;
-        let options = BuildOptions { default_partitions: config.default_partitions(), ..BuildOptions::default() };
+        let options =
+            BuildOptions { default_partitions: config.default_partitions(), ..BuildOptions::default() };
         let pipeline = Arc::new(context.build(options, world.files.clone())?);
         pipeline.attach(world.clone());
         check_interval(&config, &pipeline)?;
