@@ -85,6 +85,25 @@ impl TextChunk {
         })
     }
 
+    /// Calls `f` with the buffer and the range in it of each text, in order, without cutting the text out.
+    #[inline]
+    pub(crate) fn try_each<E>(
+        &self,
+        mut f: impl FnMut(&str, (usize, usize)) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let base = self.base.as_str();
+        let extra = self.extra.as_ref().map_or("", |e| e.as_str());
+        for &(start, end) in &self.ranges {
+            let (start, end) = (start as usize, end as usize);
+            if end <= base.len() {
+                f(base, (start, end))?;
+            } else {
+                f(extra, (start - base.len(), end - base.len()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The texts in order, each with a share in its buffer.
     pub fn texts(&self) -> impl Iterator<Item = Text> {
         let base_len = self.base.as_str().len() as u32;
