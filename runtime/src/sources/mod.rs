@@ -56,7 +56,7 @@ fn next_dataset(
 
 /// How many bytes are validated and split at once: they are then still in the second-level cache when operators read them,
 /// and come from memory only once.
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Validates `block`, which holds whole lines, and pushes its lines; how many had something that is not UTF-8.
 fn push_block(block: &Bytes, down: &mut dyn Push<Text>, env: &TaskEnv) -> Result<u64, TaskError> {
