@@ -10,20 +10,17 @@ use super::{
     plan,
     ranges::Ranges,
 };
-use crate::{
-    core::Core,
-    seam::{PlannedRange, StreamKind},
-};
-use std::{collections::BTreeMap, time::Duration};
+use crate::{core::Core, seam::StreamKind};
+use std::time::Duration;
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Member, ReceiverId, ReceiverIndex, StreamId},
+    id::{BatchNumber, BlockId, Member, ReceiverId, ReceiverIndex},
     message::{BlockInfo, ReceiverExitReason},
     time::Time,
 };
 
 /// Where the pipeline stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Not started.
     Idle,
     /// Batches are cut.
@@ -39,16 +36,16 @@ enum Phase {
 /// The decisions of the batch generator.
 #[derive(Debug)]
 pub struct GeneratorCore {
-    config: GeneratorConfig,
-    phase: Phase,
-    cuts: Cuts,
-    books: Books,
+    pub(super) config: GeneratorConfig,
+    pub(super) phase: Phase,
+    pub(super) cuts: Cuts,
+    pub(super) books: Books,
     lives: Lives,
-    ranges: Ranges,
+    pub(super) ranges: Ranges,
     /// Receivers may be placed from then on.
     placing_at: Option<Time>,
     wall_at: Time,
-    poll_at: Option<Time>,
+    pub(super) poll_at: Option<Time>,
     /// When an event came last.
     now: Time,
 }
@@ -96,11 +93,11 @@ impl GeneratorCore {
         self.books.size()
     }
 
-    fn has_interval(&self) -> bool {
+    pub(super) fn has_interval(&self) -> bool {
         matches!(self.config.interval, BatchInterval::Every(_))
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.books.undecided() + self.books.queued() < self.config.in_flight_max
     }
 
@@ -368,35 +365,6 @@ impl GeneratorCore {
                 plan::write(&self.config, &self.books, batch).expect("a handed batch is in the books");
             out.push(Action::PlanReady { plan, holders });
         }
-    }
-
-    /// `AvailableNow`: asks for the next batch as soon as there is room for one.
-    fn begin_available(&mut self, now: Time, out: &mut Vec<Action>) {
-        let may =
-            self.phase == Phase::Running && !self.has_interval() && self.poll_at.is_none_or(|at| at <= now);
-        if may && self.has_room() && !self.ranges.is_asking() && !self.ranges.is_exhausted() {
-            self.poll_at = None;
-            let questions = self.ranges.ask(self.books.next_plan());
-            out.extend(questions.into_iter().map(Action::from));
-        }
-    }
-
-    /// `AvailableNow`: a batch is made of what was found; of nothing, none. True if there is a batch.
-    fn end_available(
-        &mut self,
-        now: Time,
-        batch: BatchNumber,
-        ranges: BTreeMap<StreamId, Vec<PlannedRange>>,
-    ) -> bool {
-        if ranges.values().all(Vec::is_empty) {
-            self.poll_at = Some(now + self.config.idle_poll);
-            return false;
-        }
-        if let Some((_, at)) = self.cuts.cut_now(now) {
-            self.books.reach(batch, at);
-            self.books.set_ranges(batch, ranges);
-        }
-        true
     }
 
     /// Ends when nothing can come any more and everything that came is with the scheduler.
