@@ -52,6 +52,13 @@ pub(super) struct Marked {
     pub(super) holders: Vec<Member>,
 }
 
+/// A batch's time, its inputs, and the holders of its blocks.
+pub(super) type Contents = (
+    BatchTime,
+    BTreeMap<StreamId, StreamInput>,
+    BTreeMap<BlockId, Vec<Member>>,
+);
+
 /// Blocks taken out of their batches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Struck {
@@ -271,18 +278,7 @@ impl Books {
     }
 
     /// A batch's time, its inputs, and the holders of its blocks.
-    #[expect(
-        clippy::type_complexity,
-        reason = "three parts of one answer, taken apart by its only caller"
-    )]
-    pub(super) fn contents(
-        &self,
-        number: BatchNumber,
-    ) -> Option<(
-        BatchTime,
-        BTreeMap<StreamId, StreamInput>,
-        BTreeMap<BlockId, Vec<Member>>,
-    )> {
+    pub(super) fn contents(&self, number: BatchNumber) -> Option<Contents> {
         let batch = self.batches.get(&number)?;
         let mut blocks: BTreeMap<StreamId, Vec<PlannedBlock>> = BTreeMap::new();
         let mut holders = BTreeMap::new();
