@@ -14,7 +14,7 @@ pub trait Core: 'static {
     /// What can happen: a closed enum.
     type Event: Clone + Debug + Send + 'static;
     /// What can be asked for: a closed enum. Asynchronous work is an action with an id; its end comes back as an event.
-    type Action: Clone + Debug + 'static;
+    type Action: Clone + Debug + Send + 'static;
 
     /// The role's name in logs and traces.
     const NAME: &'static str;

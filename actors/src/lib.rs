@@ -15,6 +15,7 @@
 //!
 //!   block_store     blocks and outputs by id, under one memory budget
 //!   transport       how they travel between executors
+//!   slots           the threads that run tasks, and the inputs on their way to them
 //! ```
 //!
 //! This crate must not know user types, operators, connectors or SQL: it sees ids, sizes and opaque payloads.
@@ -26,6 +27,7 @@ pub mod shell;
 pub mod supervision;
 
 pub mod block_store;
+pub mod slots;
 pub mod transport;
 
 pub mod batch_generator;

@@ -1,1 +1,33 @@
-//! Placeholder.
+//! The book, compiled: README and every page under docs/ are doctests of this crate, and its tests guard the house.
+//!
+//! ```text
+//!   workspace   the files of the project and the manifests' dependencies
+//!   tokens      Rust source without comments and strings, as tokens
+//!      |
+//!   tests/      arrow, purity, files, words, pages
+//! ```
+//!
+//! This crate must not be needed by any other: it reads the sources, nothing reads it.
+
+pub mod tokens;
+pub mod workspace;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub struct Architecture;
+
+#[cfg(doctest)]
+#[doc = include_str!("../GLOSSARY.md")]
+pub struct Glossary;
+
+#[cfg(doctest)]
+#[doc = include_str!("../FAULTS.md")]
+pub struct Faults;
+
+#[cfg(doctest)]
+#[doc = include_str!("../adr/0001-safe-means-recorded-by-the-driver.md")]
+pub struct Adr0001;

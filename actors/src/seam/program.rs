@@ -38,6 +38,9 @@ pub struct StreamInfo {
 pub enum StreamKind {
     /// Tasks read ranges, and read them again: files, generators. Exactly once.
     Planned,
+    /// Static data beside the streams: every batch sees all of it, and a program's plans name it without being told. Exactly
+    /// once.
+    Static,
     /// The sender repeats what was not acknowledged, and only what is safe is acknowledged. Exactly once while safe holds.
     Acknowledged,
     /// What stood between the sender and a safe block is gone when the receiver dies. At most once there; losses are counted.

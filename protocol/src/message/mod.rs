@@ -10,11 +10,15 @@
 //! No message type is recursive.
 
 mod bulk;
+mod hello;
 mod membership;
+mod pages;
 mod receive;
+mod samples;
 mod task;
 
 pub use bulk::{BulkReply, BulkRequest, Piece};
+pub use hello::Hello;
 pub use membership::{PeerInfo, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use task::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};

@@ -21,12 +21,14 @@ pub mod sim;
 mod spawner;
 mod timer;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use clock::{Clock, ClockSource};
 pub use entropy::{Entropy, SeededRng};
 pub use faults::{FaultHook, Faults};
 pub use files::{FileSystem, Files};
 pub use net::{ByteStream, Network, Tcp, TcpAcceptor, TcpListenerBox, Udp};
-pub use spawner::{Job, Slot, SlotThread, Spawner, SpawnerSource};
+pub use spawner::{Job, SLOT_QUEUE, Slot, SlotThread, Spawner, SpawnerSource};
 
 /// Where a node takes time, chance, sockets, files and threads from.
 #[derive(Clone)]
@@ -45,4 +47,9 @@ pub struct World {
     pub spawner: Spawner,
     /// Named points at which a test may strike.
     pub faults: Faults,
+}
+
+/// Locks, also after a panic elsewhere: every critical section in this module leaves its data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,10 @@ use std::{sync::Arc, time::Duration};
 /// A piece of synchronous work.
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// How many jobs may wait at one slot. Schedulers place a handful; a slot that is this far behind is a defect, which a
+/// simulated slot answers with a panic and a real one by making the caller wait.
+pub const SLOT_QUEUE: usize = 1_024;
+
 /// What a world's threads are made of.
 pub trait SpawnerSource: Send + Sync {
     /// Runs asynchronous work of sources and sinks (the *user* thread of the design).

@@ -1,0 +1,192 @@
+//! What membership hears and what it asks for, and the values in them.
+
+use super::route::Destination;
+use std::time::Duration;
+use tidemill_protocol::{
+    id::{Epoch, Incarnation, Member, NodeId, ProgramId},
+    message::{PeerInfo, Registration, ToDriver},
+};
+
+/// A connection to an executor, numbered by whoever accepts connections; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message has come in; also [`ToDriver::Register`].
+    Message {
+        /// Over which connection.
+        link: LinkId,
+        /// Who says it.
+        from: Member,
+        /// What.
+        message: ToDriver,
+    },
+    /// A connection has ended.
+    LinkLost {
+        /// Which.
+        link: LinkId,
+    },
+    /// The deadline has come.
+    Wake,
+    /// The driver ends: all executors are told to leave, and nobody is admitted any more.
+    Stop,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Tell an executor that it is registered.
+    Welcome {
+        /// Whom.
+        member: Member,
+        /// Over which connection: from now on the executor's.
+        link: LinkId,
+        /// The driver's reign.
+        epoch: Epoch,
+    },
+    /// Close a connection with this reason.
+    Refuse {
+        /// Which connection.
+        link: LinkId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Tell these executors who lives.
+    Peers {
+        /// Whom to tell.
+        to: Vec<Member>,
+        /// All live executors, by node.
+        peers: Vec<PeerInfo>,
+    },
+    /// An executor is there; told before anything that it says is delivered.
+    ExecutorUp(Registration),
+    /// An executor is gone; nothing that it says is delivered any more.
+    ExecutorDown {
+        /// Who.
+        member: Member,
+        /// Why.
+        reason: DownReason,
+    },
+    /// Close the connection of an executor that is gone.
+    CloseLink {
+        /// Which connection.
+        link: LinkId,
+    },
+    /// Ask whether it is there.
+    Ping {
+        /// Whom.
+        member: Member,
+        /// Returned in the answer.
+        nonce: u64,
+    },
+    /// Hand a message of a live executor to a role.
+    Deliver {
+        /// To which.
+        to: Destination,
+        /// Who said it.
+        from: Member,
+        /// What.
+        message: ToDriver,
+    },
+    /// Tell an executor to leave.
+    Shutdown {
+        /// Whom.
+        member: Member,
+    },
+    /// Add 1 to a counter.
+    Count(Counter),
+}
+
+/// Why an executor is not admitted; the text is for its log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It was built from another program.
+    #[error(
+        "{member} runs {theirs} and this driver {ours}: the first thing that differs is the program id, so start every node \
+         from the same executable with the same arguments"
+    )]
+    OtherProgram {
+        /// Who.
+        member: Member,
+        /// Its program.
+        theirs: ProgramId,
+        /// The driver's.
+        ours: ProgramId,
+    },
+    /// A life of that node which is as new has been here.
+    #[error(
+        "{member} is refused: {known} of this node has been here; start the node again, so that it gets a higher one"
+    )]
+    StaleIncarnation {
+        /// Who.
+        member: Member,
+        /// The newest life that is known.
+        known: Incarnation,
+    },
+    /// It calls itself the driver.
+    #[error("{0} is the driver's number: give the executor a number from 1")]
+    DriversNumber(NodeId),
+    /// It registers with another name than it sends under.
+    #[error("{from} registers as {named}: one connection, one name")]
+    OtherName {
+        /// The sender.
+        from: Member,
+        /// The name in the registration.
+        named: Member,
+    },
+    /// It has no slots.
+    #[error("{0} has no task slots: give it at least 1")]
+    NoSlots(Member),
+    /// There are as many executors as the driver takes.
+    #[error("{member} is refused: {max} executors are registered, which is the limit")]
+    Full {
+        /// Who.
+        member: Member,
+        /// The limit.
+        max: usize,
+    },
+    /// The driver ends.
+    #[error("this driver is ending: register with its successor")]
+    Ending,
+    /// It was declared dead, or has never registered.
+    #[error("{0} is not registered: it was declared dead, or has not registered; start it again")]
+    NotRegistered(Member),
+}
+
+/// Why an executor is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownReason {
+    /// Its connection has ended.
+    LinkLost,
+    /// It said nothing for so long, although it was asked.
+    Silent(Duration),
+    /// A newer life of the node has registered.
+    Replaced,
+}
+
+/// What membership counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counter {
+    /// Executors that were admitted.
+    Admitted,
+    /// Registrations that were refused.
+    Refused,
+    /// Executors that were declared dead.
+    Down,
+    /// Messages of those who do not live.
+    MessagesRefused,
+}
+
+impl Counter {
+    /// Its name as a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Counter::Admitted => "tidemill_membership_admitted",
+            Counter::Refused => "tidemill_membership_refused",
+            Counter::Down => "tidemill_membership_down",
+            Counter::MessagesRefused => "tidemill_membership_messages_refused",
+        }
+    }
+}

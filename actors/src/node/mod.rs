@@ -1,0 +1,35 @@
+//! The node role on the driver: who is in the cluster, and which of their lives. Started by the driver's supervisor; tells
+//! executors, and the roles whom arrivals and losses concern.
+//!
+//! ```text
+//!                      Register                     any message            link lost, silent, newer life
+//!   executor ──────────────────> core ── Welcome, Peers ──> executors
+//!                                  │
+//!                                  ├── ExecutorUp / ExecutorDown ──> generator, scheduler
+//!                                  └── Deliver (by `route`) ───────> generator, scheduler, reports
+//! ```
+//!
+//! Every message from an executor passes here first, so that what a dead incarnation says is refused in one place.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `core` | [`Membership`]: which event leads to what |
+//! | `event` | [`Event`], [`Action`] and the values in them |
+//! | `route` | the table of destinations |
+//! | `messages`, `actor` | carrying out the actions |
+
+mod core;
+mod event;
+mod route;
+
+mod actor;
+mod messages;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::core::{Membership, MembershipConfig};
+pub use actor::MembershipPerformer;
+pub use event::{Action, Counter, DownReason, Event, LinkId, Refusal};
+pub use messages::{Links, Roles};
+pub use route::{Destination, destination};

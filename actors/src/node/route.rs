@@ -1,0 +1,39 @@
+//! Which role gets which message of an executor: the table, as a pure function.
+//!
+//! | message | destination |
+//! |---|---|
+//! | `Register`, `Alive` | node |
+//! | `ReceiverStarted`, `BlockAdded`, `BlockSafe`, `EndOfBatch`, `ReceiverExited` | batch generator |
+//! | `TaskDone`, `TaskFailed`, `SlotLeaked` | scheduler |
+//! | `SourceReport` | reports |
+
+use tidemill_protocol::message::ToDriver;
+
+/// A role on the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// Membership itself.
+    Node,
+    /// Blocks, receivers, ends of batches.
+    BatchGenerator,
+    /// Tasks.
+    Scheduler,
+    /// What is counted and logged only.
+    Reports,
+}
+
+/// Who gets `message`.
+pub fn destination(message: &ToDriver) -> Destination {
+    match message {
+        ToDriver::Register(_) | ToDriver::Alive { .. } => Destination::Node,
+        ToDriver::ReceiverStarted { .. }
+        | ToDriver::BlockAdded(_)
+        | ToDriver::BlockSafe { .. }
+        | ToDriver::EndOfBatch { .. }
+        | ToDriver::ReceiverExited { .. } => Destination::BatchGenerator,
+        ToDriver::TaskDone(_) | ToDriver::TaskFailed(_) | ToDriver::SlotLeaked { .. } => {
+            Destination::Scheduler
+        }
+        ToDriver::SourceReport { .. } => Destination::Reports,
+    }
+}

@@ -1,0 +1,107 @@
+//! The performer against fakes: which word goes to whom.
+
+use super::*;
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    fn note(&self, text: String) {
+        self.0
+            .lock()
+            .expect("no test panics while it holds the notes")
+            .push(text);
+    }
+}
+
+impl Links for Notes {
+    fn bind(&self, member: Member, link: LinkId) {
+        self.note(format!("bind {member} {}", link.0));
+    }
+    fn tell(&self, to: Member, message: ToExecutor) {
+        self.note(format!("{to} {message:?}"));
+    }
+    fn close(&self, link: LinkId, reason: &str) {
+        self.note(format!("close {}: {reason}", link.0));
+    }
+}
+
+impl Roles for Notes {
+    fn executor_up(&self, registration: &Registration) {
+        self.note(format!("up {}", registration.member));
+    }
+    fn executor_down(&self, member: Member, reason: DownReason) {
+        self.note(format!("down {member} {reason:?}"));
+    }
+    fn deliver(&self, to: Destination, from: Member, _message: ToDriver) {
+        self.note(format!("{to:?} from {from}"));
+    }
+}
+
+#[test]
+fn the_performer_tells_the_links_and_the_roles() {
+    let member = life(1, 1);
+    let peers = vec![PeerInfo {
+        member,
+        bulk_address: None,
+    }];
+    let told = format!("{member} {:?}", ToExecutor::Peers { peers: peers.clone() });
+    let reason = DownReason::Replaced;
+    let rows: Vec<(Action, Vec<&str>)> = vec![
+        (
+            Action::Welcome {
+                member,
+                link: LinkId(3),
+                epoch: Epoch(1),
+            },
+            vec!["bind node-1.i1 3", "node-1.i1 Welcome { epoch: Epoch(1) }"],
+        ),
+        (
+            Action::Refuse {
+                link: LinkId(3),
+                reason: Refusal::Ending,
+            },
+            vec!["close 3: this driver is ending: register with its successor"],
+        ),
+        (
+            Action::Peers {
+                to: vec![member],
+                peers,
+            },
+            vec![&told],
+        ),
+        (Action::ExecutorUp(registration(member)), vec!["up node-1.i1"]),
+        (
+            Action::ExecutorDown { member, reason },
+            vec!["down node-1.i1 Replaced"],
+        ),
+        (
+            Action::CloseLink { link: LinkId(3) },
+            vec!["close 3: declared dead"],
+        ),
+        (
+            Action::Ping { member, nonce: 4 },
+            vec!["node-1.i1 Ping { nonce: 4 }"],
+        ),
+        (
+            Action::Deliver {
+                to: Destination::Scheduler,
+                from: member,
+                message: leaked(),
+            },
+            vec!["Scheduler from node-1.i1"],
+        ),
+        (Action::Shutdown { member }, vec!["node-1.i1 Shutdown"]),
+    ];
+    for (action, expected) in rows {
+        let notes = Notes::default();
+        let mut performer = MembershipPerformer {
+            links: notes.clone(),
+            roles: notes.clone(),
+        };
+        performer.carry_out(action);
+        let noted = std::mem::take(&mut *notes.0.lock().expect("no test panics while it holds the notes"));
+        assert_eq!(noted, expected);
+    }
+}

@@ -1,0 +1,127 @@
+//! Carries out what the scheduler asks for: wire messages to executors, word to those who follow batches, and publication,
+//! which fetches prepared outputs and hands them to the sink on the user runtime. Started by the driver's supervisor as
+//! `Shell<Scheduler>`.
+
+use super::{
+    core::Scheduler,
+    event::{Action, Event, PreparedPart, PublishFailure},
+    messages::{FetchPrepared, Followers, TellExecutors, TellScheduler},
+};
+use crate::{
+    core::Perform,
+    seam::{Held, Published, SinkHost},
+    shell::ShellAddress,
+};
+use futures_util::future::try_join_all;
+use std::sync::Arc;
+use tidemill_protocol::{
+    id::{BatchNumber, DataKey, PartitionId, SinkId, TaskId},
+    message::ToExecutor,
+    time::BatchTime,
+    world::Spawner,
+};
+
+/// The performer of [`Scheduler`].
+pub struct SchedulerPerformer<E, F> {
+    /// The links to executors.
+    pub executors: E,
+    /// Who is told about batches.
+    pub followers: F,
+    /// How prepared outputs come here.
+    pub prepared: Arc<dyn FetchPrepared>,
+    /// The program's sinks.
+    pub sinks: Arc<dyn SinkHost>,
+    /// Where publication runs.
+    pub spawner: Spawner,
+}
+
+impl<E: TellExecutors, F: Followers> Perform<Scheduler> for SchedulerPerformer<E, F> {
+    fn perform(&mut self, action: Action, me: &ShellAddress<Scheduler>) {
+        self.carry_out(action, me);
+    }
+}
+
+impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
+    pub(super) fn carry_out(&mut self, action: Action, me: &impl TellScheduler) {
+        match action {
+            Action::Launch { member, facts, tasks } => {
+                self.executors.tell(member, ToExecutor::Run { facts, tasks });
+            }
+            Action::Cancel { member, tasks } => self.executors.tell(member, ToExecutor::Cancel { tasks }),
+            Action::Drop { member, keys } => self.executors.tell(member, ToExecutor::Drop { keys }),
+            Action::Decided { batch } => self.followers.decided(batch),
+            Action::Publish {
+                batch,
+                time,
+                sink,
+                parts,
+            } => self.publish(batch, time, sink, parts, me.clone()),
+            Action::Discard { sink, task } => self.sinks.discard(sink, task),
+            Action::Completed(timings) => self.followers.completed(&timings),
+            Action::Release { batch, members } => {
+                for member in members {
+                    self.executors
+                        .tell(member, ToExecutor::ReleaseOutputs { up_to: batch });
+                }
+                self.followers.released(batch);
+            }
+            Action::PipelineFailed { batch, text } => {
+                tracing::error!(%batch, %text, "the pipeline has failed");
+                self.followers.failed(batch, &text);
+            }
+            Action::TasksLost { batch, member, tasks } => {
+                tracing::info!(%batch, %member, tasks = tasks.len(), "an executor was lost: tasks run again");
+                self.followers.tasks_lost(batch, member, &tasks);
+            }
+            Action::Stopped => self.followers.stopped(),
+            Action::Count(counter, n) => metrics::counter!(counter.name()).increment(n),
+        }
+    }
+
+    fn publish(
+        &self,
+        batch: BatchNumber,
+        time: BatchTime,
+        sink: SinkId,
+        parts: Vec<PreparedPart>,
+        me: impl TellScheduler,
+    ) {
+        let (prepared, sinks) = (self.prepared.clone(), self.sinks.clone());
+        self.spawner.spawn(async move {
+            let result = match fetch_all(&*prepared, parts).await {
+                Ok(partitions) => {
+                    let answer = sinks
+                        .publish(Published {
+                            sink,
+                            batch,
+                            time,
+                            partitions,
+                        })
+                        .await;
+                    answer.map_err(|refused| PublishFailure::Refused(refused.to_string()))
+                }
+                Err(missing) => Err(PublishFailure::Missing(missing)),
+            };
+            me.tell(Event::Published { batch, sink, result });
+        });
+    }
+}
+
+/// All parts in order, fetched at the same time; the first that cannot be had ends it.
+async fn fetch_all(
+    prepared: &dyn FetchPrepared,
+    parts: Vec<PreparedPart>,
+) -> Result<Vec<(TaskId, Held)>, DataKey> {
+    try_join_all(parts.into_iter().map(|part| async move {
+        if !part.has_rows {
+            return Ok((part.task, Held::default()));
+        }
+        let key = DataKey::Output {
+            task: part.task,
+            partition: PartitionId(0),
+        };
+        let held = prepared.fetch(key, part.holder).await;
+        held.map(|held| (part.task, held)).ok_or(key)
+    }))
+    .await
+}

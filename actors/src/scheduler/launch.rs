@@ -1,0 +1,144 @@
+//! Launching: which ready task goes where, in how many messages.
+
+use super::{
+    core::Scheduler,
+    event::{Action, Counter},
+    job::{At, TaskState},
+    placement::Placement,
+    spec::Inputs,
+};
+use std::collections::BTreeMap;
+use tidemill_protocol::{
+    id::{Attempt, BatchNumber, Member, TaskId, TaskKey},
+    message::{TaskFacts, TaskSpec},
+    time::Time,
+};
+
+/// Parts of inputs in one launch: some 150 bytes each, so that a launch stays below a control frame's 64 KiB. A single task
+/// with more than this goes alone.
+const LAUNCH_PARTS_MAX: usize = 256;
+
+impl Scheduler {
+    /// Launches what has room, oldest batch first. Gives the batch that can never be had, if one is found.
+    pub(super) fn launch(&mut self, now: Time, out: &mut Vec<Action>) -> Option<(BatchNumber, String)> {
+        let mut launches = BTreeMap::<(BatchNumber, Member), Vec<(usize, TaskSpec)>>::new();
+        let mut doom = None;
+        let mut last = None;
+        while doom.is_none() && self.executors.has_room() {
+            let Some(key) = self.queue.next_after(last) else {
+                break;
+            };
+            last = Some(key);
+            match self.place(key) {
+                Placed::At(member, parts, spec) => {
+                    launches
+                        .entry((key.batch, member))
+                        .or_default()
+                        .push((parts, spec));
+                }
+                Placed::NoRoom => {}
+                Placed::Doomed(text) => doom = Some((key.batch, text)),
+            }
+        }
+        for ((batch, member), tasks) in launches {
+            let job = self
+                .jobs
+                .get_mut(&batch)
+                .expect("its tasks have just been placed");
+            job.first_launch.get_or_insert(now);
+            out.push(Action::Count(Counter::TasksLaunched, tasks.len() as u64));
+            let facts = TaskFacts {
+                epoch: self.config.epoch,
+                program: job.plan.program,
+                batch,
+                time: job.plan.time,
+                seed: job.plan.seed,
+            };
+            let pages = pages(tasks).into_iter();
+            out.extend(pages.map(|tasks| Action::Launch {
+                member,
+                facts: facts.clone(),
+                tasks,
+            }));
+        }
+        doom
+    }
+
+    fn place(&mut self, key: TaskKey) -> Placed {
+        let at = (key.stage, key.partition);
+        let job = self
+            .jobs
+            .get_mut(&key.batch)
+            .expect("a batch leaves the queue before it leaves the books");
+        let inputs = match Inputs::of(job, at, &self.executors) {
+            Ok(inputs) => inputs,
+            Err(block) if job.blocks.get(&block).is_some_and(|place| place.safe) => {
+                return Placed::Doomed(format!(
+                    "{key} needs block {block}, and nobody alive holds it any more"
+                ));
+            }
+            Err(_) => {
+                self.queue.starve(key);
+                return Placed::NoRoom;
+            }
+        };
+        let task = job.task_mut(at);
+        let policy = Placement {
+            bytes_at: &inputs.bytes_at,
+            avoid: &task.avoid,
+        };
+        let Some(member) = policy.decide(self.executors.iter()) else {
+            return Placed::NoRoom;
+        };
+        let attempt = Attempt(task.next_attempt);
+        let Some(next) = task.next_attempt.checked_add(1) else {
+            return Placed::Doomed(format!("{key} has used up its attempts"));
+        };
+        task.next_attempt = next;
+        self.executors.take(member);
+        self.queue.leave(key);
+        job.set(at, TaskState::Running { attempt, on: member });
+        Placed::At(member, inputs.parts, inputs.spec(TaskId { key, attempt }, member))
+    }
+
+    /// Makes every task ready whose inputs have come.
+    pub(super) fn wake_tasks(&mut self, batch: BatchNumber) {
+        let Some(job) = self.jobs.get_mut(&batch) else {
+            return;
+        };
+        let is_due = |at: &At, state| state == TaskState::Waiting && job.has_inputs(*at);
+        let due: Vec<At> = job
+            .tasks()
+            .map(|(at, t)| (at, t.state))
+            .filter(|(at, s)| is_due(at, *s))
+            .map(|d| d.0)
+            .collect();
+        for at in due {
+            job.set(at, TaskState::Ready);
+            self.queue.enter(job.key(at));
+        }
+    }
+}
+
+enum Placed {
+    At(Member, usize, TaskSpec),
+    NoRoom,
+    Doomed(String),
+}
+
+/// Cuts a launch so that each message fits a control frame.
+fn pages(tasks: Vec<(usize, TaskSpec)>) -> Vec<Vec<TaskSpec>> {
+    let mut pages = Vec::with_capacity(1);
+    let (mut page, mut filled) = (Vec::with_capacity(tasks.len()), 0);
+    for (parts, task) in tasks {
+        let parts = parts.max(1);
+        if filled > 0 && filled + parts > LAUNCH_PARTS_MAX {
+            pages.push(std::mem::take(&mut page));
+            filled = 0;
+        }
+        page.push(task);
+        filled += parts;
+    }
+    pages.push(page);
+    pages
+}

@@ -1,0 +1,52 @@
+//! Whom the scheduler's performer talks to, as narrow traits: the driver's assembly plugs in links, roles and transport.
+
+use super::{
+    core::Scheduler,
+    event::{BatchTimings, Event},
+};
+use crate::{seam::Held, shell::ShellAddress};
+use futures_util::future::BoxFuture;
+use tidemill_protocol::{
+    id::{BatchNumber, DataKey, Member, TaskKey},
+    message::ToExecutor,
+};
+
+/// Sends control messages to executors.
+pub trait TellExecutors: 'static {
+    /// Sends without waiting, in order per executor. To a dead incarnation nothing is sent.
+    fn tell(&self, to: Member, message: ToExecutor);
+}
+
+/// Those who follow the fate of batches: the batch generator, the rate controller, progress. None of these may wait.
+pub trait Followers: 'static {
+    /// A batch is decided: its result cannot change any more.
+    fn decided(&self, batch: BatchNumber);
+    /// A batch is published entirely.
+    fn completed(&self, timings: &BatchTimings);
+    /// Blocks of this batch and of all before it will not be asked for again.
+    fn released(&self, batch: BatchNumber);
+    /// An executor's loss makes these tasks run again.
+    fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]);
+    /// Nothing from this batch on will be published, for this reason.
+    fn failed(&self, batch: BatchNumber, text: &str);
+    /// After a failure or a stop: all that could be published has been.
+    fn stopped(&self);
+}
+
+/// Fetches prepared outputs to the driver.
+pub trait FetchPrepared: Send + Sync {
+    /// The output, or nothing if it cannot be had from its holder.
+    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Option<Held>>;
+}
+
+/// Where the answer to a publication goes: the scheduler itself.
+pub(super) trait TellScheduler: Clone + Send + 'static {
+    /// Delivers an event without waiting.
+    fn tell(&self, event: Event);
+}
+
+impl TellScheduler for ShellAddress<Scheduler> {
+    fn tell(&self, event: Event) {
+        ShellAddress::tell(self, event);
+    }
+}

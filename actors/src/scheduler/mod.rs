@@ -1,0 +1,50 @@
+//! The scheduler: turns the plan of a batch into tasks, places them, tries again, rebuilds what is lost, decides, and has
+//! the outputs published in batch order. Started by the driver's supervisor; tells executors, the batch generator, and
+//! whoever publishes.
+//!
+//! ```text
+//!            Plan            TaskDone / TaskFailed                BatchSafe           Published
+//!              │                      │                               │                   │
+//!   plan ──> stages ──> ready ──> launched ──> done ──> all done ──> decided ──> published ──> released
+//!                         ^          │          │                  (in order)   (in order)
+//!                         └──────────┴──────────┘
+//!                          failure, executor lost: lineage says what runs again
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `core` | [`Scheduler`]: which event leads to what |
+//! | `event` | [`Event`], [`Action`] and the values in them |
+//! | `job` | one batch: its tasks, their states, the table of legal transitions |
+//! | `queue` | which tasks could run, and which of them must wait for a block or for a while |
+//! | `executors` | who is there, and how much room each has |
+//! | `launch` | which ready task is launched where, in how many messages |
+//! | `placement` | the policy: where a task runs |
+//! | `spec` | what a task is told: its inputs, with those who hold them |
+//! | `lineage` | the policy: what must run again after a loss |
+//! | `loss` | how a loss changes the books |
+//! | `publish` | decide, publish, release, in order of batches |
+//! | `messages`, `actor` | carrying out the actions |
+
+mod core;
+mod event;
+mod executors;
+mod job;
+mod launch;
+mod lineage;
+mod loss;
+mod placement;
+mod publish;
+mod queue;
+mod spec;
+
+mod actor;
+mod messages;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::core::{Scheduler, SchedulerConfig};
+pub use actor::SchedulerPerformer;
+pub use event::{Action, BatchTimings, BlockPlace, Counter, Event, PreparedPart, PublishFailure};
+pub use messages::{FetchPrepared, Followers, TellExecutors};

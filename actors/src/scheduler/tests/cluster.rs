@@ -1,0 +1,439 @@
+//! The model cluster of the random test: processes with stores that take time over tasks, fail them, die, and come back as
+//! zombies; and beside it the model of what the scheduler should believe, checked at each action.
+
+use super::{
+    oracle::{Value, block_value, compute, evaluate, mix, parents_of},
+    *,
+};
+use crate::scheduler::PreparedPart;
+use std::collections::BTreeSet;
+use tidemill_protocol::world::SeededRng;
+
+/// Which attempts of tasks that are not deterministic a value comes from.
+type Origin = BTreeMap<TaskKey, Attempt>;
+
+/// An executor that is never lost and holds all blocks: the loss of blocks has tests of its own.
+pub(super) const KEEPER: Member = Member {
+    node: NodeId(99),
+    incarnation: Incarnation(0),
+};
+
+pub(super) struct World {
+    scheduler: Scheduler,
+    pub(super) rng: SeededRng,
+    now: Time,
+    seed: u64,
+    pub(super) jobs: BTreeMap<BatchNumber, JobPlan>,
+    /// Processes that run; a zombie has been declared dead and runs on.
+    pub(super) processes: BTreeSet<Member>,
+    /// Members the scheduler believes in.
+    pub(super) live: BTreeSet<Member>,
+    store: BTreeMap<(Member, DataKey), (Value, Origin)>,
+    /// Launched and not answered: by attempt, with what a zombie may still answer.
+    running: BTreeMap<TaskId, (Member, TaskSpec)>,
+    /// Attempts that the scheduler counts as running.
+    current: BTreeMap<TaskKey, (TaskId, Member)>,
+    /// Accepted: by whom, and whether there is an output to lose.
+    done: BTreeMap<TaskKey, (TaskId, Member, bool)>,
+    launched: BTreeSet<TaskId>,
+    failures: BTreeMap<TaskKey, u32>,
+    publishing: Option<(BatchNumber, SinkId, Vec<PreparedPart>)>,
+    pub(super) published: Vec<(BatchNumber, SinkId)>,
+    decided: u64,
+    incarnations: u32,
+    pub(super) reruns: u64,
+}
+
+impl World {
+    /// A cluster of the keeper alone.
+    pub(super) fn new(seed: u64, rng: SeededRng) -> World {
+        // With blocks on a node that is never lost, no history may end in a failure: reports of missing inputs are bounded
+        // far off.
+        let config = SchedulerConfig {
+            missing_max: 5_000,
+            ..SchedulerConfig::default()
+        };
+        let mut world = World {
+            scheduler: Scheduler::new(config),
+            rng,
+            now: Time(0),
+            seed,
+            jobs: BTreeMap::new(),
+            processes: BTreeSet::new(),
+            live: BTreeSet::new(),
+            store: BTreeMap::new(),
+            running: BTreeMap::new(),
+            current: BTreeMap::new(),
+            done: BTreeMap::new(),
+            launched: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            publishing: None,
+            published: Vec::new(),
+            decided: 0,
+            incarnations: 0,
+            reruns: 0,
+        };
+        world.processes.insert(KEEPER);
+        world.live.insert(KEEPER);
+        world.tell(Event::ExecutorUp {
+            member: KEEPER,
+            slots: 1,
+        });
+        world
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        let mut out = Vec::new();
+        self.now = self.now + Duration::from_millis(1);
+        self.scheduler.on_event(self.now, event, &mut out);
+        self.scheduler.assert_invariants();
+        out.into_iter().for_each(|action| self.perform(action));
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Launch { member, tasks, .. } => {
+                tasks.into_iter().for_each(|spec| self.launch(member, spec))
+            }
+            Action::Cancel { tasks, .. } => {
+                for task in tasks {
+                    assert_eq!(
+                        self.current.remove(&task.key).map(|(id, _)| id),
+                        Some(task),
+                        "seed {}",
+                        self.seed
+                    );
+                }
+            }
+            Action::Drop { member, keys } => {
+                for key in keys {
+                    self.forget(member, key);
+                }
+            }
+            Action::Decided { batch } => {
+                assert_eq!(batch.0, self.decided, "seed {}", self.seed);
+                self.decided += 1;
+            }
+            Action::Publish {
+                batch, sink, parts, ..
+            } => {
+                assert!(
+                    self.publishing.is_none() && batch.0 < self.decided,
+                    "seed {}",
+                    self.seed
+                );
+                self.publishing = Some((batch, sink, parts));
+            }
+            Action::Release { batch, .. } => {
+                self.store.retain(
+                    |(_, key), _| !matches!(key, DataKey::Output { task, .. } if task.key.batch <= batch),
+                );
+            }
+            Action::PipelineFailed { text, .. } => panic!("seed {}: {text}", self.seed),
+            Action::Discard { sink, task } => {
+                let being_published = |(b, s, parts): &(_, _, Vec<PreparedPart>)| {
+                    (*b, *s) == (task.key.batch, sink) && parts.iter().any(|part| part.task == task)
+                };
+                assert!(
+                    !self.publishing.as_ref().is_some_and(being_published),
+                    "seed {}",
+                    self.seed
+                );
+            }
+            Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
+        }
+    }
+
+    fn launch(&mut self, member: Member, spec: TaskSpec) {
+        let key = spec.task.key;
+        let seed = self.seed;
+        assert!(self.live.contains(&member), "seed {seed}: {member} is dead");
+        assert!(
+            self.launched.insert(spec.task),
+            "seed {seed}: {} was used before",
+            spec.task
+        );
+        assert!(
+            !self.current.contains_key(&key),
+            "seed {seed}: {key} runs already"
+        );
+        // An empty output that is spoiled is dropped without a word, so exactness is asked of deterministic jobs only.
+        let is_exact = self.jobs[&key.batch].stages.iter().all(|s| s.deterministic);
+        if let Some((_, holder, full)) = self.done.remove(&key) {
+            assert!(
+                !full && !is_exact,
+                "seed {seed}: {holder} still holds the output of {key}"
+            );
+        }
+        if spec.task.attempt.0 > 0 {
+            self.reruns += 1;
+            assert!(
+                !is_exact || self.is_needed(key),
+                "seed {seed}: nobody needs {key}"
+            );
+        }
+        self.current.insert(key, (spec.task, member));
+        self.running.insert(spec.task, (member, spec));
+    }
+
+    /// Whether a sink or a task that is not done needs this.
+    fn is_needed(&self, key: TaskKey) -> bool {
+        let job = &self.jobs[&key.batch];
+        if let StageOutput::Sink(sink) = job.stages[usize::from(key.stage.0)].output {
+            return !self.published.contains(&(key.batch, sink));
+        }
+        job.stages
+            .iter()
+            .filter(|s| parents_of(job, s.id).contains(&key.stage))
+            .any(|reader| {
+                (0..reader.tasks.len() as u32).any(|p| {
+                    let reader = TaskKey {
+                        stage: reader.id,
+                        partition: PartitionId(p),
+                        ..key
+                    };
+                    !self.done.contains_key(&reader)
+                })
+            })
+    }
+
+    /// An output is gone from a store; if it belongs to an accepted attempt, that is not done any more.
+    fn forget(&mut self, member: Member, key: DataKey) {
+        self.store.remove(&(member, key));
+        if let DataKey::Output { task, .. } = key
+            && self.done.get(&task.key).is_some_and(|(id, ..)| *id == task)
+        {
+            self.done.remove(&task.key);
+        }
+    }
+
+    pub(super) fn up(&mut self) {
+        self.incarnations += 1;
+        let free = (1..=4)
+            .map(NodeId)
+            .find(|n| self.live.iter().all(|m| m.node != *n));
+        let Some(node) = free else { return };
+        let member = Member {
+            node,
+            incarnation: Incarnation(self.incarnations),
+        };
+        self.processes.insert(member);
+        self.live.insert(member);
+        let slots = self.rng.range(1, 3) as u16;
+        self.tell(Event::ExecutorUp { member, slots });
+    }
+
+    /// One of those that may die, none of which holds a block.
+    pub(super) fn victim(&mut self) -> Option<Member> {
+        let mortal = self
+            .live
+            .iter()
+            .filter(|member| **member != KEEPER)
+            .copied()
+            .collect();
+        pick(&mut self.rng, &mortal)
+    }
+
+    /// The process dies, or only seems to; the scheduler hears of it now.
+    pub(super) fn down(&mut self, member: Member) {
+        self.live.remove(&member);
+        if self.rng.chance(0.5) {
+            self.processes.remove(&member);
+            self.store.retain(|(holder, _), _| *holder != member);
+        }
+        self.current.retain(|_, (_, on)| *on != member);
+        let publishing = self.publishing.as_ref().map(|(b, s, _)| (*b, *s));
+        let (jobs, published) = (&self.jobs, &self.published);
+        self.done.retain(|key, (_, holder, full)| {
+            let output = jobs[&key.batch].stages[usize::from(key.stage.0)].output;
+            let out_of_reach = match output {
+                StageOutput::Sink(sink) => {
+                    publishing == Some((key.batch, sink)) || published.contains(&(key.batch, sink))
+                }
+                StageOutput::Shuffle { .. } => false,
+            };
+            *holder != member || !*full || out_of_reach
+        });
+        self.tell(Event::ExecutorDown { member });
+    }
+
+    /// A process dies and the scheduler does not know yet.
+    pub(super) fn crash(&mut self, member: Member) {
+        self.processes.remove(&member);
+        self.store.retain(|(holder, _), _| *holder != member);
+    }
+
+    /// The driver notices a crash.
+    pub(super) fn notice(&mut self) {
+        let mut believed = self.live.iter();
+        let dead = believed.find(|member| !self.processes.contains(member)).copied();
+        if let Some(member) = dead {
+            self.down(member);
+        }
+    }
+
+    fn fetch(&self, key: DataKey, holders: &[Member]) -> Option<(Value, Origin)> {
+        if let DataKey::Block(id) = key {
+            return Some((block_value(id), Origin::new()));
+        }
+        let mut alive = holders.iter().filter(|holder| self.processes.contains(holder));
+        alive.find_map(|holder| self.store.get(&(*holder, key))).cloned()
+    }
+
+    /// No value that counts comes from two runs of one task that is not deterministic.
+    fn merge(&self, into: &mut Origin, from: Origin) {
+        for (key, attempt) in from {
+            let known = *into.entry(key).or_insert(attempt);
+            assert_eq!(known, attempt, "seed {}: two runs of {key} are mixed", self.seed);
+        }
+    }
+
+    /// A running attempt ends, well or badly; also one of a zombie, or one that was cancelled.
+    pub(super) fn step(&mut self) {
+        let names: BTreeSet<TaskId> = self.running.keys().copied().collect();
+        let Some(task) = pick(&mut self.rng, &names) else {
+            return;
+        };
+        let (member, spec) = self.running.remove(&task).expect("it was picked from there");
+        if !self.processes.contains(&member) {
+            return;
+        }
+        let is_current = self.current.get(&task.key) == Some(&(task, member));
+        let failures = self.failures.entry(task.key).or_default();
+        if self.rng.chance(0.05) && *failures < 3 {
+            *failures += u32::from(is_current);
+            return self.fail(task, member, None, is_current);
+        }
+        let (mut hash, mut read, mut origin) = (0, Vec::new(), Origin::new());
+        for input in &spec.inputs {
+            hash = mix(hash, 99);
+            for part in input {
+                let InputPart::Held { key, holders } = part else {
+                    continue;
+                };
+                match self.fetch(*key, holders) {
+                    Some((value, from)) => {
+                        hash = mix(hash, value);
+                        if is_current {
+                            self.merge(&mut origin, from);
+                        }
+                    }
+                    None => return self.fail(task, member, Some(*key), is_current),
+                }
+                read.push(*key);
+            }
+        }
+        let made = compute(&self.jobs[&task.key.batch], task.key, hash);
+        let full = !made.is_empty();
+        let outputs = made
+            .keys()
+            .map(|p| OutputInfo {
+                partition: *p,
+                rows: 1,
+                bytes: 8,
+            })
+            .collect();
+        if !self.jobs[&task.key.batch].stages[usize::from(task.key.stage.0)].deterministic {
+            origin.insert(task.key, task.attempt);
+        }
+        for (partition, value) in made {
+            let key = DataKey::Output { task, partition };
+            self.store.insert((member, key), (value, origin.clone()));
+        }
+        if is_current {
+            self.current.remove(&task.key);
+            self.done.insert(task.key, (task, member, full));
+        }
+        let outcome = TaskOutcome {
+            task,
+            holder: member,
+            outputs,
+            rows_in: 1,
+            run_ns: 1,
+            read,
+        };
+        if self.rng.chance(0.05) {
+            self.tell(Event::TaskDone(outcome.clone()));
+        }
+        self.tell(Event::TaskDone(outcome));
+    }
+
+    fn fail(&mut self, task: TaskId, reporter: Member, missing: Option<DataKey>, is_current: bool) {
+        if is_current {
+            self.current.remove(&task.key);
+        }
+        // A report about an accepted output makes it lost, whoever still holds it.
+        if let Some(DataKey::Output { task: producer, .. }) = missing
+            && is_current
+            && self
+                .done
+                .get(&producer.key)
+                .is_some_and(|(id, ..)| *id == producer)
+        {
+            self.done.remove(&producer.key);
+        }
+        self.tell(Event::TaskFailed(TaskFailure {
+            task,
+            reporter,
+            message: "no".into(),
+            missing,
+        }));
+    }
+
+    /// The sink answers: with what was fetched from processes that are still there.
+    pub(super) fn publish(&mut self) {
+        let Some((batch, sink, parts)) = self.publishing.take() else {
+            return;
+        };
+        let expected = evaluate(&self.jobs[&batch], batch);
+        let mut origin = Origin::new();
+        for part in &parts {
+            let key = DataKey::Output {
+                task: part.task,
+                partition: PartitionId(0),
+            };
+            let found = if part.has_rows {
+                self.fetch(key, &[part.holder])
+            } else {
+                None
+            };
+            if part.has_rows && found.is_none() {
+                let gone = |id: &TaskId| {
+                    parts
+                        .iter()
+                        .any(|p| p.task == *id && !self.live.contains(&p.holder))
+                };
+                self.done
+                    .retain(|_, (id, _, full)| *id != part.task && !(*full && gone(id)));
+                return self.tell(not_published(batch.0, sink.0, PublishFailure::Missing(key)));
+            }
+            let wanted = expected[&part.task.key].get(&PartitionId(0)).copied();
+            let value = found.map(|(value, from)| {
+                self.merge(&mut origin, from);
+                value
+            });
+            assert_eq!(value, wanted, "seed {}: {} for {sink}", self.seed, part.task);
+        }
+        let of_sink = |key: &&TaskKey| {
+            self.jobs[&batch].stages[usize::from(key.stage.0)].output == StageOutput::Sink(sink)
+        };
+        assert_eq!(
+            parts.len(),
+            expected.keys().filter(of_sink).count(),
+            "seed {}",
+            self.seed
+        );
+        assert!(
+            self.published.last() < Some(&(batch, sink)),
+            "seed {}: in order, once",
+            self.seed
+        );
+        self.published.push((batch, sink));
+        self.tell(published(batch.0, sink.0));
+    }
+}
+
+fn pick<T: Copy + Ord>(rng: &mut SeededRng, from: &BTreeSet<T>) -> Option<T> {
+    let n = rng.range(0, from.len() as u64) as usize;
+    from.iter().nth(n).copied()
+}

@@ -1,0 +1,143 @@
+//! One task on a slot's thread, from its inputs to its end.
+
+use super::{Fetched, Flags, InputSource};
+use crate::{
+    supervision::panic::catch,
+    executor::TaskEnd,
+    seam::{TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
+};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tidemill_protocol::{
+    id::{DataKey, TaskId},
+    message::{OutputInfo, TaskFacts, TaskSpec},
+    world::{Clock, Files},
+};
+
+/// What every task of an executor is run with.
+#[derive(Clone)]
+pub struct SlotWork {
+    /// What runs tasks.
+    pub tasks: Arc<dyn Tasks>,
+    /// Where inputs come from, and outputs go to.
+    pub source: InputSource,
+    /// What run times are measured with.
+    pub clock: Clock,
+    /// For sinks that stage files and sources that read them.
+    pub files: Files,
+}
+
+/// One attempt, ready for a slot.
+pub struct Assignment {
+    /// The plan's facts.
+    pub facts: TaskFacts,
+    /// What to run.
+    pub spec: Arc<TaskSpec>,
+    /// Its inputs if they were fetched; else they are at hand in this process.
+    pub fetched: Option<Fetched>,
+    /// How it is cancelled and watched.
+    pub flags: Flags,
+    /// The virtual time it takes; zero in the real world.
+    pub cost: Duration,
+}
+
+impl SlotWork {
+    /// Runs an attempt to its end; a panic in user code is an end like another. What was kept of an attempt that did not
+    /// end well is dropped again.
+    pub fn run(&self, assignment: Assignment) -> TaskEnd {
+        let task = assignment.spec.task;
+        // Payloads are user code as well: decoding, weighing and dropping them stays inside.
+        catch(|| self.attempt(assignment)).unwrap_or_else(|panic| TaskEnd::Failed {
+            message: format!("{task} panicked: {panic}"),
+        })
+    }
+
+    fn attempt(&self, assignment: Assignment) -> TaskEnd {
+        let Assignment {
+            facts,
+            spec,
+            fetched,
+            flags,
+            cost,
+        } = assignment;
+        if flags.cancelled.load(Ordering::Relaxed) {
+            return TaskEnd::Cancelled;
+        }
+        let (inputs, _reserved) = match fetched {
+            Some(fetched) => (fetched.inputs, Some(fetched.reserved)),
+            None => match self.source.now(&spec) {
+                Ok(inputs) => (inputs, None),
+                Err(error) => return error.into(),
+            },
+        };
+        let Flags { cancelled, progress } = flags.clone();
+        let context = TaskContext {
+            facts,
+            task: spec.task,
+            cancelled,
+            progress,
+            files: self.files.clone(),
+        };
+        let started = self.clock.now();
+        let ended = self.tasks.run(
+            TaskRequest {
+                task: spec.task,
+                inputs,
+            },
+            &context,
+        );
+        let run_time = self.clock.now().since(started) + cost;
+        match ended {
+            // Whoever cancels frees what the batch holds: nothing may be put in its place afterwards.
+            _ if context.is_cancelled() => TaskEnd::Cancelled,
+            Err(TaskError::Cancelled) => TaskEnd::Cancelled,
+            Err(TaskError::Failed(message)) => TaskEnd::Failed { message },
+            Ok(output) => self.keep(spec.task, output, run_time),
+        }
+    }
+
+    fn keep(&self, task: TaskId, output: TaskOutput, run_time: Duration) -> TaskEnd {
+        let mut outputs = Vec::with_capacity(output.outputs.len());
+        for (partition, held) in output.outputs {
+            let info = OutputInfo {
+                partition,
+                rows: held.rows(),
+                bytes: held.bytes(),
+            };
+            if let Err(error) = self.source.store.put_output(task, partition, held) {
+                for kept in outputs.iter().map(|info: &OutputInfo| info.partition) {
+                    self.source.store.remove(DataKey::Output {
+                        task,
+                        partition: kept,
+                    });
+                }
+                return TaskEnd::Failed {
+                    message: format!("{task} cannot keep its output: {error}"),
+                };
+            }
+            outputs.push(info);
+        }
+        let run_ns = u64::try_from(run_time.as_nanos()).unwrap_or(u64::MAX);
+        TaskEnd::Done {
+            outputs,
+            rows_in: output.rows_in,
+            run_ns,
+        }
+    }
+}
+
+impl From<super::InputError> for TaskEnd {
+    fn from(error: super::InputError) -> Self {
+        match error.missing {
+            Some(key) => TaskEnd::Missing {
+                key,
+                message: error.message,
+            },
+            None => TaskEnd::Failed {
+                message: error.message,
+            },
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How blocks and outputs travel between executors: by `Arc` inside one process, over QUIC between processes.
+//!
+//! ```text
+//!   executor A                                  executor B
+//!   slot ── fetch(B, key) ──> Transport ──────> BlockStore of B
+//!   receiver ── replicate(B, block) ──> Transport ──────> BlockStore of B
+//!
+//!   LocalTransport   a registry of the process's stores; debug builds send outputs through the codec on the way
+//!   QuicTransport    one bulk stream for each request; a cached connection for each peer
+//! ```
+//!
+//! Nothing here tries again: who asks knows other holders, or makes the data anew.
+
+mod local;
+mod quic;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod wire_check;
+
+pub use local::{LocalTransport, RegisterError};
+pub use quic::{BulkClient, BulkError, QuicTransport, StoreAnswer};
+pub use serve::{serve_fetch, serve_store};
+pub use wire_check::through_the_wire;
+
+use crate::seam::{Held, PayloadError};
+use futures_util::future::BoxFuture;
+use tidemill_protocol::id::{BlockId, DataKey, Member};
+
+/// Brings data from, and to, other executors.
+pub trait Transport: Send + Sync {
+    /// Asks `from` for the data of `key`.
+    fn fetch(&self, from: Member, key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>>;
+
+    /// Gives `to` a copy of `block`; completes when it is kept there.
+    fn replicate(
+        &self,
+        to: Member,
+        block: BlockId,
+        held: Held,
+    ) -> BoxFuture<'static, Result<(), ReplicateError>>;
+
+    /// Whether every holder is within reach of [`fetch_now`](Self::fetch_now): then tasks need no fetch before they take
+    /// a slot. A constant of the transport.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
+    /// The data of `key`, without waiting, if `from` lives in this process; `None` if it does not.
+    fn fetch_now(&self, _from: Member, _key: DataKey) -> Option<Result<Held, FetchError>> {
+        None
+    }
+
+    /// What a task gets of data that its own executor holds: the same, unless the transport checks what survives the wire.
+    ///
+    /// # Errors
+    /// [`FetchError::Decode`] if the check fails.
+    fn own(&self, _key: DataKey, held: Held) -> Result<Held, FetchError> {
+        Ok(held)
+    }
+}
+
+/// Data could not be had from a holder.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The holder does not have it (any more).
+    #[error("{from} does not hold {key}")]
+    NotHere {
+        /// Who was asked.
+        from: Member,
+        /// For what.
+        key: DataKey,
+    },
+    /// The holder cannot be reached, or is dead.
+    #[error("{peer} is out of reach: {reason}")]
+    Gone {
+        /// Who was asked.
+        peer: Member,
+        /// What happened.
+        reason: String,
+    },
+    /// It came, but cannot be read; another holder's copy cannot be read either.
+    #[error(transparent)]
+    Decode(#[from] PayloadError),
+}
+
+impl FetchError {
+    /// Whether another holder may have it.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, FetchError::Decode(_))
+    }
+}
+
+/// A copy of a block was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicateError {
+    /// The peer has no room: wait, or take another peer.
+    #[error("{peer} has no room for the copy of a block")]
+    Full {
+        /// Who was asked.
+        peer: Member,
+    },
+    /// The peer cannot be reached, or is dead: take another one.
+    #[error("{peer} is out of reach: {reason}")]
+    Gone {
+        /// Who was asked.
+        peer: Member,
+        /// What happened.
+        reason: String,
+    },
+    /// The peer refuses this block for good.
+    #[error("{peer} refuses the copy of a block: {reason}")]
+    Refused {
+        /// Who was asked.
+        peer: Member,
+        /// Why.
+        reason: String,
+    },
+    /// The block cannot be written or read: no peer will help.
+    #[error(transparent)]
+    Encode(#[from] PayloadError),
+}
+
+impl ReplicateError {
+    /// Whether another peer, or the same one later, may keep it.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, ReplicateError::Full { .. } | ReplicateError::Gone { .. })
+    }
+}

@@ -1,0 +1,227 @@
+//! Executors of other processes: one bulk stream for each request, over a cached connection for each peer. How frames
+//! are cut is the endpoint's business; this file needs no more of it than [`BulkClient`].
+
+use super::{FetchError, ReplicateError, Transport};
+use crate::seam::{Held, PayloadCodec};
+use futures_util::future::{BoxFuture, Either, FutureExt, select};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tidemill_protocol::{
+    id::{BlockId, DataKey, Member, NodeId},
+    message::{PeerInfo, Piece},
+    world::Clock,
+};
+
+/// How long one request may take, connecting included, before its peer counts as out of reach.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The client's side of bulk connections, as this transport needs it. Nothing here needs a deadline of its own.
+pub trait BulkClient: Send + Sync + 'static {
+    /// A connection to one peer; cloning shares it.
+    type Connection: Clone + Send + Sync + 'static;
+
+    /// Opens a connection to the bulk endpoint of `peer`.
+    fn connect(
+        &self,
+        peer: Member,
+        address: SocketAddr,
+    ) -> BoxFuture<'static, Result<Self::Connection, BulkError>>;
+
+    /// Whether the connection is still of use.
+    fn is_open(&self, connection: &Self::Connection) -> bool;
+
+    /// Asks for the pieces of `key`; `None`: the peer does not have it.
+    fn fetch(
+        &self,
+        connection: Self::Connection,
+        key: DataKey,
+    ) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>>;
+
+    /// Gives the peer a copy of `block`.
+    fn store(
+        &self,
+        connection: Self::Connection,
+        block: BlockId,
+        pieces: Vec<Piece>,
+    ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>>;
+}
+
+/// What a peer says to a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreAnswer {
+    /// It is kept.
+    Stored,
+    /// There is no room.
+    Full,
+}
+
+/// A request could not be carried out: connection lost, time-out, or an answer that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BulkError(pub String);
+
+/// A transport over QUIC. Cloning it gives another handle to the same connections.
+pub struct QuicTransport<B: BulkClient>(Arc<Shared<B>>);
+
+impl<B: BulkClient> Clone for QuicTransport<B> {
+    fn clone(&self) -> Self {
+        QuicTransport(self.0.clone())
+    }
+}
+
+struct Shared<B: BulkClient> {
+    client: B,
+    codec: Arc<dyn PayloadCodec>,
+    clock: Clock,
+    peers: Mutex<BTreeMap<NodeId, Peer<B>>>,
+}
+
+struct Peer<B: BulkClient> {
+    info: PeerInfo,
+    line: Arc<Line<B::Connection>>,
+}
+
+struct Line<C> {
+    attempts: AtomicU64,
+    // Held while connecting, so that many requests to a new peer open one connection.
+    connection: tokio::sync::Mutex<Option<C>>,
+}
+
+type Route<C> = (Arc<Line<C>>, SocketAddr);
+
+impl<C> Default for Line<C> {
+    fn default() -> Self {
+        Line {
+            attempts: AtomicU64::new(0),
+            connection: tokio::sync::Mutex::new(None),
+        }
+    }
+}
+
+impl<B: BulkClient> QuicTransport<B> {
+    /// A transport without peers.
+    pub fn new(client: B, codec: Arc<dyn PayloadCodec>, clock: Clock) -> Self {
+        QuicTransport(Arc::new(Shared {
+            client,
+            codec,
+            clock,
+            peers: Mutex::default(),
+        }))
+    }
+
+    /// Takes the driver's list of live executors: connections to others are dropped.
+    pub fn set_peers(&self, peers: Vec<PeerInfo>) {
+        let mut known = self.0.peers();
+        let mut before = std::mem::take(&mut *known);
+        for info in peers {
+            let line = match before.remove(&info.member.node) {
+                Some(peer) if peer.info == info => peer.line,
+                _ => Arc::default(),
+            };
+            known.insert(info.member.node, Peer { info, line });
+        }
+    }
+}
+
+impl<B: BulkClient> Shared<B> {
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer<B>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line_to(&self, member: Member) -> Result<Route<B::Connection>, BulkError> {
+        let peers = self.peers();
+        let peer = peers.get(&member.node).filter(|peer| peer.info.member == member);
+        let peer = peer.ok_or_else(|| BulkError("it is not among the living executors".into()))?;
+        let address = peer
+            .info
+            .bulk_address
+            .ok_or_else(|| BulkError("it serves no bulk data".into()))?;
+        Ok((peer.line.clone(), address))
+    }
+
+    async fn connection_to(&self, member: Member) -> Result<B::Connection, BulkError> {
+        let (line, address) = self.line_to(member)?;
+        let attempts = line.attempts.load(Ordering::Acquire);
+        let mut cached = line.connection.lock().await;
+        if let Some(connection) = cached
+            .as_ref()
+            .filter(|connection| self.client.is_open(connection))
+        {
+            return Ok(connection.clone());
+        }
+        // Who waited for another's attempt shares its failure: one time-out, not as many as there are requests.
+        if line.attempts.load(Ordering::Acquire) != attempts {
+            return Err(BulkError("connecting to it has just failed".into()));
+        }
+        *cached = None;
+        let connected = self.client.connect(member, address).await;
+        line.attempts.fetch_add(1, Ordering::AcqRel);
+        let connection = connected?;
+        *cached = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// A peer whose connection lives but who does not answer must not hold a task for ever.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, BulkError>>) -> Result<T, BulkError> {
+        match select(pin!(answer), self.clock.sleep(REQUEST_TIMEOUT)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(BulkError(format!(
+                "no answer within {} s",
+                REQUEST_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
+    async fn fetch(&self, from: Member, key: DataKey) -> Result<Held, FetchError> {
+        let gone = |error: BulkError| FetchError::Gone {
+            peer: from,
+            reason: error.0,
+        };
+        let answer = async { self.client.fetch(self.connection_to(from).await?, key).await };
+        let pieces = self.in_time(answer).await.map_err(gone)?;
+        let pieces = pieces.ok_or(FetchError::NotHere { from, key })?;
+        Ok(Held::decode(&*self.codec, &pieces)?)
+    }
+
+    async fn replicate(&self, to: Member, block: BlockId, held: Held) -> Result<(), ReplicateError> {
+        let gone = |error: BulkError| ReplicateError::Gone {
+            peer: to,
+            reason: error.0,
+        };
+        let pieces = held.encode()?;
+        let answer = async {
+            self.client
+                .store(self.connection_to(to).await?, block, pieces)
+                .await
+        };
+        match self.in_time(answer).await.map_err(gone)? {
+            StoreAnswer::Stored => Ok(()),
+            StoreAnswer::Full => Err(ReplicateError::Full { peer: to }),
+        }
+    }
+}
+
+impl<B: BulkClient> Transport for QuicTransport<B> {
+    fn fetch(&self, from: Member, key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
+        let shared = self.0.clone();
+        async move { shared.fetch(from, key).await }.boxed()
+    }
+
+    fn replicate(
+        &self,
+        to: Member,
+        block: BlockId,
+        held: Held,
+    ) -> BoxFuture<'static, Result<(), ReplicateError>> {
+        let shared = self.0.clone();
+        async move { shared.replicate(to, block, held).await }.boxed()
+    }
+}

@@ -1,0 +1,6 @@
+//! The executor's core, without threads, clocks or data.
+
+mod any_order;
+mod desk;
+mod orders;
+mod stuck;

@@ -1,1 +1,0 @@
-//! MessagePack with limits, and the iterative pre-scan before it.

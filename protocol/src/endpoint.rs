@@ -1,1 +1,0 @@
-//! QUIC endpoints with mutual TLS.

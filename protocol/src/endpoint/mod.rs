@@ -1,0 +1,197 @@
+//! QUIC endpoints with mutual TLS, and what runs on them.
+//!
+//! ```text
+//!   control endpoint                              bulk endpoint (a socket of its own: control never queues behind data)
+//!     connection, one for a pair of nodes           connection, one for a pair of nodes
+//!       one unidirectional stream each way:           a bidirectional stream for a request:
+//!       Hello, then messages ([`link`])               Fetch or Store, then the answer ([`bulk`])
+//! ```
+//!
+//! TLS 1.3 with Ed25519 on both sides, no resumption, no 0-RTT, no migration; the ALPN name carries the protocol's version.
+//! An endpoint lives on the tokio runtime that it is made in. Every `select!` is `biased`, so that a simulation repeats.
+//!
+//! A peer that sends what is not the protocol loses its connection, with [`CloseCode::Rubbish`]; the error that says so
+//! answers [`LinkError::is_rubbish`], and callers count it. Other connections do not notice.
+
+pub mod bulk;
+mod identity;
+pub mod link;
+#[cfg(feature = "sim")]
+mod test_identity;
+mod transport;
+
+pub use identity::{ALPN, Identity, IdentityError, SERVER_NAME};
+pub use link::{ControlLink, LinkError};
+#[cfg(feature = "sim")]
+pub use test_identity::test_identity;
+pub use transport::{Mtu, Transport, TransportError};
+
+use crate::world::{SeededRng, Udp};
+use quinn::{Connection, Endpoint, TokioRuntime, VarInt};
+use std::{io, net::SocketAddr, sync::Arc};
+
+/// What a node's endpoints are made of.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Who the node is, and whom it trusts.
+    pub identity: Identity,
+    /// Limits and times of control connections.
+    pub control: Transport,
+    /// Limits and times of bulk connections.
+    pub bulk: Transport,
+    /// What quinn's own chance (packet number gaps, and so datagrams) is drawn from; `None`: from the operating system.
+    pub rng_seed: Option<u64>,
+}
+
+impl EndpointConfig {
+    /// The usual limits.
+    #[must_use]
+    pub fn new(identity: Identity, rng_seed: Option<u64>) -> Self {
+        EndpointConfig {
+            identity,
+            control: Transport::control(),
+            bulk: Transport::bulk(),
+            rng_seed,
+        }
+    }
+}
+
+/// Why an endpoint could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The socket: the address is in use or not of this machine.
+    #[error("cannot bind {address}: {cause}")]
+    Bind {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// The identity does not make a TLS configuration.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A limit or time is out of QUIC's range.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// quinn could not start on the socket.
+    #[error("cannot start the endpoint: {0}")]
+    Start(#[source] io::Error),
+}
+
+/// Why a connection was closed by our side: the application error code of QUIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseCode {
+    /// All is said.
+    Done = 0,
+    /// The peer sent what is not the protocol.
+    Rubbish = 1,
+    /// The peer is not wanted: another program, a dead incarnation, a lower epoch.
+    Refused = 2,
+}
+
+impl From<CloseCode> for VarInt {
+    fn from(code: CloseCode) -> VarInt {
+        VarInt::from_u32(code as u32)
+    }
+}
+
+/// The endpoint for control connections, listening on `address` and able to connect.
+///
+/// Must be called on the tokio runtime that will drive it.
+///
+/// # Errors
+/// [`EndpointError`].
+pub fn control_endpoint(
+    udp: &Udp,
+    address: SocketAddr,
+    config: &EndpointConfig,
+) -> Result<Endpoint, EndpointError> {
+    endpoint(udp, address, &config.identity, &config.control, config.rng_seed)
+}
+
+/// The endpoint for bulk connections, listening on `address` and able to connect.
+///
+/// Must be called on the tokio runtime that will drive it.
+///
+/// # Errors
+/// [`EndpointError`].
+pub fn bulk_endpoint(
+    udp: &Udp,
+    address: SocketAddr,
+    config: &EndpointConfig,
+) -> Result<Endpoint, EndpointError> {
+    // Another seed than the control endpoint's, so that the two do not draw the same numbers.
+    endpoint(
+        udp,
+        address,
+        &config.identity,
+        &config.bulk,
+        config.rng_seed.map(|seed| seed ^ u64::from(u32::MAX)),
+    )
+}
+
+fn endpoint(
+    udp: &Udp,
+    address: SocketAddr,
+    identity: &Identity,
+    transport: &Transport,
+    rng_seed: Option<u64>,
+) -> Result<Endpoint, EndpointError> {
+    let mut endpoint_config = quinn::EndpointConfig::default();
+    endpoint_config.rng_seed(rng_seed.map(spread));
+    transport.apply_to_endpoint(&mut endpoint_config)?;
+    let quic = Arc::new(transport.to_quinn()?);
+    let mut server = quinn::ServerConfig::with_crypto(identity.server()?);
+    server.transport_config(quic.clone()).migration(false);
+    transport.apply_to_server(&mut server);
+    let mut client = quinn::ClientConfig::new(identity.client()?);
+    client.transport_config(quic);
+
+    let socket = udp
+        .bind(address)
+        .map_err(|cause| EndpointError::Bind { address, cause })?;
+    let runtime = Arc::new(TokioRuntime);
+    let mut endpoint = Endpoint::new_with_abstract_socket(endpoint_config, Some(server), socket, runtime)
+        .map_err(EndpointError::Start)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+/// quinn takes 32 bytes.
+fn spread(seed: u64) -> [u8; 32] {
+    let mut rng = SeededRng::new(seed);
+    let mut bytes = [0; 32];
+    for part in bytes.chunks_exact_mut(8) {
+        part.copy_from_slice(&rng.next_u64().to_le_bytes());
+    }
+    bytes
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address or the endpoint cannot be used.
+    #[error(transparent)]
+    Start(#[from] quinn::ConnectError),
+    /// The peer did not answer in time, or one side refused the other's certificate.
+    #[error(transparent)]
+    Connection(#[from] quinn::ConnectionError),
+}
+
+/// Connects to the node at `address`, whose certificate must be of our authority.
+///
+/// With TLS 1.3 this can complete before the peer has judged *our* certificate: a refusal then ends the connection at its
+/// first use.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Connection, ConnectError> {
+    Ok(endpoint.connect(address, SERVER_NAME)?.await?)
+}
+
+/// Closes a connection.
+pub fn close(connection: &Connection, code: CloseCode, reason: &str) {
+    connection.close(code.into(), reason.as_bytes());
+}

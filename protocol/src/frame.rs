@@ -1,1 +1,0 @@
-//! Frames: length, version, kind, body.

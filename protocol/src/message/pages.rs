@@ -1,0 +1,120 @@
+//! Lists that grow with the cluster, in messages that fit a control frame.
+
+use super::ToExecutor;
+use crate::codec::{self, CodecError, Limits};
+use serde::Serialize;
+
+/// What of a control body is left for a list when everything else in the message has its share.
+const LIST_BYTES_MAX: usize = Limits::CONTROL.bytes - 4 * 1024;
+
+impl ToExecutor {
+    /// The same order in as many messages as control frames need: the lists of `Run`, `Cancel` and `Drop` are cut, in their
+    /// order; every other message stays whole. Received in turn they mean what the one would have meant.
+    ///
+    /// A single task whose inputs alone exceed a control frame (some 550 parts of about 118 bytes) stays a message of its
+    /// own, and the link refuses it: a plan must not have such tasks.
+    ///
+    /// # Errors
+    /// As [`codec::encode`].
+    pub fn pages(self) -> Result<Vec<ToExecutor>, CodecError> {
+        Ok(match self {
+            ToExecutor::Run { facts, tasks } => {
+                let pages = cut(tasks)?.into_iter();
+                pages
+                    .map(|tasks| ToExecutor::Run {
+                        facts: facts.clone(),
+                        tasks,
+                    })
+                    .collect()
+            }
+            ToExecutor::Cancel { tasks } => cut(tasks)?
+                .into_iter()
+                .map(|tasks| ToExecutor::Cancel { tasks })
+                .collect(),
+            ToExecutor::Drop { keys } => cut(keys)?
+                .into_iter()
+                .map(|keys| ToExecutor::Drop { keys })
+                .collect(),
+            whole => vec![whole],
+        })
+    }
+}
+
+/// `list` in pieces that are as long as the limit allows; an empty list is one empty piece.
+fn cut<T: Serialize>(list: Vec<T>) -> Result<Vec<Vec<T>>, CodecError> {
+    let (mut pages, mut page, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut encoded = Vec::new();
+    for item in list {
+        encoded.clear();
+        codec::encode_into(&item, &mut encoded)?;
+        if bytes + encoded.len() > LIST_BYTES_MAX && !page.is_empty() {
+            pages.push(std::mem::take(&mut page));
+            bytes = 0;
+        }
+        bytes += encoded.len();
+        page.push(item);
+    }
+    pages.push(page);
+    Ok(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::encode_message;
+    use crate::id::{BatchNumber, PartitionId, TaskId};
+    use crate::message::{InputPart, TaskSpec};
+
+    /// The task of the samples, with another partition and many inputs.
+    fn tasks(count: u32, inputs: usize) -> (ToExecutor, Vec<TaskId>) {
+        let sample = ToExecutor::samples()
+            .into_iter()
+            .find(|message| message.variant() == "Run");
+        let Some(ToExecutor::Run { facts, tasks }) = sample else {
+            panic!("the samples have every variant")
+        };
+        let like = &tasks[0];
+        let part: InputPart = like.inputs[0][0].clone();
+        let tasks: Vec<_> = (0..count)
+            .map(|n| {
+                let mut task = like.task;
+                task.key.partition = PartitionId(n);
+                TaskSpec {
+                    task,
+                    inputs: vec![vec![part.clone(); inputs]],
+                }
+            })
+            .collect();
+        let ids = tasks.iter().map(|task| task.task).collect();
+        (ToExecutor::Run { facts, tasks }, ids)
+    }
+
+    #[test]
+    fn a_long_run_becomes_several_that_fit_their_frames_and_say_the_same() {
+        for (count, inputs) in [(0, 0), (1, 0), (1, 300), (1_000, 0), (64, 64), (7, 350)] {
+            let (run, expected) = tasks(count, inputs);
+            let mut found = Vec::new();
+            for page in run.clone().pages().unwrap() {
+                encode_message(&page).unwrap();
+                let (ToExecutor::Run { facts: own, tasks }, ToExecutor::Run { facts, .. }) = (page, &run)
+                else {
+                    panic!("another message");
+                };
+                assert_eq!(own, *facts);
+                found.extend(tasks.into_iter().map(|task| task.task));
+            }
+            assert_eq!(found, expected, "{count} tasks of {inputs} parts");
+        }
+    }
+
+    #[test]
+    fn short_messages_and_others_stay_whole() {
+        for message in ToExecutor::samples() {
+            assert_eq!(message.clone().pages().unwrap(), [message]);
+        }
+        let release = ToExecutor::ReleaseOutputs {
+            up_to: BatchNumber(1),
+        };
+        assert_eq!(release.clone().pages().unwrap(), [release]);
+    }
+}

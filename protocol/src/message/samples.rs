@@ -1,0 +1,196 @@
+//! One example or more of every wire message: the test vectors of docs/PROTOCOL.md, the seeds of the fuzz targets and the
+//! subjects of the hostile tests. A variant without an example does not compile, because the same list that holds the
+//! examples makes the exhaustive `match` of `variant`.
+
+use super::{
+    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PeerInfo, Piece, ReceiverExitReason,
+    ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
+};
+use crate::id::{
+    Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
+    Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
+};
+use crate::time::BatchTime;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Gives `$message` the functions `samples`, `variant` and `VARIANTS` from one list.
+macro_rules! samples {
+    ($message:ident { $($variant:ident => $($sample:expr),+;)+ }) => {
+        impl $message {
+            /// The names of all variants, in the order of the examples.
+            pub const VARIANTS: &'static [&'static str] = &[$(stringify!($variant)),+];
+
+            /// At least one example of every variant, the same in every build.
+            #[must_use]
+            pub fn samples() -> Vec<Self> {
+                vec![$($($sample),+),+]
+            }
+
+            /// The variant's name, as it stands on the wire.
+            #[must_use]
+            pub fn variant(&self) -> &'static str {
+                match self {
+                    $($message::$variant { .. } => stringify!($variant),)+
+                }
+            }
+        }
+    };
+}
+
+samples!(ToExecutor {
+    Welcome => ToExecutor::Welcome { epoch: Epoch(7) };
+    Peers =>
+        ToExecutor::Peers { peers: vec![
+            PeerInfo { member: member(0), bulk_address: None },
+            PeerInfo { member: member(1), bulk_address: Some(SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 7001))) },
+            PeerInfo { member: member(2), bulk_address: Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 7002))) },
+        ] };
+    StartReceiver =>
+        ToExecutor::StartReceiver(ReceiverOrder {
+            receiver: receiver(), resume_after: Some(Position(41)), open_batch: BatchNumber(3), records_per_s_max: 10_000,
+        }),
+        ToExecutor::StartReceiver(ReceiverOrder {
+            receiver: receiver(), resume_after: None, open_batch: BatchNumber(0), records_per_s_max: 0,
+        });
+    StopReceiver => ToExecutor::StopReceiver { receiver: receiver() };
+    Cut => ToExecutor::Cut { batch: BatchNumber(5), at: BatchTime(1_700_000_000_500) };
+    SetRate => ToExecutor::SetRate { receiver: receiver(), records_per_s_max: 123_456 };
+    SafeRecorded => ToExecutor::SafeRecorded { block: block() };
+    Run =>
+        ToExecutor::Run {
+            facts: TaskFacts {
+                epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
+                time: BatchTime(1_700_000_000_500), seed: u64::MAX,
+            },
+            tasks: vec![TaskSpec { task: task(), inputs: vec![
+                vec![InputPart::Held { key: DataKey::Block(block()), holders: vec![member(1), member(2)] }],
+                vec![InputPart::Range { stream: StreamId(1), partition: PartitionId(0), from: 100, to: 200 }],
+                vec![],
+            ] }],
+        };
+    Cancel => ToExecutor::Cancel { tasks: vec![task()] };
+    Drop => ToExecutor::Drop { keys: vec![DataKey::Block(block()), output()] };
+    ReleaseOutputs => ToExecutor::ReleaseOutputs { up_to: BatchNumber(4) };
+    Ping => ToExecutor::Ping { nonce: 99 };
+    Shutdown => ToExecutor::Shutdown;
+});
+
+samples!(ToDriver {
+    Register =>
+        ToDriver::Register(Registration {
+            member: member(1), slots: 4, program: ProgramId(0xfeed_f00d),
+            bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+        });
+    ReceiverStarted => ToDriver::ReceiverStarted { receiver: receiver() };
+    BlockAdded =>
+        ToDriver::BlockAdded(BlockInfo {
+            block: block(), batch: BatchNumber(5), rows: 1_000, bytes: 65_536, first: Some(Position(42)),
+            last: Some(Position(1_041)), holder: member(1), awaits_safety: true,
+        });
+    BlockSafe =>
+        ToDriver::BlockSafe { block: block(), replica: Some(member(2)) },
+        ToDriver::BlockSafe { block: block(), replica: None };
+    EndOfBatch => ToDriver::EndOfBatch { receiver: receiver(), batch: BatchNumber(5) };
+    ReceiverExited =>
+        ToDriver::ReceiverExited { receiver: receiver(), reason: ReceiverExitReason::Stopped },
+        ToDriver::ReceiverExited { receiver: receiver(), reason: ReceiverExitReason::Exhausted },
+        ToDriver::ReceiverExited {
+            receiver: receiver(), reason: ReceiverExitReason::Failed("connection refused".to_string()),
+        },
+        ToDriver::ReceiverExited {
+            receiver: receiver(), reason: ReceiverExitReason::Panicked("index out of bounds at map.rs:7".to_string()),
+        };
+    SourceReport => ToDriver::SourceReport { stream: StreamId(1), what: "bad_utf8".to_string(), count: 3 };
+    TaskDone =>
+        ToDriver::TaskDone(TaskOutcome {
+            task: task(), holder: member(1),
+            outputs: vec![OutputInfo { partition: PartitionId(2), rows: 10, bytes: 400 }],
+            rows_in: 1_000, run_ns: 1_234_567, read: vec![DataKey::Block(block())],
+        });
+    TaskFailed =>
+        ToDriver::TaskFailed(TaskFailure {
+            task: task(), reporter: member(1), message: "divided by zero at map.rs:7".to_string(), missing: None,
+        }),
+        ToDriver::TaskFailed(TaskFailure {
+            task: task(), reporter: member(1), message: "not here".to_string(), missing: Some(output()),
+        });
+    SlotLeaked => ToDriver::SlotLeaked { task: task() };
+    Alive => ToDriver::Alive { nonce: 99 };
+});
+
+samples!(BulkRequest {
+    Fetch =>
+        BulkRequest::Fetch { key: output() },
+        BulkRequest::Fetch { key: DataKey::Block(block()) };
+    Store => BulkRequest::Store { block: block(), pieces: 2 };
+    Piece => BulkRequest::Piece(piece());
+});
+
+samples!(BulkReply {
+    Piece => BulkReply::Piece(piece());
+    End => BulkReply::End { pieces: 1 };
+    Stored => BulkReply::Stored;
+    NotHere => BulkReply::NotHere;
+    Full => BulkReply::Full;
+});
+
+impl Hello {
+    /// An example, the same in every build.
+    #[must_use]
+    pub fn samples() -> Vec<Self> {
+        vec![Hello {
+            member: member(1),
+            epoch: Epoch(7),
+            program: ProgramId(0xfeed_f00d),
+        }]
+    }
+}
+
+fn member(node: u16) -> Member {
+    Member {
+        node: NodeId(node),
+        incarnation: Incarnation(2),
+    }
+}
+
+fn receiver() -> ReceiverId {
+    ReceiverId {
+        stream: StreamId(1),
+        index: ReceiverIndex(0),
+        incarnation: Incarnation(3),
+    }
+}
+
+fn block() -> BlockId {
+    BlockId {
+        receiver: receiver(),
+        sequence: 300,
+    }
+}
+
+fn task() -> TaskId {
+    let key = TaskKey {
+        batch: BatchNumber(5),
+        stage: StageId(1),
+        partition: PartitionId(2),
+    };
+    TaskId {
+        key,
+        attempt: Attempt(1),
+    }
+}
+
+fn output() -> DataKey {
+    DataKey::Output {
+        task: task(),
+        partition: PartitionId(9),
+    }
+}
+
+fn piece() -> Piece {
+    Piece {
+        rows: 3,
+        dataset: DatasetId(4),
+        bytes: vec![0x93, 1, 2, 3],
+    }
+}

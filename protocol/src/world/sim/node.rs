@@ -1,0 +1,123 @@
+//! The lives of simulated nodes: a node (an IP address) may die and be revived, and what a dead life still holds (sockets,
+//! files, slots, fault points) stays dead when the next life begins.
+
+use crate::world::lock;
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+use tokio::task::AbortHandle;
+
+/// Finished work is forgotten whenever this much has been adopted since.
+const PRUNE_EVERY: usize = 256;
+
+/// All nodes of a world.
+#[derive(Clone, Default)]
+pub(super) struct Nodes(Arc<Mutex<BTreeMap<IpAddr, Node>>>);
+
+/// A node; it comes into being, alive, when it is first named.
+pub(super) struct Node {
+    life: u32,
+    alive: bool,
+    /// What a job's cost is multiplied by.
+    pub(super) slowdown: f64,
+    /// How far the node's wall clock is ahead.
+    pub(super) wall_offset_ms: i64,
+    work: Vec<AbortHandle>,
+    prune_at: usize,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node {
+            life: 0,
+            alive: true,
+            slowdown: 1.0,
+            wall_offset_ms: 0,
+            work: Vec::new(),
+            prune_at: PRUNE_EVERY,
+        }
+    }
+}
+
+impl Nodes {
+    /// Changes (or reads) the node at `ip`.
+    pub(super) fn change<T>(&self, ip: IpAddr, change: impl FnOnce(&mut Node) -> T) -> T {
+        change(lock(&self.0).entry(ip).or_default())
+    }
+
+    /// The current life of the node at `ip`.
+    pub(super) fn life(&self, ip: IpAddr) -> Life {
+        let number = self.change(ip, |node| node.life);
+        Life {
+            nodes: self.clone(),
+            ip,
+            number,
+        }
+    }
+
+    /// Ends the current life and gives its work, for the caller to abort; none if it has ended already.
+    pub(super) fn kill(&self, ip: IpAddr) -> Option<Vec<AbortHandle>> {
+        self.change(ip, |node| {
+            let was_alive = std::mem::replace(&mut node.alive, false);
+            node.prune_at = PRUNE_EVERY;
+            was_alive.then(|| std::mem::take(&mut node.work))
+        })
+    }
+
+    /// Begins the next life.
+    pub(super) fn revive(&self, ip: IpAddr) {
+        self.change(ip, |node| {
+            node.life += 1;
+            node.alive = true;
+        });
+    }
+}
+
+/// One life of a node.
+#[derive(Clone)]
+pub(super) struct Life {
+    nodes: Nodes,
+    ip: IpAddr,
+    number: u32,
+}
+
+impl Life {
+    /// Where the node lives.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// 0 for the first life.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether this life has not ended.
+    pub(super) fn is_alive(&self) -> bool {
+        self.nodes
+            .change(self.ip, |node| node.alive && node.life == self.number)
+    }
+
+    /// What a job's cost is multiplied by at present.
+    pub(super) fn slowdown(&self) -> f64 {
+        self.nodes.change(self.ip, |node| node.slowdown)
+    }
+
+    /// How far the node's wall clock is ahead at present.
+    pub(super) fn wall_offset_ms(&self) -> i64 {
+        self.nodes.change(self.ip, |node| node.wall_offset_ms)
+    }
+
+    /// Has `work` aborted when this life ends.
+    pub(super) fn adopt(&self, work: AbortHandle) {
+        self.nodes.change(self.ip, |node| {
+            if node.work.len() >= node.prune_at {
+                node.work.retain(|work| !work.is_finished());
+                node.prune_at = node.work.len() + PRUNE_EVERY;
+            }
+            node.work.push(work);
+        });
+    }
+}

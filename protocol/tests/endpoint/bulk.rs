@@ -1,0 +1,354 @@
+//! Bulk requests over real loopback UDP.
+
+use crate::loopback::{bulk, pair, within};
+use futures_util::future::BoxFuture;
+use quinn::{Connection, ConnectionError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tidemill_protocol::codec::PIECE_BYTES_MAX;
+use tidemill_protocol::endpoint::bulk::{BulkHandler, PIECES_MAX, StoreOutcome, fetch, serve_bulk, store};
+use tidemill_protocol::endpoint::{CloseCode, LinkError};
+use tidemill_protocol::frame::{encode_message, stream::write_frame};
+use tidemill_protocol::id::{
+    Attempt, BatchNumber, BlockId, DataKey, DatasetId, Incarnation, PartitionId, ReceiverId, ReceiverIndex,
+    StageId, StreamId, TaskId, TaskKey,
+};
+use tidemill_protocol::message::{BulkReply, BulkRequest, Piece};
+use tidemill_protocol::world::SeededRng;
+use tokio::task::JoinHandle;
+
+fn block(sequence: u64) -> BlockId {
+    let receiver = ReceiverId {
+        stream: StreamId(0),
+        index: ReceiverIndex(1),
+        incarnation: Incarnation(2),
+    };
+    BlockId { receiver, sequence }
+}
+
+/// A key whose fetch makes the handler panic.
+fn cursed() -> DataKey {
+    let key = TaskKey {
+        batch: BatchNumber(6),
+        stage: StageId(6),
+        partition: PartitionId(6),
+    };
+    DataKey::Output {
+        task: TaskId {
+            key,
+            attempt: Attempt(0),
+        },
+        partition: PartitionId(0),
+    }
+}
+
+/// `count` pieces of `bytes` random bytes.
+fn pieces(seed: u64, count: u64, bytes: usize) -> Vec<Piece> {
+    let mut rng = SeededRng::new(seed);
+    let piece = |rows| Piece {
+        rows,
+        dataset: DatasetId(3),
+        bytes: std::iter::repeat_with(|| rng.next_u64().to_le_bytes())
+            .flatten()
+            .take(bytes)
+            .collect(),
+    };
+    (0..count).map(piece).collect()
+}
+
+/// Holds blocks in a map, up to a budget.
+struct Shelf {
+    blocks: Mutex<BTreeMap<DataKey, Vec<Piece>>>,
+    bytes_max: usize,
+}
+
+impl BulkHandler for Shelf {
+    fn fetch(&self, key: DataKey) -> BoxFuture<'_, Option<Vec<Piece>>> {
+        Box::pin(async move {
+            assert_ne!(key, cursed(), "a handler that panics");
+            self.blocks.lock().unwrap().get(&key).cloned()
+        })
+    }
+
+    fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, StoreOutcome> {
+        Box::pin(async move {
+            let mut blocks = self.blocks.lock().unwrap();
+            let held: usize = blocks
+                .values()
+                .flatten()
+                .chain(&pieces)
+                .map(|piece| piece.bytes.len())
+                .sum();
+            if held > self.bytes_max {
+                return StoreOutcome::Full;
+            }
+            blocks.insert(DataKey::Block(block), pieces);
+            StoreOutcome::Stored
+        })
+    }
+}
+
+fn shelf() -> Arc<Shelf> {
+    Arc::new(Shelf {
+        blocks: Mutex::default(),
+        bytes_max: 32 * 1024 * 1024,
+    })
+}
+
+/// A client's connection to a server that serves `shelf`.
+async fn served(shelf: &Arc<Shelf>) -> (Connection, JoinHandle<LinkError>) {
+    let (near, far) = pair(&bulk(), &bulk()).await;
+    (near, tokio::spawn(serve_bulk(far, shelf.clone())))
+}
+
+async fn store_and_fetch_three_megabytes() {
+    let (connection, server) = served(&shelf()).await;
+    let sent = pieces(1, 3, 1_000_000);
+    assert_eq!(
+        within(store(&connection, block(0), sent.clone())).await.unwrap(),
+        StoreOutcome::Stored
+    );
+    assert_eq!(
+        within(fetch(&connection, DataKey::Block(block(0))))
+            .await
+            .unwrap(),
+        Some(sent)
+    );
+    assert_eq!(
+        within(fetch(&connection, DataKey::Block(block(1))))
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        within(store(&connection, block(2), vec![])).await.unwrap(),
+        StoreOutcome::Stored
+    );
+    assert_eq!(
+        within(fetch(&connection, DataKey::Block(block(2))))
+            .await
+            .unwrap(),
+        Some(vec![])
+    );
+    tidemill_protocol::endpoint::close(&connection, CloseCode::Done, "done");
+    let ended = within(server).await.unwrap();
+    assert!(
+        matches!(
+            &ended,
+            LinkError::Connection(ConnectionError::ApplicationClosed(_))
+        ),
+        "{ended}"
+    );
+    assert!(!ended.is_rubbish());
+}
+
+#[tokio::test]
+async fn three_megabytes_are_stored_and_fetched_in_pieces() {
+    store_and_fetch_three_megabytes().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_megabytes_are_stored_and_fetched_on_many_threads() {
+    store_and_fetch_three_megabytes().await;
+}
+
+#[tokio::test]
+async fn the_longest_piece_crosses_and_a_longer_one_is_refused_at_the_sender() {
+    let (connection, _server) = served(&shelf()).await;
+    let longest = pieces(2, 1, PIECE_BYTES_MAX);
+    assert_eq!(
+        within(store(&connection, block(0), longest.clone()))
+            .await
+            .unwrap(),
+        StoreOutcome::Stored
+    );
+    assert_eq!(
+        within(fetch(&connection, DataKey::Block(block(0))))
+            .await
+            .unwrap(),
+        Some(longest)
+    );
+    let refused = within(store(&connection, block(1), pieces(3, 1, PIECE_BYTES_MAX + 1024)))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, LinkError::Unsendable(_)) && !refused.is_rubbish() && !refused.is_retryable());
+    let many = vec![pieces(4, 1, 0).remove(0); PIECES_MAX as usize + 1];
+    let refused = within(store(&connection, block(2), many)).await.unwrap_err();
+    assert!(
+        matches!(refused, LinkError::TooManyPieces { pieces: 65_537 }),
+        "{refused}"
+    );
+    // What was given up half-way is not kept, and the connection goes on.
+    assert_eq!(
+        within(fetch(&connection, DataKey::Block(block(1))))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn many_requests_at_once_do_not_mix() {
+    let (connection, _server) = served(&shelf()).await;
+    let storing = (0..100).map(|n| store(&connection, block(n), pieces(n, n % 4, 20_000)));
+    for outcome in within(futures_util::future::join_all(storing)).await {
+        assert_eq!(outcome.unwrap(), StoreOutcome::Stored);
+    }
+    let fetching = (0..100).map(|n| fetch(&connection, DataKey::Block(block(n))));
+    for (n, found) in (0..100).zip(within(futures_util::future::join_all(fetching)).await) {
+        assert_eq!(found.unwrap(), Some(pieces(n, n % 4, 20_000)));
+    }
+}
+
+#[tokio::test]
+async fn a_full_shelf_says_so() {
+    let shelf = Arc::new(Shelf {
+        blocks: Mutex::default(),
+        bytes_max: 1_000,
+    });
+    let (connection, _server) = served(&shelf).await;
+    assert_eq!(
+        within(store(&connection, block(0), pieces(0, 2, 500)))
+            .await
+            .unwrap(),
+        StoreOutcome::Stored
+    );
+    assert_eq!(
+        within(store(&connection, block(1), pieces(0, 1, 1)))
+            .await
+            .unwrap(),
+        StoreOutcome::Full
+    );
+}
+
+#[tokio::test]
+async fn a_request_whose_handler_panics_or_whose_client_leaves_ends_alone() {
+    let (connection, server) = served(&shelf()).await;
+    let panicked = within(fetch(&connection, cursed())).await.unwrap_err();
+    assert!(
+        matches!(panicked, LinkError::Ended) && panicked.is_retryable(),
+        "{panicked}"
+    );
+    // A client that stops in the middle of a frame, and one that says nothing.
+    let frame = encode_message(&BulkRequest::Store {
+        block: block(0),
+        pieces: 1,
+    })
+    .unwrap();
+    for part in [&frame[..4], &frame[..10], &frame[..]] {
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(part).await.unwrap();
+        send.finish().unwrap();
+        assert_eq!(within(recv.read_to_end(100)).await.unwrap(), b"");
+    }
+    assert_eq!(
+        within(fetch(&connection, DataKey::Block(block(0))))
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(!server.is_finished());
+}
+
+/// Sends `bytes` as a request, and waits for the connection to be closed.
+async fn rubbish(shelf: &Arc<Shelf>, bytes: &[u8]) -> (LinkError, Option<u64>) {
+    let (connection, server) = served(shelf).await;
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(bytes).await.unwrap();
+    let _ = send.finish();
+    let ended = within(server).await.unwrap();
+    let code = match within(connection.closed()).await {
+        ConnectionError::ApplicationClosed(close) => Some(u64::from(close.error_code)),
+        _ => None,
+    };
+    (ended, code)
+}
+
+#[tokio::test]
+async fn rubbish_on_a_stream_closes_that_connection_only() {
+    let shelf = shelf();
+    let (good, _server) = served(&shelf).await;
+    let sent = pieces(5, 2, 100_000);
+    within(store(&good, block(0), sent.clone())).await.unwrap();
+    let request = |request: BulkRequest| encode_message(&request).unwrap();
+    let piece = || request(BulkRequest::Piece(pieces(0, 1, 10).remove(0)));
+    let announce = |pieces| {
+        request(BulkRequest::Store {
+            block: block(9),
+            pieces,
+        })
+    };
+    let cases = [
+        ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("a reply", encode_message(&BulkReply::Stored).unwrap()),
+        ("a piece without a store", piece()),
+        (
+            "a fetch inside a store",
+            [announce(1), request(BulkRequest::Fetch { key: cursed() })].concat(),
+        ),
+        ("one piece too many", [announce(1), piece(), piece()].concat()),
+        ("more pieces than a block has", announce(PIECES_MAX + 1)),
+        ("a frame of 16 MiB", vec![1, 0, 0, 0, 1, 4]),
+        ("a deep body", [vec![0, 0, 4, 0, 1, 4], vec![0x91; 1024]].concat()),
+    ];
+    for (what, bytes) in cases {
+        let (ended, code) = rubbish(&shelf, &bytes).await;
+        assert!(ended.is_rubbish(), "{what}: {ended:?}");
+        assert_eq!(code, Some(CloseCode::Rubbish as u64), "{what}");
+        assert_eq!(
+            within(fetch(&good, DataKey::Block(block(0))))
+                .await
+                .unwrap()
+                .as_ref(),
+            Some(&sent),
+            "{what}"
+        );
+    }
+    assert_eq!(shelf.blocks.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_answers_rubbish_is_cut_off() {
+    let cases = [
+        ("a store's answer", encode_message(&BulkReply::Stored).unwrap()),
+        (
+            "a wrong count",
+            encode_message(&BulkReply::End { pieces: 1 }).unwrap(),
+        ),
+        ("another protocol", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+    ];
+    for (what, bytes) in cases {
+        let (near, far) = pair(&bulk(), &bulk()).await;
+        let serving = async {
+            let (mut send, _recv) = far.accept_bi().await.unwrap();
+            send.write_all(&bytes).await.unwrap();
+            let _ = send.finish();
+            far.closed().await
+        };
+        let (fetched, closed) = within(async { tokio::join!(fetch(&near, cursed()), serving) }).await;
+        assert!(fetched.unwrap_err().is_rubbish(), "{what}");
+        assert!(
+            matches!(closed, ConnectionError::ApplicationClosed(_)),
+            "{what}: {closed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_frame_is_written_with_its_header() {
+    let (near, far) = pair(&bulk(), &bulk()).await;
+    let (mut send, _recv) = near.open_bi().await.unwrap();
+    write_frame(
+        &mut send,
+        tidemill_protocol::frame::FrameKind::BulkReply,
+        &[1, 2, 3],
+    )
+    .await
+    .unwrap();
+    send.finish().unwrap();
+    let (_send, mut recv) = within(far.accept_bi()).await.unwrap();
+    assert_eq!(
+        within(recv.read_to_end(100)).await.unwrap(),
+        [0, 0, 0, 3, 1, 5, 1, 2, 3]
+    );
+}

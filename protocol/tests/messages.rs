@@ -1,0 +1,96 @@
+//! Every wire message: it survives its frame, it stays far below its limits, and other versions' fields are ignored.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use tidemill_protocol::codec::{self, Limits, PIECE_BYTES_MAX, scan};
+use tidemill_protocol::frame::{FrameDecoder, HEADER_BYTES, WireMessage, decode_message, encode_message};
+use tidemill_protocol::id::DatasetId;
+use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Piece, ToDriver, ToExecutor};
+
+fn survives<M: WireMessage + PartialEq + Debug>(samples: Vec<M>) {
+    for message in samples {
+        let bytes = encode_message(&message).unwrap();
+        let mut frames = Vec::new();
+        FrameDecoder::new(usize::MAX).push(&bytes, &mut frames).unwrap();
+        assert_eq!(frames.len(), 1);
+        assert_eq!(decode_message::<M>(&frames[0]).unwrap(), message);
+        // Room for growth: no sample needs more than half of the depth that is allowed.
+        let limits = M::KIND.limits();
+        let shape = scan(&bytes[HEADER_BYTES..], &limits).unwrap();
+        assert!(shape.depth <= limits.depth / 2, "{message:?}: {shape:?}");
+    }
+}
+
+#[test]
+fn every_sample_survives_its_frame() {
+    survives(Hello::samples());
+    survives(ToExecutor::samples());
+    survives(ToDriver::samples());
+    survives(BulkRequest::samples());
+    survives(BulkReply::samples());
+}
+
+#[test]
+fn the_samples_hold_every_variant() {
+    fn all<M>(samples: &[M], variant: fn(&M) -> &'static str) -> BTreeSet<&'static str> {
+        samples.iter().map(variant).collect()
+    }
+    let named = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(
+        all(&ToExecutor::samples(), ToExecutor::variant),
+        named(ToExecutor::VARIANTS)
+    );
+    assert_eq!(
+        all(&ToDriver::samples(), ToDriver::variant),
+        named(ToDriver::VARIANTS)
+    );
+    assert_eq!(
+        all(&BulkRequest::samples(), BulkRequest::variant),
+        named(BulkRequest::VARIANTS)
+    );
+    assert_eq!(
+        all(&BulkReply::samples(), BulkReply::variant),
+        named(BulkReply::VARIANTS)
+    );
+}
+
+#[test]
+fn a_variant_stands_on_the_wire_by_its_name() {
+    for message in ToExecutor::samples() {
+        let bytes = codec::encode(&message).unwrap();
+        let name = message.variant().as_bytes();
+        assert!(
+            bytes.windows(name.len()).any(|w| w == name),
+            "{}",
+            message.variant()
+        );
+    }
+}
+
+#[test]
+fn an_unknown_field_is_ignored_and_an_unknown_variant_is_refused() {
+    // {"Ping": {"nonce": 99, "x": [[[]]]}}
+    let newer = [&b"\x81\xa4Ping\x82\xa5nonce\x63\xa1x"[..], &[0x91, 0x91, 0x90]].concat();
+    assert_eq!(
+        codec::decode::<ToExecutor>(&newer, &Limits::CONTROL).unwrap(),
+        ToExecutor::Ping { nonce: 99 }
+    );
+    let unknown = b"\x81\xa4Pong\x81\xa5nonce\x63";
+    let refused = codec::decode::<ToExecutor>(unknown, &Limits::CONTROL).unwrap_err();
+    assert!(
+        refused.to_string().contains("unknown variant `Pong`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_longest_piece_fits_a_bulk_frame() {
+    let piece = |bytes| Piece {
+        rows: u64::MAX,
+        dataset: DatasetId(u32::MAX),
+        bytes: vec![0; bytes],
+    };
+    encode_message(&BulkRequest::Piece(piece(PIECE_BYTES_MAX))).unwrap();
+    encode_message(&BulkReply::Piece(piece(PIECE_BYTES_MAX))).unwrap();
+    encode_message(&BulkReply::Piece(piece(PIECE_BYTES_MAX + 1024))).unwrap_err();
+}

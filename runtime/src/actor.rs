@@ -1,0 +1,39 @@
+//! Supervised actors of the user's own, beside the pipeline: they live in the process's supervision tree, and tasks ask
+//! them, with a deadline.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidemill::{
+//!     StreamContext,
+//!     actor::{Actor, ChildSpec, Context, Handler, Mailbox, Message},
+//! };
+//!
+//! /// How many miles are so many kilometres?
+//! struct InMiles(f64);
+//! impl Message for InMiles {
+//!     type Reply = f64;
+//! }
+//!
+//! struct Converter;
+//! impl Actor for Converter {}
+//! impl Handler<InMiles> for Converter {
+//!     fn handle(&mut self, InMiles(km): InMiles, _ctx: &mut Context<Self>) -> f64 {
+//!         km / 1.609344
+//!     }
+//! }
+//!
+//! let context = StreamContext::new();
+//! let mailbox = Mailbox::new();
+//! let converter = mailbox.address::<InMiles>();
+//! context.supervise(ChildSpec::with_mailbox("converter", mailbox, |_| Converter));
+//! // In a task: `converter.ask_blocking(InMiles(42.195), Duration::from_secs(1))`.
+//! # let _ = (converter, Duration::from_secs(1));
+//! ```
+//!
+//! [`Address::ask_blocking`] holds the task's slot while it waits; [`Address::ask`] is for asynchronous code. In simulation
+//! all is one thread, so a task cannot wait for an actor there.
+
+pub use tidemill_actors::supervision::{
+    Actor, ActorError, Address, AskError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox,
+    Message, Responder, Restart, SendError, Shutdown, Start, Strategy, SupervisorSpec, Tree, responder,
+};

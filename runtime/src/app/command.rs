@@ -1,0 +1,93 @@
+//! The command line of an [`App`](super::App), and what a process installs once.
+
+use crate::{BatchInterval, Config};
+use clap::{Args, Parser, Subcommand};
+use std::{net::SocketAddr, time::Duration};
+
+/// A pipeline of discretized streams.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Line {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    local: LocalArgs,
+}
+
+impl Line {
+    pub(super) fn command(self) -> Command {
+        self.command.unwrap_or(Command::Local(self.local))
+    }
+}
+
+/// What an application can be told to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run driver and executors in this process (the default)
+    Local(LocalArgs),
+    /// Print the graph and the program id
+    Graph(GraphArgs),
+}
+
+/// Options of `local`; what is not given stays as the application has it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "Example:\n  local --executors 3 --batch-interval-ms 200")]
+pub struct LocalArgs {
+    /// Executors in this process
+    #[arg(long)]
+    pub executors: Option<u16>,
+    /// Tasks that one executor runs at once
+    #[arg(long)]
+    pub slots: Option<u16>,
+    /// Milliseconds between batches
+    #[arg(long)]
+    pub batch_interval_ms: Option<u64>,
+    /// Address of the Prometheus endpoint, on loopback
+    #[arg(long)]
+    pub metrics: Option<SocketAddr>,
+}
+
+impl LocalArgs {
+    pub(super) fn apply(&self, mut config: Config) -> Config {
+        if let Some(executors) = self.executors {
+            config.executors = executors;
+        }
+        if let Some(slots) = self.slots {
+            config.slots_per_executor = slots;
+        }
+        if let Some(ms) = self.batch_interval_ms {
+            config.batch_interval = BatchInterval::Every(Duration::from_millis(ms));
+        }
+        config.metrics_address = self.metrics.or(config.metrics_address);
+        config
+    }
+}
+
+/// Options of `graph`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "Example:\n  graph --dot | dot -Tsvg > graph.svg")]
+pub struct GraphArgs {
+    /// In Graphviz' language
+    #[arg(long)]
+    pub dot: bool,
+}
+
+/// Logs to standard error, as `RUST_LOG` says, else warnings only.
+pub fn install_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A log installed by the application itself stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}
+
+/// Serves metrics to Prometheus on `address`.
+pub(crate) fn install_metrics(address: Option<SocketAddr>) -> Result<(), String> {
+    let Some(address) = address else { return Ok(()) };
+    // The exporter binds on a thread of its own and would report a taken port to nobody: try it first.
+    let taken = |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
+    std::net::TcpListener::bind(address).map_err(taken)?;
+    metrics_exporter_prometheus::PrometheusBuilder::new()
+        .with_http_listener(address)
+        .install()
+        .map_err(|error| format!("cannot serve metrics on {address}: {error}"))
+}

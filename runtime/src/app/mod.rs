@@ -1,0 +1,143 @@
+//! An application: a pipeline with a command line. The whole of a user's `main`.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! use tidemill::prelude::*;
+//!
+//! fn main() -> ExitCode {
+//!     App::new("lines").pipeline(|ctx| { ctx.tcp_lines("127.0.0.1:9999").count().print(); Ok(()) }).main()
+//! }
+//! ```
+//!
+//! ```text
+//!   lines                  as `lines local`
+//!   lines local …          driver and executors in this process
+//!   lines graph [--dot]    the graph as text or for Graphviz, with the program id
+//! ```
+//!
+//! Exit codes: 0 done, 1 a failed job, 2 wrong usage, 3 refused by the cluster, 130 interrupted.
+//!
+//! [`App::main`] is the one place that installs something global: the log, the metrics endpoint, the signal handler. Those
+//! who keep a command line of their own call [`App::run`], which installs nothing.
+
+mod command;
+mod signal;
+
+pub use command::{Command, GraphArgs, LocalArgs, install_log};
+pub(crate) use command::install_metrics;
+pub use signal::Interrupt;
+
+use crate::{Config, GraphError, Running, StartError, StreamContext};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Done.
+pub const EXIT_DONE: u8 = 0;
+/// A job failed, or a verdict was not "equal".
+pub const EXIT_FAILED: u8 = 1;
+/// The command line, the configuration or the graph is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// The cluster refused this node.
+pub const EXIT_REFUSED: u8 = 3;
+/// Interrupted by the user.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+type Pipeline = Box<dyn Fn(&StreamContext) -> Result<(), GraphError>>;
+
+/// A pipeline with a name and a command line.
+pub struct App {
+    name: String,
+    config: Config,
+    pipeline: Option<Pipeline>,
+}
+
+impl App {
+    /// An application of this name, with the default configuration and no pipeline yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        App { name: name.into(), config: Config::default(), pipeline: None }
+    }
+
+    /// The configuration that the command line's options start from.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// What builds the graph. It must be pure: it runs on every node, and every node must get the same graph.
+    #[must_use]
+    pub fn pipeline(mut self, build: impl Fn(&StreamContext) -> Result<(), GraphError> + 'static) -> Self {
+        self.pipeline = Some(Box::new(build));
+        self
+    }
+
+    /// Parses the process's arguments, runs, and gives the exit code. Errors are one line on standard error.
+    pub fn main(self) -> ExitCode {
+        let line = match command::Line::try_parse() {
+            Ok(line) => line,
+            Err(refused) => {
+                let code = if refused.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
+                // The terminal may be gone; there is nobody left to tell.
+                let _ = refused.print();
+                return ExitCode::from(code);
+            }
+        };
+        command::install_log();
+        ExitCode::from(self.run(line.command(), Interrupt::on_signals()))
+    }
+
+    /// Runs one command and gives the exit code; `interrupt` ends `local` early.
+    pub fn run(self, command: Command, interrupt: Interrupt) -> u8 {
+        match command {
+            Command::Local(args) => self.local(&args, &interrupt),
+            Command::Graph(args) => self.graph(&args),
+        }
+    }
+
+    fn local(self, args: &LocalArgs, interrupt: &Interrupt) -> u8 {
+        let config = args.apply(self.config.clone());
+        if let Err(error) = command::install_metrics(config.metrics_address) {
+            return complain(&self.name, &error, EXIT_USAGE);
+        }
+        let running = match self.start(config) {
+            Ok(running) => running,
+            Err(error) => return complain(&self.name, &error.to_string(), EXIT_USAGE),
+        };
+        let stop = running.stopper();
+        interrupt.call(move || stop.stop_gracefully());
+        match running.await_termination() {
+            Err(error) => complain(&self.name, &error.to_string(), EXIT_FAILED),
+            Ok(()) if interrupt.struck() => EXIT_INTERRUPTED,
+            Ok(()) => EXIT_DONE,
+        }
+    }
+
+    fn graph(self, args: &GraphArgs) -> u8 {
+        let context = StreamContext::with_config(self.config.clone());
+        if let Err(error) = self.build(&context) {
+            return complain(&self.name, &error.to_string(), EXIT_USAGE);
+        }
+        let text = if args.dot { context.to_dot() } else { context.describe() };
+        println!("{}", text.trim_end());
+        EXIT_DONE
+    }
+
+    fn start(&self, config: Config) -> Result<Running, StartError> {
+        let context = StreamContext::with_config(config);
+        self.build(&context)?;
+        context.start()
+    }
+
+    fn build(&self, context: &StreamContext) -> Result<(), GraphError> {
+        match &self.pipeline {
+            Some(build) => build(context),
+            None => Err(GraphError::NoOutput),
+        }
+    }
+}
+
+/// One line on standard error.
+pub(crate) fn complain(name: &str, text: &str, code: u8) -> u8 {
+    eprintln!("{name}: {text}");
+    code
+}

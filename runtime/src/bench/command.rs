@@ -1,0 +1,159 @@
+//! `tidemill bench`: runs benchmarks, ours and the baseline in turn, and tells medians.
+
+use super::{
+    delay, engine, hand_loop, input, machine,
+    report::{self, Comparison, Delay, DemoRss, EmptyBatch, Report, Run},
+    statistics::median,
+};
+use crate::app::{EXIT_DONE, EXIT_FAILED, complain};
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+
+/// Records per second of `steady`.
+const STEADY_RATE: u64 = 500_000;
+
+/// Options of `tidemill bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum)]
+    name: Name,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// The whole page, for docs/BENCHMARKS.md
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Runs of ours and of the baseline, in turn; the median counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Lines of input
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    lines: u64,
+    /// Seconds of `steady`
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..))]
+    seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Name {
+    /// Lines that hold a word
+    Grep,
+    /// Occurrences of each word, by count_by_value
+    WordCount,
+    /// Occurrences of each word, by (word, 1) and reduce_by_key
+    WordCountPairs,
+    /// From the cut to the sink's call, for batches of three records
+    EmptyBatch,
+    /// 500,000 records a second from TCP at 10 ms
+    Steady,
+    /// The demo's peak memory
+    DemoRss,
+    /// All of them
+    All,
+}
+
+impl BenchArgs {
+    /// Runs and gives the exit code.
+    pub fn run(&self) -> u8 {
+        let names = match self.name {
+            Name::All => {
+                vec![Name::Grep, Name::WordCount, Name::WordCountPairs, Name::EmptyBatch, Name::Steady, Name::DemoRss]
+            }
+            one => vec![one],
+        };
+        let mut reports = Vec::new();
+        for name in names {
+            match self.measure(name) {
+                Ok(new) => reports.extend(new),
+                Err(error) => return complain("tidemill bench", &error, EXIT_FAILED),
+            }
+        }
+        if self.json {
+            reports.iter().for_each(|report| println!("{}", report.json()));
+        } else {
+            // Without --markdown the same tables: they read well in a terminal.
+            print!("{}", report::markdown(&machine::describe(), &reports));
+        }
+        EXIT_DONE
+    }
+
+    fn measure(&self, name: Name) -> Result<Vec<Report>, String> {
+        match name {
+            Name::Grep => self.compare(engine::Job::Grep, hand_loop::Job::Grep),
+            Name::WordCount => self.compare(engine::Job::WordCount, hand_loop::Job::WordCount),
+            Name::WordCountPairs => self.compare(engine::Job::WordCountPairs, hand_loop::Job::WordCount),
+            Name::EmptyBatch => self.empty_batch(),
+            Name::Steady => Ok(vec![Report::Steady(delay::steady(STEADY_RATE, self.seconds)?)]),
+            Name::DemoRss => Ok(vec![Report::DemoRss(DemoRss::of(demo_peak_bytes()?))]),
+            Name::All => Ok(Vec::new()),
+        }
+    }
+
+    fn compare(&self, ours: engine::Job, theirs: hand_loop::Job) -> Result<Vec<Report>, String> {
+        let mut generator = input::Generator::new(input::SEED);
+        let mut left = usize::try_from(self.lines).unwrap_or(usize::MAX);
+        let mut files = Vec::new();
+        while left > 0 {
+            let lines = left.min(input::LINES_OF_A_FILE);
+            files.push(Bytes::from(generator.file(lines)));
+            left -= lines;
+        }
+        [500_000, 10_000].into_iter().map(|lines| self.compare_in(ours, theirs, &files, lines)).collect()
+    }
+
+    fn compare_in(
+        &self,
+        ours: engine::Job,
+        theirs: hand_loop::Job,
+        files: &[Bytes],
+        batch_lines: usize,
+    ) -> Result<Report, String> {
+        let batches = engine::blocks(files, batch_lines);
+        let slices: Vec<&[u8]> = files.iter().flat_map(|file| hand_loop::batches(file, batch_lines)).collect();
+        let mut runs = Vec::new();
+        for _ in 0..self.runs {
+            let (records_per_s, found) = engine::measure(ours, &batches, self.lines)?;
+            let (hand_loop_records_per_s, expected) = hand_loop::measure(theirs, &slices, self.lines);
+            if found != expected as u64 {
+                return Err(format!("{}: we found {found}, the hand-written loop {expected}", ours.name()));
+            }
+            runs.push(Run { records_per_s, hand_loop_records_per_s });
+        }
+        let comparison = Comparison::of(ours.name(), batch_lines as u64, runs);
+        comparison.map(Report::Comparison).ok_or_else(|| "no run".into())
+    }
+
+    fn empty_batch(&self) -> Result<Vec<Report>, String> {
+        let runs: Result<Vec<Delay>, String> = (0..self.runs).map(|_| delay::empty_batch()).collect();
+        let runs = runs?;
+        let of = |pick: fn(&Delay) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
+        match (of(|run| run.p50_ms), of(|run| run.p99_ms)) {
+            (Some(p50_ms), Some(p99_ms)) => Ok(vec![Report::EmptyBatch(EmptyBatch::of(Delay { p50_ms, p99_ms }))]),
+            _ => Err("no run".into()),
+        }
+    }
+}
+
+/// The most memory that a demo of 20 s holds, in bytes: a run of this very program.
+fn demo_peak_bytes() -> Result<u64, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut demo = std::process::Command::new(program)
+        .args(["demo", "--json"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let mut peak = 0;
+    let status = format!("/proc/{}/status", demo.id());
+    loop {
+        if let Some(exit) = demo.try_wait().map_err(|error| error.to_string())? {
+            return if exit.success() { Ok(peak) } else { Err(format!("the demo failed: {exit}")) };
+        }
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0u64) * 1024);
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+}

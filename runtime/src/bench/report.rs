@@ -1,0 +1,330 @@
+//! The figures as they are told: one JSON object a line, and a markdown page.
+
+use super::statistics::{median, percentile, slope};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// One run of ours and one of the baseline, in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// Ours.
+    pub records_per_s: f64,
+    /// The baseline's.
+    pub hand_loop_records_per_s: f64,
+}
+
+/// Ours against the hand-written loop, over one size of batches.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The benchmark's name.
+    pub bench: String,
+    /// Lines of a batch.
+    pub batch_lines: u64,
+    /// The median of ours.
+    pub records_per_s: f64,
+    /// The median of the baseline's.
+    pub hand_loop_records_per_s: f64,
+    /// The one divided by the other.
+    pub ratio: f64,
+    /// Every run.
+    pub runs: Vec<Run>,
+}
+
+impl Comparison {
+    /// Sums up `runs`; `None` of no runs.
+    pub fn of(bench: &str, batch_lines: u64, runs: Vec<Run>) -> Option<Self> {
+        let ours: Vec<f64> = runs.iter().map(|run| run.records_per_s).collect();
+        let theirs: Vec<f64> = runs.iter().map(|run| run.hand_loop_records_per_s).collect();
+        let (records_per_s, hand_loop_records_per_s) = (median(&ours)?, median(&theirs)?);
+        Some(Comparison {
+            bench: bench.to_string(),
+            batch_lines,
+            records_per_s,
+            hand_loop_records_per_s,
+            ratio: records_per_s / hand_loop_records_per_s,
+            runs,
+        })
+    }
+}
+
+/// Two percentiles of a delay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Delay {
+    /// Half of the batches took no longer.
+    pub p50_ms: f64,
+    /// 99 of 100 batches took no longer.
+    pub p99_ms: f64,
+}
+
+impl Delay {
+    /// Sums up `delays_ms`; `None` of no delays.
+    pub fn of(delays_ms: &[f64]) -> Option<Self> {
+        Some(Delay {
+            p50_ms: percentile(delays_ms, 50.0)?,
+            p99_ms: percentile(delays_ms, 99.0)?,
+        })
+    }
+}
+
+/// From the cut to the sink's call, for batches of nearly nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EmptyBatch {
+    /// Always `empty_batch`.
+    pub bench: String,
+    /// In one process.
+    pub local: Delay,
+}
+
+impl EmptyBatch {
+    /// The figure of a `local` run.
+    pub fn of(local: Delay) -> Self {
+        EmptyBatch {
+            bench: "empty_batch".into(),
+            local,
+        }
+    }
+}
+
+/// The delay within a part of a steady run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Span {
+    /// When the part began, in seconds since the run's start.
+    pub from_s: u64,
+    /// Its delays.
+    #[serde(flatten)]
+    pub delay: Delay,
+}
+
+/// A steady load: does the delay grow?
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Steady {
+    /// Always `steady`.
+    pub bench: String,
+    /// The load offered.
+    pub rate_records_per_s: f64,
+    /// Records that were processed.
+    pub records: u64,
+    /// Each part of ten seconds.
+    pub spans: Vec<Span>,
+    /// How fast the total delay grows.
+    pub slope_ms_per_s: f64,
+}
+
+impl Steady {
+    /// Sums up batches as (seconds since the start, total delay in ms), cut into parts of ten seconds; `None` of fewer than two batches.
+    pub fn of(rate_records_per_s: f64, records: u64, batches: &[(f64, f64)]) -> Option<Self> {
+        const SPAN_S: u64 = 10;
+        let last = batches.iter().map(|batch| batch.0 as u64 / SPAN_S).max()?;
+        let span = |index: u64| {
+            let within = batches.iter().filter(|batch| batch.0 as u64 / SPAN_S == index);
+            let delays: Vec<f64> = within.map(|batch| batch.1).collect();
+            Delay::of(&delays).map(|delay| Span {
+                from_s: index * SPAN_S,
+                delay,
+            })
+        };
+        Some(Steady {
+            bench: "steady".into(),
+            rate_records_per_s,
+            records,
+            spans: (0..=last).filter_map(span).collect(),
+            slope_ms_per_s: slope(batches)?,
+        })
+    }
+}
+
+/// The most memory that the demo held.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DemoRss {
+    /// Always `demo_rss`.
+    pub bench: String,
+    /// The peak of its resident set, in millions of bytes.
+    pub peak_mb: f64,
+}
+
+impl DemoRss {
+    /// The figure of a demo whose resident set reached `bytes`.
+    pub fn of(bytes: u64) -> Self {
+        DemoRss {
+            bench: "demo_rss".into(),
+            peak_mb: bytes as f64 / 1e6,
+        }
+    }
+}
+
+/// A benchmark's result.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    /// Ours against the baseline.
+    Comparison(Comparison),
+    /// The engine's own delay.
+    EmptyBatch(EmptyBatch),
+    /// A steady load.
+    Steady(Steady),
+    /// Memory.
+    DemoRss(DemoRss),
+}
+
+impl Report {
+    /// One JSON object, on one line.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("reports hold only names and numbers")
+    }
+}
+
+/// The page docs/BENCHMARKS.md: `machine` says what it was measured on.
+pub fn markdown(machine: &str, reports: &[Report]) -> String {
+    let mut page = format!(
+        "# Benchmarks\n\nWritten by `tidemill bench all --markdown`; do not edit. Measured on: {machine}. Medians; ours and the baseline in turn.\n\
+         What is measured, and how, is described in `runtime/src/bench/`.\n"
+    );
+    section(
+        &mut page,
+        "Against a hand-written loop",
+        "| bench | lines a batch | M records/s | hand loop | ratio | runs |",
+        reports,
+        |report| {
+            let Report::Comparison(c) = report else {
+                return Vec::new();
+            };
+            let (ours, theirs) = (c.records_per_s / 1e6, c.hand_loop_records_per_s / 1e6);
+            vec![format!(
+                "| {} | {} | {ours:.2} | {theirs:.2} | {:.2} | {} |",
+                c.bench,
+                c.batch_lines,
+                c.ratio,
+                c.runs.len()
+            )]
+        },
+    );
+    section(
+        &mut page,
+        "The engine's own delay",
+        "| bench | where | p50 ms | p99 ms |",
+        reports,
+        |report| {
+            let Report::EmptyBatch(e) = report else {
+                return Vec::new();
+            };
+            vec![format!(
+                "| {} | local | {:.2} | {:.2} |",
+                e.bench, e.local.p50_ms, e.local.p99_ms
+            )]
+        },
+    );
+    section(
+        &mut page,
+        "A steady load",
+        "| M records/s | from s | p50 ms | p99 ms | slope ms/s |",
+        reports,
+        |report| {
+            let Report::Steady(s) = report else {
+                return Vec::new();
+            };
+            let rate = s.rate_records_per_s / 1e6;
+            let row = |part: &Span| {
+                let Delay { p50_ms, p99_ms } = part.delay;
+                format!(
+                    "| {rate:.2} | {} | {p50_ms:.2} | {p99_ms:.2} | {:.3} |",
+                    part.from_s, s.slope_ms_per_s
+                )
+            };
+            s.spans.iter().map(row).collect()
+        },
+    );
+    section(&mut page, "Memory", "| bench | peak MB |", reports, |report| {
+        let Report::DemoRss(d) = report else {
+            return Vec::new();
+        };
+        vec![format!("| {} | {:.0} |", d.bench, d.peak_mb)]
+    });
+    page
+}
+
+/// Appends a table of the rows that `rows` gives, if there are any.
+fn section(
+    page: &mut String,
+    title: &str,
+    head: &str,
+    reports: &[Report],
+    rows: impl Fn(&Report) -> Vec<String>,
+) {
+    let rows: Vec<String> = reports.iter().flat_map(rows).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let rule = "|---".repeat(head.matches('|').count() - 1);
+    let _ = write!(page, "\n## {title}\n\n{head}\n{rule}|\n{}\n", rows.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison() -> Report {
+        let run = |ours, theirs| Run {
+            records_per_s: ours,
+            hand_loop_records_per_s: theirs,
+        };
+        let runs = vec![run(3e6, 4e6), run(2e6, 8e6), run(9e6, 1e6)];
+        Report::Comparison(Comparison::of("word_count", 10_000, runs).expect("there are runs"))
+    }
+
+    #[test]
+    fn the_json_has_the_agreed_shape() {
+        assert_eq!(
+            comparison().json(),
+            "{\"bench\":\"word_count\",\"batch_lines\":10000,\"records_per_s\":3000000.0,\"hand_loop_records_per_s\":4000000.0,\"ratio\":0.75,\
+             \"runs\":[{\"records_per_s\":3000000.0,\"hand_loop_records_per_s\":4000000.0},\
+             {\"records_per_s\":2000000.0,\"hand_loop_records_per_s\":8000000.0},\
+             {\"records_per_s\":9000000.0,\"hand_loop_records_per_s\":1000000.0}]}"
+        );
+        let empty = Report::EmptyBatch(EmptyBatch::of(Delay {
+            p50_ms: 0.5,
+            p99_ms: 2.0,
+        }));
+        assert_eq!(
+            empty.json(),
+            "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0}}"
+        );
+        assert_eq!(
+            Report::DemoRss(DemoRss::of(123_400_000)).json(),
+            "{\"bench\":\"demo_rss\",\"peak_mb\":123.4}"
+        );
+    }
+
+    #[test]
+    fn a_steady_run_is_cut_into_parts_of_ten_seconds() {
+        let batches = [(0.0, 1.0), (9.9, 3.0), (10.0, 5.0), (25.0, 7.0)];
+        let steady = Steady::of(500_000.0, 12, &batches).expect("there are batches");
+        let parts: Vec<(u64, f64, f64)> = steady
+            .spans
+            .iter()
+            .map(|s| (s.from_s, s.delay.p50_ms, s.delay.p99_ms))
+            .collect();
+        assert_eq!(parts, [(0, 1.0, 3.0), (10, 5.0, 5.0), (20, 7.0, 7.0)]);
+        assert!(steady.slope_ms_per_s > 0.0);
+        assert_eq!(Steady::of(1.0, 0, &[]), None);
+        let json = Report::Steady(steady).json();
+        assert!(
+            json.contains("{\"from_s\":10,\"p50_ms\":5.0,\"p99_ms\":5.0}"),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn the_page_has_a_table_for_each_kind_that_was_measured() {
+        let page = markdown(
+            "a machine",
+            &[comparison(), Report::DemoRss(DemoRss::of(150_000_000))],
+        );
+        assert!(
+            page.contains("| word_count | 10000 | 3.00 | 4.00 | 0.75 | 3 |"),
+            "{page}"
+        );
+        assert!(page.contains("|---|---|---|---|---|---|\n"), "{page}");
+        assert!(page.contains("| demo_rss | 150 |"), "{page}");
+        assert!(!page.contains("steady load"), "{page}");
+    }
+}

@@ -1,0 +1,478 @@
+//! The driver: its four roles, and the wires between them.
+//!
+//! ```text
+//!   inbox ──> node ──┬─> batch_generator ──plans──> scheduler ──orders──> executors
+//!                    └──────────────────────────────^  │ completed
+//!                        rates <── rate_controller <───┘
+//!
+//!   node-0
+//!   ├─ node             (permanent)
+//!   ├─ driver           (one_for_all, no restart: without a log a driver's loss fails the job, with its cause)
+//!   │  ├─ batch_generator
+//!   │  └─ scheduler
+//!   └─ rate_controller  (permanent: a restart is a slow start)
+//! ```
+
+use super::{
+    ledger::Ledger,
+    local::Prepared,
+    progress::{ClusterEvent, Progress},
+};
+use crate::{
+    config::{BatchInterval, Checked},
+    graph::Pipeline,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tidemill_actors::{
+    batch_generator::{
+        ExecutorOutlet, GeneratorConfig, GeneratorCore, GeneratorEvent, GeneratorNote, GeneratorPerformer,
+        GeneratorPorts, PlanOutlet,
+    },
+    rate_controller::{
+        InputKey, RateConfig, RateControllerCore, RateEvent, RateOutlet, RatePerformer,
+    },
+    core::Core,
+    node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
+    scheduler::{
+        self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
+        TellExecutors,
+    },
+    seam::{BatchPlan, Program, StreamInfo, StreamKind},
+    shell::{Observer, Shell, ShellAddress, ShellInbox},
+    supervision::{ChildSpec, Exit, Intensity, Restart, Strategy, SupervisorSpec},
+    transport::Transport,
+};
+use tidemill_protocol::{
+    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, TaskKey},
+    message::{PeerInfo, Registration, ToDriver, ToExecutor},
+    world::World,
+};
+
+/// What a driver is made from.
+pub(crate) struct DriverParts<L> {
+    pub(crate) config: Checked,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) world: World,
+    pub(crate) progress: Progress,
+    /// The ways to executors.
+    pub(crate) links: L,
+    /// How prepared outputs come to the driver.
+    pub(crate) transport: Arc<dyn Transport>,
+    /// Told who lives, where the driver itself fetches from them.
+    pub(crate) peers: Option<PeersListener>,
+}
+
+/// Takes the list of live executors.
+pub(crate) type PeersListener = Arc<dyn Fn(Vec<PeerInfo>) + Send + Sync>;
+
+/// The addresses of the driver's roles; they may be told before the roles run.
+#[derive(Clone)]
+pub(crate) struct Roles {
+    pub(crate) node: ShellAddress<Membership>,
+    pub(crate) generator: ShellAddress<GeneratorCore>,
+    pub(crate) scheduler: ShellAddress<Scheduler>,
+    pub(crate) rates: ShellAddress<RateControllerCore>,
+}
+
+/// The reading ends of [`Roles`].
+pub(crate) struct RoleInboxes {
+    node: ShellInbox<Membership>,
+    generator: ShellInbox<GeneratorCore>,
+    scheduler: ShellInbox<Scheduler>,
+    rates: ShellInbox<RateControllerCore>,
+}
+
+impl Roles {
+    pub(crate) fn new(observer: Option<&Observer>) -> (Roles, RoleInboxes) {
+        fn pair<C: Core>(observer: Option<&Observer>) -> (ShellAddress<C>, ShellInbox<C>) {
+            let (address, inbox) = ShellAddress::new_pair();
+            match observer {
+                Some(observer) => (address, inbox.observed_by(observer.clone())),
+                None => (address, inbox),
+            }
+        }
+        let (node, node_inbox) = pair(observer);
+        let (generator, generator_inbox) = pair(observer);
+        let (scheduler, scheduler_inbox) = pair(observer);
+        let (rates, rates_inbox) = pair(observer);
+        let inboxes = RoleInboxes {
+            node: node_inbox,
+            generator: generator_inbox,
+            scheduler: scheduler_inbox,
+            rates: rates_inbox,
+        };
+        (Roles { node, generator, scheduler, rates }, inboxes)
+    }
+
+    /// Begins: receivers are placed as executors come.
+    pub(crate) fn start(&self, world: &World) {
+        self.rates.tell(RateEvent::Start);
+        self.generator.tell(GeneratorEvent::Start { wall: world.clock.wall() });
+    }
+
+    /// Ends. Gracefully: what was received is still planned, run and published.
+    pub(crate) fn stop(&self, graceful: bool) {
+        self.generator.tell(GeneratorEvent::Stop { graceful });
+        if !graceful {
+            self.scheduler.tell(scheduler::Event::Stop);
+        }
+    }
+}
+
+/// What the driver's roles tell each other through: shared by their performers.
+struct Wires<L> {
+    roles: Roles,
+    links: L,
+    pipeline: Arc<Pipeline>,
+    progress: Progress,
+    ledger: Ledger,
+    world: World,
+    has_cuts: bool,
+    peers: Option<PeersListener>,
+    alive: Mutex<BTreeMap<Member, PeerInfo>>,
+}
+
+impl<L: TellExecutors + Send + Sync> ExecutorOutlet for Wires<L> {
+    fn send(&self, to: Member, message: ToExecutor) {
+        self.links.tell(to, message);
+    }
+}
+
+impl<L> Wires<L> {
+    fn hand_over(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>) {
+        let version = self.ledger.plan(&plan);
+        // The generator's books decide what becomes of a block without holders: the scheduler waits for them.
+        let blocks = holders.into_iter().map(|(block, holders)| BlockPlace { block, holders, safe: false });
+        let event = scheduler::Event::plan(&*self.pipeline, plan, version, blocks.collect());
+        self.roles.scheduler.tell(event);
+    }
+
+    fn finish_if_through(&self) {
+        if self.ledger.is_through() {
+            self.progress.tell(ClusterEvent::Ended);
+        }
+    }
+}
+
+impl<L: Send + Sync> PlanOutlet for Wires<L> {
+    fn plan_ready(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>) {
+        self.hand_over(plan, holders);
+    }
+
+    fn replan(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>) {
+        self.hand_over(plan, holders);
+    }
+
+    fn block_held(&self, _batch: BatchNumber, block: BlockId, holders: Vec<Member>) {
+        let place = BlockPlace { block, holders, safe: false };
+        self.roles.scheduler.tell(scheduler::Event::BlockHolders(place));
+    }
+
+    fn batch_safe(&self, batch: BatchNumber) {
+        self.roles.scheduler.tell(scheduler::Event::BatchSafe { batch });
+    }
+
+    fn note(&self, note: GeneratorNote) {
+        match &note {
+            GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
+                tracing::warn!(%receiver, reason, "a receiver has ended and will be started again");
+                metrics::counter!("tidemill_receiver_restarts_total").increment(1);
+            }
+            GeneratorNote::BlocksStruck { blocks, records } => {
+                tracing::info!(blocks, records, "unsafe blocks were struck: their sender repeats them");
+                metrics::counter!("tidemill_blocks_struck_total").increment(*blocks as u64);
+            }
+            GeneratorNote::BlocksLost { blocks, records } => {
+                tracing::error!(blocks, records, "blocks are gone with all their holders");
+                metrics::counter!("tidemill_blocks_lost_total").increment(*blocks as u64);
+            }
+        }
+        self.progress.tell(ClusterEvent::Note(note));
+    }
+
+    fn ended(&self) {
+        self.ledger.no_more();
+        self.finish_if_through();
+    }
+
+    fn failed(&self, reason: String) {
+        self.progress.tell(ClusterEvent::Failed(reason));
+    }
+}
+
+impl<L: Send + Sync> RateOutlet for Wires<L> {
+    fn set_rate(&self, input: InputKey, records_per_s_max: u64) {
+        let InputKey { stream, receiver } = input;
+        self.roles.generator.tell(GeneratorEvent::SetRate { stream, receiver, records_per_s_max });
+        self.progress.tell(ClusterEvent::RateSet { input, records_per_s_max });
+    }
+}
+
+/// The scheduler's followers.
+struct Follow<L>(Arc<Wires<L>>);
+
+impl<L: Send + Sync + 'static> Followers for Follow<L> {
+    fn decided(&self, batch: BatchNumber) {
+        self.0.roles.generator.tell(GeneratorEvent::BatchDecided(batch));
+    }
+
+    fn completed(&self, timings: &BatchTimings) {
+        let wires = &self.0;
+        let cut = std::time::Duration::from_millis(timings.time.as_millis());
+        let since_cut = wires.has_cuts.then(|| wires.world.clock.wall().saturating_sub(cut));
+        if let Some(info) = wires.ledger.complete(timings, since_cut) {
+            metrics::histogram!("tidemill_batch_total_delay_seconds").record(info.total_delay.as_secs_f64());
+            metrics::histogram!("tidemill_batch_processing_seconds").record(info.processing_time.as_secs_f64());
+            metrics::counter!("tidemill_records_total").increment(info.records);
+            wires.roles.rates.tell(RateEvent::BatchCompleted(info.clone()));
+            wires.progress.tell(ClusterEvent::BatchCompleted(info));
+        }
+        wires.finish_if_through();
+    }
+
+    fn released(&self, batch: BatchNumber) {
+        self.0.roles.generator.tell(GeneratorEvent::BatchReleased(batch));
+    }
+
+    fn tasks_lost(&self, batch: BatchNumber, _member: Member, tasks: &[TaskKey]) {
+        self.0.progress.tell(ClusterEvent::TasksLost { batch, count: tasks.len() as u64 });
+    }
+
+    fn failed(&self, _batch: BatchNumber, text: &str) {
+        self.0.progress.tell(ClusterEvent::Failed(text.to_owned()));
+    }
+
+    fn stopped(&self) {
+        // After a failure the first outcome stays.
+        self.0.progress.tell(ClusterEvent::Ended);
+    }
+}
+
+/// Membership's way to the other roles.
+struct Routes<L>(Arc<Wires<L>>);
+
+impl<L> Routes<L> {
+    fn tell_peers(&self, change: impl FnOnce(&mut BTreeMap<Member, PeerInfo>)) {
+        let peers = {
+            let mut alive = self.0.alive.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut alive);
+            alive.values().cloned().collect()
+        };
+        if let Some(listener) = &self.0.peers {
+            listener(peers);
+        }
+    }
+}
+
+impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
+    fn executor_up(&self, registration: &Registration) {
+        let Registration { member, slots, bulk_address, .. } = registration.clone();
+        self.tell_peers(|alive| drop(alive.insert(member, PeerInfo { member, bulk_address })));
+        let wires = &self.0;
+        wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
+        wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
+        wires.progress.tell(ClusterEvent::ExecutorUp(member));
+    }
+
+    fn executor_down(&self, member: Member, _reason: DownReason) {
+        self.tell_peers(|alive| drop(alive.remove(&member)));
+        let wires = &self.0;
+        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
+        wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
+        wires.progress.tell(ClusterEvent::ExecutorDown(member));
+    }
+
+    fn deliver(&self, to: Destination, from: Member, message: ToDriver) {
+        let wires = &self.0;
+        match to {
+            Destination::BatchGenerator => {
+                if let ToDriver::ReceiverStarted { receiver } = &message {
+                    wires.progress.tell(ClusterEvent::ReceiverStarted { receiver: *receiver, on: from });
+                }
+                if let Some(event) = generator_event(message) {
+                    wires.roles.generator.tell(event);
+                }
+            }
+            Destination::Scheduler => {
+                if let Some(event) = scheduler_event(message) {
+                    wires.roles.scheduler.tell(event);
+                }
+            }
+            Destination::Reports => {
+                if let ToDriver::SourceReport { stream, what, count } = message {
+                    tracing::info!(%stream, what, count, "a source reports");
+                    wires.progress.tell(ClusterEvent::SourceReport { stream, what, count });
+                }
+            }
+            Destination::Node => {}
+        }
+    }
+}
+
+/// The driver's children, in start order.
+pub(crate) fn children<L>(parts: DriverParts<L>, roles: &Roles, inboxes: RoleInboxes) -> Vec<ChildSpec>
+where
+    L: TellExecutors + Links + Clone + Send + Sync,
+{
+    let DriverParts { config, pipeline, world, progress, links, transport, peers } = parts;
+    let wires = Arc::new(Wires {
+        roles: roles.clone(),
+        links: links.clone(),
+        pipeline: pipeline.clone(),
+        progress: progress.clone(),
+        ledger: Ledger::default(),
+        world: world.clone(),
+        has_cuts: matches!(config.batch_interval, BatchInterval::Every(_)),
+        peers,
+        alive: Mutex::default(),
+    });
+    let program = Program::id(&*pipeline);
+    let node = {
+        let (links, wires) = (links.clone(), wires.clone());
+        let membership = MembershipConfig { epoch: EPOCH, program, ..MembershipConfig::default() };
+        Shell::child_spec(
+            "node",
+            inboxes.node,
+            move |_| Membership::new(membership.clone()),
+            move |_| MembershipPerformer { links: links.clone(), roles: Routes(wires.clone()) },
+        )
+    };
+    let rate_controller = {
+        let (outlet, rates) = (wires.clone(), rate_config(&config));
+        let (interval, inputs) = (rate_interval(&config), rate_inputs(&pipeline));
+        Shell::child_spec(
+            "rate_controller",
+            inboxes.rates,
+            move |_| RateControllerCore::new(rates.clone(), interval, inputs.clone()),
+            move |_| RatePerformer::new(outlet.clone()),
+        )
+    };
+    let driver = driver_group(&config, &pipeline, &world, &wires, transport, (inboxes.generator, inboxes.scheduler));
+    vec![node, rate_controller, driver]
+}
+
+/// Batch generator and scheduler: without a log, the end of either is the end of the job.
+fn driver_group<L>(
+    config: &Checked,
+    pipeline: &Arc<Pipeline>,
+    world: &World,
+    wires: &Arc<Wires<L>>,
+    transport: Arc<dyn Transport>,
+    inboxes: (ShellInbox<GeneratorCore>, ShellInbox<Scheduler>),
+) -> ChildSpec
+where
+    L: TellExecutors + Clone + Send + Sync,
+{
+    let generator = {
+        let ports = GeneratorPorts { executors: wires.clone(), plans: wires.clone(), source: pipeline.clone() };
+        let (core, world) = (generator_config(config, pipeline, world), world.clone());
+        Shell::child_spec(
+            "batch_generator",
+            inboxes.0,
+            move |_| GeneratorCore::new(core.clone()),
+            move |_| GeneratorPerformer::new(ports.clone(), world.clone()),
+        )
+    };
+    let scheduler = {
+        let core = SchedulerConfig { epoch: EPOCH, failures_max: config.task_attempts_max, ..SchedulerConfig::default() };
+        let (wires, pipeline, spawner) = (wires.clone(), pipeline.clone(), world.spawner.clone());
+        Shell::child_spec(
+            "scheduler",
+            inboxes.1,
+            move |_| Scheduler::new(core.clone()),
+            move |_| SchedulerPerformer {
+                executors: wires.links.clone(),
+                followers: Follow(wires.clone()),
+                prepared: Arc::new(Prepared(transport.clone())),
+                sinks: pipeline.clone(),
+                spawner: spawner.clone(),
+            },
+        )
+    };
+    let group = SupervisorSpec::new("driver", Strategy::OneForAll)
+        .intensity(Intensity { restarts_max: 0, period: Duration::from_secs(1) })
+        .child(generator)
+        .child(scheduler);
+    for role in ["batch_generator", "scheduler"] {
+        report_end(role, group.handle().watch(role), wires.progress.clone());
+    }
+    ChildSpec::supervisor(group).restart(Restart::Temporary)
+}
+
+/// The driver's reign; there is one only until a log exists.
+const EPOCH: Epoch = Epoch(1);
+
+/// Fails the pipeline, with its cause, when a role of the driver ends otherwise than by order.
+fn report_end(role: &'static str, mut exits: tokio::sync::mpsc::Receiver<Exit>, progress: Progress) {
+    tokio::task::spawn_local(async move {
+        while let Some(exit) = exits.recv().await {
+            if !exit.is_orderly() {
+                progress.tell(ClusterEvent::Failed(format!("the {role} has ended: {exit}")));
+            }
+        }
+    });
+}
+
+fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> GeneratorConfig {
+    GeneratorConfig {
+        interval: config.batch_interval,
+        program: Program::id(pipeline),
+        seed: world.entropy.seed("batches"),
+        default_partitions: config.default_partitions(),
+        streams: Program::streams(pipeline).iter().filter(|s| s.kind != StreamKind::Static).cloned().collect(),
+        executors_expected: usize::from(config.executors),
+        in_flight_max: config.batches_in_flight_max,
+        // Receivers get theirs from the rate controller; planned sources are read as fast as batches are decided.
+        rate_initial: u64::MAX,
+        ..GeneratorConfig::default()
+    }
+}
+
+fn rate_config(config: &Checked) -> RateConfig {
+    RateConfig {
+        rate_initial: config.rate_records_per_s_initial,
+        rate_max: config.rate_records_per_s_max.unwrap_or(u64::MAX),
+        ..RateConfig::default()
+    }
+}
+
+/// How long a batch may take.
+fn rate_interval(config: &Checked) -> Duration {
+    match config.batch_interval {
+        BatchInterval::Every(interval) => interval,
+        BatchInterval::AvailableNow => Duration::from_secs(1),
+    }
+}
+
+/// What is throttled: every receiver.
+fn rate_inputs(pipeline: &Pipeline) -> Vec<InputKey> {
+    let of_stream = |stream: &StreamInfo| {
+        let id = stream.id;
+        (0..stream.receivers).map(move |index| InputKey { stream: id, receiver: ReceiverIndex(index) })
+    };
+    Program::streams(pipeline).iter().flat_map(of_stream).collect()
+}
+
+fn generator_event(message: ToDriver) -> Option<GeneratorEvent> {
+    Some(match message {
+        ToDriver::ReceiverStarted { receiver } => GeneratorEvent::ReceiverStarted(receiver),
+        ToDriver::BlockAdded(block) => GeneratorEvent::BlockAdded(block),
+        ToDriver::BlockSafe { block, replica } => GeneratorEvent::BlockSafe { block, replica },
+        ToDriver::EndOfBatch { receiver, batch } => GeneratorEvent::EndOfBatch { receiver, batch },
+        ToDriver::ReceiverExited { receiver, reason } => GeneratorEvent::ReceiverExited { receiver, reason },
+        _ => return None,
+    })
+}
+
+fn scheduler_event(message: ToDriver) -> Option<scheduler::Event> {
+    Some(match message {
+        ToDriver::TaskDone(outcome) => scheduler::Event::TaskDone(outcome),
+        ToDriver::TaskFailed(failure) => scheduler::Event::TaskFailed(failure),
+        ToDriver::SlotLeaked { task } => scheduler::Event::SlotLeaked { task },
+        _ => return None,
+    })
+}

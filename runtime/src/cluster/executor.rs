@@ -1,0 +1,420 @@
+//! One executor: an agent that takes the driver's orders, the executor's shell with its slots, and its receivers.
+//!
+//! ```text
+//!   executor-2  (one_for_all: a life of all three is an incarnation)
+//!   ├─ agent       orders from the driver; what is for tasks goes on to `tasks`, what is for receivers to them
+//!   ├─ tasks       Shell<ExecutorCore>
+//!   └─ receivers   (one_for_one, temporary children: the driver decides where a receiver goes on)
+//! ```
+//!
+//! The agent is started first and makes the incarnation: its number, its block store, its connection. Whatever ends one of
+//! the three ends the incarnation: its store is cleared, its connection closed, and the next one registers anew.
+
+use super::{
+    plumbing::{Connected, Die, Order, Plumbing, Uplink},
+    progress::{ClusterEvent, Progress},
+};
+use crate::{config::Checked, graph::Pipeline};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tidemill_actors::{
+    block_store::{BlockStore, Budget},
+    executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
+    receiver::{
+        BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
+    },
+    seam::{Held, Program, SourceHost, Tasks},
+    shell::{Shell, ShellAddress},
+    slots::{CostModel, InputSource, SlotWork},
+    supervision::{
+        Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
+        Strategy, SupervisorHandle, SupervisorSpec,
+    },
+    supervision::Address,
+    transport::{FetchError, ReplicateError, Transport},
+};
+use tidemill_protocol::{
+    id::{BlockId, DataKey, Incarnation, Member, NodeId, ReceiverId},
+    message::{PeerInfo, ReceiverExitReason, ReceiverOrder, Registration, ToDriver, ToExecutor},
+    world::World,
+};
+use tokio::sync::watch;
+
+/// What every incarnation of an executor is made from.
+pub(crate) struct ExecutorParts {
+    pub(crate) node: NodeId,
+    pub(crate) config: Checked,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) world: World,
+    pub(crate) plumbing: Arc<dyn Plumbing>,
+    pub(crate) progress: Progress,
+    /// Virtual task times, in simulation.
+    pub(crate) cost: Option<CostModel>,
+    /// The first incarnation; a process that starts anew on a node takes a higher one.
+    pub(crate) first: Incarnation,
+}
+
+/// One incarnation.
+struct Life {
+    member: Member,
+    store: BlockStore,
+    connected: Connected,
+}
+
+impl Life {
+    fn uplink(&self) -> Arc<dyn Uplink> {
+        self.connected.uplink.clone()
+    }
+}
+
+/// Where the children of one executor find the current incarnation.
+#[derive(Clone, Default)]
+struct Current(Arc<Mutex<Option<Arc<Life>>>>);
+
+impl Current {
+    fn set(&self, life: Option<Arc<Life>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = life;
+    }
+
+    fn get(&self) -> Option<Arc<Life>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The subtree of one executor, and the address that kills its current incarnation.
+pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
+    let id = format!("executor-{}", parts.node.0);
+    let current = Current::default();
+    let (tasks, tasks_pair) = ShellAddress::<ExecutorCore>::new_pair();
+    let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
+    let mailbox = Mailbox::<Agent>::new();
+    let die = mailbox.address::<Die>();
+    let agent = {
+        let (parts, current, receivers, orders) =
+            (parts.clone(), current.clone(), receivers.handle(), mailbox.address::<Order>());
+        let die = die.clone();
+        let mut next = parts.first;
+        ChildSpec::with_mailbox("agent", mailbox, move |_| {
+            let member = Member { node: parts.node, incarnation: next };
+            next = next.next();
+            Agent {
+                parts: parts.clone(),
+                current: current.clone(),
+                member,
+                life: None,
+                tasks: tasks.clone(),
+                receivers: receivers.clone(),
+                running: BTreeMap::new(),
+                peers: Vec::new(),
+                orders: orders.clone(),
+                die: die.clone(),
+            }
+        })
+        .shutdown(Shutdown::Brutal)
+    };
+    let tasks = {
+        let (core_parts, core_current) = (parts.clone(), current.clone());
+        let hands_die = die.clone();
+        Shell::child_spec(
+            "tasks",
+            tasks_pair,
+            move |_| ExecutorCore::new(executor_config(&core_parts, core_current.get().as_deref())),
+            move |_| task_hands(&parts, current.get(), hands_die.clone()),
+        )
+        .shutdown(Shutdown::Brutal)
+    };
+    let spec = SupervisorSpec::new(id, Strategy::OneForAll)
+        .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
+        .backoff(Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(2), ..Backoff::default() })
+        .child(agent)
+        .child(tasks)
+        .child(ChildSpec::supervisor(receivers).shutdown(Shutdown::Brutal));
+    (ChildSpec::supervisor(spec), die)
+}
+
+fn executor_config(parts: &ExecutorParts, life: Option<&Life>) -> ExecutorConfig {
+    // Without a life (the agent could not connect) no order can come; the group is about to be restarted.
+    let nobody = Member { node: parts.node, incarnation: Incarnation(0) };
+    let member = life.map_or(nobody, |life| life.member);
+    ExecutorConfig {
+        inputs_immediate: life.is_some_and(|life| life.connected.transport.is_immediate()),
+        task_stuck_after: parts.config.task_stuck_after,
+        ..ExecutorConfig::new(member, Program::id(&*parts.pipeline), parts.config.slots_per_executor)
+    }
+}
+
+fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>) -> executor::Performer {
+    let member = executor_config(parts, life.as_deref()).member;
+    let (store, transport, uplink): (BlockStore, Arc<dyn Transport>, Arc<dyn Uplink>) = match &life {
+        Some(life) => (life.store.clone(), life.connected.transport.clone(), life.uplink()),
+        None => (BlockStore::new(Budget::new(0)), Arc::new(Unconnected), Arc::new(Unconnected)),
+    };
+    let work = SlotWork {
+        tasks: parts.pipeline.clone() as Arc<dyn Tasks>,
+        source: InputSource { me: member, store, transport },
+        clock: parts.world.clock.clone(),
+        files: parts.world.files.clone(),
+    };
+    let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
+    let bulk = tokio::runtime::Handle::current();
+    executor::Performer::new(work, slots, bulk, parts.cost, move |message| uplink.tell(message), Process { die })
+}
+
+/// Ends the incarnation when its executor cannot go on.
+struct Process {
+    die: Address<Die>,
+}
+
+impl Lifecycle for Process {
+    fn left(&self) {
+        self.end_process("it was told to leave".into());
+    }
+
+    fn end_process(&self, reason: String) {
+        // Full means that it has been told often enough already.
+        let _ = self.die.tell_control(Die { reason });
+    }
+}
+
+/// Stands in while there is no incarnation: nothing can be had, nothing is heard.
+struct Unconnected;
+
+impl Uplink for Unconnected {
+    fn tell(&self, _message: ToDriver) {}
+}
+
+impl Transport for Unconnected {
+    fn fetch(&self, from: Member, _key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
+        let reason = "this executor is not connected".to_owned();
+        Box::pin(async move { Err(FetchError::Gone { peer: from, reason }) })
+    }
+
+    fn replicate(
+        &self,
+        to: Member,
+        _block: BlockId,
+        _held: Held,
+    ) -> BoxFuture<'static, Result<(), ReplicateError>> {
+        let reason = "this executor is not connected".to_owned();
+        Box::pin(async move { Err(ReplicateError::Gone { peer: to, reason }) })
+    }
+}
+
+/// Takes the driver's orders.
+struct Agent {
+    parts: Arc<ExecutorParts>,
+    current: Current,
+    member: Member,
+    life: Option<Arc<Life>>,
+    tasks: ShellAddress<ExecutorCore>,
+    receivers: SupervisorHandle,
+    running: BTreeMap<ReceiverId, ShellAddress<ReceiverCore>>,
+    peers: Vec<Member>,
+    orders: Address<Order>,
+    die: Address<Die>,
+}
+
+impl Actor for Agent {
+    fn started(&mut self, _ctx: &mut Context<Self>) -> Result<(), ActorError> {
+        let budget = Budget::new(self.parts.config.memory_bytes_max);
+        let store = BlockStore::new(budget);
+        let plumbing = &self.parts.plumbing;
+        let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
+        let connected = connected.map_err(ActorError::new)?;
+        let bulk_address = connected.bulk_address;
+        let life = Arc::new(Life { member: self.member, store, connected });
+        self.current.set(Some(life.clone()));
+        life.connected.uplink.tell(ToDriver::Register(Registration {
+            member: self.member,
+            slots: self.parts.config.slots_per_executor,
+            program: Program::id(&*self.parts.pipeline),
+            bulk_address,
+        }));
+        self.life = Some(life);
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    /// Whatever ended this life: nothing of it is heard any more, and its data are gone.
+    fn drop(&mut self) {
+        self.bury();
+    }
+}
+
+impl Agent {
+    fn bury(&mut self) {
+        let Some(life) = self.life.take() else { return };
+        self.parts.plumbing.disconnect(life.member);
+        self.current.set(None);
+        let lost = life.store.clear();
+        let node = life.member.node;
+        self.parts.progress.tell(ClusterEvent::DataLost {
+            node,
+            blocks: lost.blocks as u64,
+            outputs: lost.outputs as u64,
+        });
+    }
+
+    fn start_receiver(&mut self, order: ReceiverOrder, ctx: &mut Context<Self>) {
+        let Some(life) = self.life.clone() else { return };
+        let streams = Program::streams(&*self.parts.pipeline);
+        let Some(stream) = streams.get(usize::from(order.receiver.stream.0)) else { return };
+        let id = order.receiver;
+        let name = format!("receiver-{}-{}-{}", id.stream.0, id.index.0, id.incarnation.0);
+        let (address, pair) = ShellAddress::<ReceiverCore>::new_pair();
+        let config =
+            ReceiverConfig { block_interval: self.parts.config.block_interval, ..ReceiverConfig::default() };
+        let (kind, storage, member) = (stream.kind, stream.storage, self.member);
+        let ports = Arc::new(Ports { life: life.clone() });
+        let ports = ReceiverPorts {
+            hold: ports.clone(),
+            replicator: ports.clone(),
+            driver: ports,
+            source: self.parts.pipeline.clone() as Arc<dyn SourceHost>,
+        };
+        let exits = self.receivers.watch(&name);
+        let (core_config, core_order) = (config.clone(), order.clone());
+        let (world, receivers, finished) = (self.parts.world.clone(), self.receivers.clone(), name.clone());
+        let child = Shell::child_spec(
+            name,
+            pair,
+            move |_| ReceiverCore::new(core_config.clone(), core_order.clone(), member, kind, storage),
+            move |_| {
+                let (receivers, finished) = (receivers.clone(), finished.clone());
+                ReceiverPerformer::new(config.clone(), order.clone(), ports.clone(), world.clone(), move || {
+                    // Gone is as good as terminated.
+                    let _ = receivers.request_terminate(&finished);
+                })
+            },
+        );
+        let child = child.restart(Restart::Temporary).shutdown(Shutdown::Brutal).role("receiver");
+        if let Err(error) = self.receivers.request_start(child) {
+            let reason = ReceiverExitReason::Failed(error.to_string());
+            life.connected.uplink.tell(ToDriver::ReceiverExited { receiver: id, reason });
+            return;
+        }
+        ctx.spawn_local(report_panic(exits, id, life.uplink()));
+        address.tell(ReceiverEvent::Peers { members: self.peers.clone() });
+        address.tell(ReceiverEvent::Start);
+        self.running.retain(|_, running| running.alive());
+        self.running.insert(id, address);
+    }
+
+    fn set_peers(&mut self, peers: &[PeerInfo]) {
+        self.parts.plumbing.peers(self.member, peers);
+        self.peers = peers.iter().map(|peer| peer.member).collect();
+        for receiver in self.running.values() {
+            receiver.tell(ReceiverEvent::Peers { members: self.peers.clone() });
+        }
+    }
+
+    fn tell_receiver(&self, id: ReceiverId, event: ReceiverEvent) {
+        if let Some(receiver) = self.running.get(&id) {
+            receiver.tell(event);
+        }
+    }
+}
+
+/// A receiver whose shell panicked can say nothing itself.
+async fn report_panic(
+    mut exits: tokio::sync::mpsc::Receiver<Exit>,
+    receiver: ReceiverId,
+    uplink: Arc<dyn Uplink>,
+) {
+    if let Some(Exit::Panicked(text)) = exits.recv().await {
+        uplink.tell(ToDriver::ReceiverExited { receiver, reason: ReceiverExitReason::Panicked(text) });
+    }
+}
+
+impl Handler<Order> for Agent {
+    fn handle(&mut self, Order(message): Order, ctx: &mut Context<Self>) {
+        match message {
+            ToExecutor::Peers { peers } => self.set_peers(&peers),
+            ToExecutor::StartReceiver(order) => self.start_receiver(order, ctx),
+            ToExecutor::StopReceiver { receiver } => self.tell_receiver(receiver, ReceiverEvent::Stop),
+            ToExecutor::Cut { batch, at } => {
+                let wall = self.parts.world.clock.wall();
+                for receiver in self.running.values() {
+                    receiver.tell(ReceiverEvent::Cut { batch, at, wall });
+                }
+            }
+            ToExecutor::SetRate { receiver, records_per_s_max } => {
+                self.tell_receiver(receiver, ReceiverEvent::SetRate { records_per_s_max });
+            }
+            ToExecutor::SafeRecorded { block } => {
+                self.tell_receiver(block.receiver, ReceiverEvent::SafeRecorded { block });
+            }
+            ToExecutor::Ping { nonce } => {
+                if let Some(life) = &self.life {
+                    life.connected.uplink.tell(ToDriver::Alive { nonce });
+                }
+            }
+            other => {
+                self.release_blocks(&other);
+                if let Ok(event) = executor::Event::from_wire(other) {
+                    self.tasks.tell(event);
+                }
+            }
+        }
+    }
+}
+
+impl Agent {
+    /// Receivers that wait for copies of blocks which are dropped need not wait any more.
+    fn release_blocks(&self, message: &ToExecutor) {
+        let ToExecutor::Drop { keys } = message else { return };
+        let mut released: BTreeMap<ReceiverId, Vec<BlockId>> = BTreeMap::new();
+        for key in keys {
+            if let DataKey::Block(block) = key {
+                released.entry(block.receiver).or_default().push(*block);
+            }
+        }
+        for (receiver, blocks) in released {
+            self.tell_receiver(receiver, ReceiverEvent::Released { blocks });
+        }
+    }
+}
+
+impl Handler<Die> for Agent {
+    fn handle(&mut self, die: Die, ctx: &mut Context<Self>) {
+        self.bury();
+        ctx.fail(ActorError::new(die.reason));
+    }
+}
+
+/// What a receiver needs from its executor.
+struct Ports {
+    life: Arc<Life>,
+}
+
+impl BlockHold for Ports {
+    fn put(&self, block: BlockId, held: Held) {
+        // Refused only when the executor was killed meanwhile: then the block is lost with all others.
+        let _ = self.life.store.put_received(block, held);
+    }
+
+    fn room(&self) -> watch::Receiver<bool> {
+        self.life.store.has_room()
+    }
+}
+
+impl Replicator for Ports {
+    fn replicate(&self, block: BlockId, to: Member) -> BoxFuture<'static, bool> {
+        let Some(held) = self.life.store.get(DataKey::Block(block)) else {
+            return Box::pin(async { false });
+        };
+        let copy = self.life.connected.transport.replicate(to, block, held);
+        Box::pin(async move { copy.await.is_ok() })
+    }
+}
+
+impl tidemill_actors::receiver::TellDriver for Ports {
+    fn tell(&self, message: ToDriver) {
+        self.life.connected.uplink.tell(message);
+    }
+}

@@ -1,0 +1,29 @@
+//! How nodes are put together: the driver's roles, executors, and what carries messages and data between them.
+//!
+//! ```text
+//!   start      from a StreamContext to a running cluster in this process
+//!   running    the user's handle on it
+//!   progress   what the outside sees: events, the last batches, the outcome
+//!   driver     four roles and the wires between them;   ledger: batches between plan and publication
+//!   executor   an agent, task slots, receivers: one incarnation after another
+//!   plumbing   what differs between one process (local) and QUIC (quic)
+//!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
+//! ```
+
+mod driver;
+mod executor;
+mod inbox;
+mod ledger;
+mod local;
+mod plumbing;
+mod progress;
+#[cfg(feature = "sim")]
+mod quic;
+mod running;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod start;
+
+pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, PipelineError, Progress};
+pub use running::{Running, Stopper};
+pub use start::StartError;

@@ -1,0 +1,71 @@
+//! What differs between a cluster in one process and a cluster over QUIC: how messages and data travel. Everything else is
+//! the same code.
+//!
+//! ```text
+//!                 in one process               over QUIC
+//!   Uplink        a call on the driver's inbox  a control link; lost links end the executor's incarnation
+//!   Transport     by Arc                        bulk streams
+//! ```
+
+use std::{net::SocketAddr, sync::Arc};
+use tidemill_actors::{
+    block_store::BlockStore,
+    supervision::{Address, Message},
+    transport::Transport,
+};
+use tidemill_protocol::{
+    id::Member,
+    message::{PeerInfo, ToDriver, ToExecutor},
+};
+
+/// A driver's message on its way to an executor's agent.
+#[derive(Debug)]
+pub(crate) struct Order(pub(crate) ToExecutor);
+
+impl Message for Order {
+    type Reply = ();
+}
+
+/// This incarnation of an executor must end now, as if its process had been killed.
+#[derive(Debug)]
+pub(crate) struct Die {
+    /// Why, in words.
+    pub(crate) reason: String,
+}
+
+impl Message for Die {
+    type Reply = ();
+}
+
+/// The way from one incarnation of an executor to its driver. Sends in order, without waiting; once the incarnation is
+/// dead, nothing arrives.
+pub(crate) trait Uplink: Send + Sync {
+    fn tell(&self, message: ToDriver);
+}
+
+/// How one incarnation of an executor is connected.
+pub(crate) struct Connected {
+    pub(crate) uplink: Arc<dyn Uplink>,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// Where it serves bulk data; none inside one process.
+    pub(crate) bulk_address: Option<SocketAddr>,
+}
+
+/// Connects executors.
+pub(crate) trait Plumbing: Send + Sync {
+    /// Connects a new incarnation; called on the control thread. What the driver says goes to `orders`; when the connection
+    /// is lost, `die` is told.
+    fn connect(
+        &self,
+        member: Member,
+        store: &BlockStore,
+        orders: Address<Order>,
+        die: Address<Die>,
+    ) -> Result<Connected, String>;
+
+    /// The driver's list of live executors.
+    fn peers(&self, member: Member, peers: &[PeerInfo]);
+
+    /// The incarnation is dead: nothing of it may be heard any more.
+    fn disconnect(&self, member: Member);
+}

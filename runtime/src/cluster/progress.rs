@@ -1,0 +1,175 @@
+//! What the outside sees of a running cluster: events as they happen, and a bounded memory of the last batches, kept for
+//! whoever asks later (a table, a page, a test).
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tidemill_actors::{
+    batch_generator::GeneratorNote,
+    rate_controller::{BatchInfo, InputKey},
+};
+use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId};
+
+/// How many batches are remembered.
+pub const BATCHES_REMEMBERED_MAX: usize = 1_000;
+
+/// Something that happened in the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterEvent {
+    /// A batch has been published.
+    BatchCompleted(BatchInfo),
+    /// An executor has joined, or come back with a new incarnation.
+    ExecutorUp(Member),
+    /// An executor is lost.
+    ExecutorDown(Member),
+    /// A receiver runs.
+    ReceiverStarted {
+        /// Which, and which of its lives.
+        receiver: ReceiverId,
+        /// Where.
+        on: Member,
+    },
+    /// Tasks that must run again because an executor was lost.
+    TasksLost {
+        /// The batch they belong to.
+        batch: BatchNumber,
+        /// How many.
+        count: u64,
+    },
+    /// Blocks and outputs that went with an executor.
+    DataLost {
+        /// Whose.
+        node: NodeId,
+        /// Received blocks.
+        blocks: u64,
+        /// Outputs of tasks.
+        outputs: u64,
+    },
+    /// News about receivers and their blocks.
+    Note(GeneratorNote),
+    /// An input's permitted rate has been set, in records per second.
+    RateSet {
+        /// Which input.
+        input: InputKey,
+        /// The new rate.
+        records_per_s_max: u64,
+    },
+    /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `reconnect`, `lost_connection`.
+    SourceReport {
+        /// Which stream.
+        stream: StreamId,
+        /// What.
+        what: String,
+        /// How many.
+        count: u64,
+    },
+    /// The pipeline has stopped at a batch; nothing later is published.
+    Failed(String),
+    /// The pipeline has ended: its sources are exhausted, or it was stopped.
+    Ended,
+}
+
+/// The pipeline could not go on, in words that name the batch, the task and the cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PipelineError(pub String);
+
+type Listener = Box<dyn FnMut(&ClusterEvent) + Send>;
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<BatchInfo>,
+    outcome: Option<Result<(), PipelineError>>,
+    receivers: std::collections::BTreeMap<(StreamId, u16), (ReceiverId, Member)>,
+}
+
+/// The shared memory of what happened. Cloning gives another handle.
+#[derive(Clone, Default)]
+pub struct Progress {
+    state: Arc<(Mutex<State>, Condvar)>,
+    listeners: Arc<Mutex<Vec<Listener>>>,
+}
+
+impl Progress {
+    /// Calls `listener` with every event from now on, on the control thread: it must return quickly.
+    pub fn listen(&self, listener: impl FnMut(&ClusterEvent) + Send + 'static) {
+        lock(&self.listeners).push(Box::new(listener));
+    }
+
+    /// The last batches, oldest first; at most [`BATCHES_REMEMBERED_MAX`].
+    pub fn batches(&self) -> Vec<BatchInfo> {
+        lock(&self.state.0).batches.iter().cloned().collect()
+    }
+
+    /// The receivers that run, and where.
+    pub fn receivers(&self) -> Vec<(ReceiverId, Member)> {
+        lock(&self.state.0).receivers.values().copied().collect()
+    }
+
+    /// How the pipeline ended, if it has.
+    pub fn outcome(&self) -> Option<Result<(), PipelineError>> {
+        lock(&self.state.0).outcome.clone()
+    }
+
+    /// Waits for the end, at most `timeout`; `None` if it has not come.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<Result<(), PipelineError>> {
+        #[allow(clippy::disallowed_methods)] // A user's thread waits here, in real time, outside any world.
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let (state, changed) = &*self.state;
+        let mut state = lock(state);
+        while state.outcome.is_none() {
+            #[allow(clippy::disallowed_methods)] // As above.
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(left) if left.is_zero() => return None,
+                Some(left) => changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        state.outcome.clone()
+    }
+
+    /// Remembers an event and tells the listeners. The first outcome stays.
+    pub(crate) fn tell(&self, event: ClusterEvent) {
+        self.remember(&event);
+        for listener in lock(&self.listeners).iter_mut() {
+            listener(&event);
+        }
+        if matches!(event, ClusterEvent::Failed(_) | ClusterEvent::Ended) {
+            self.end(match event {
+                ClusterEvent::Failed(text) => Err(PipelineError(text)),
+                _ => Ok(()),
+            });
+        }
+    }
+
+    fn remember(&self, event: &ClusterEvent) {
+        let mut state = lock(&self.state.0);
+        match event {
+            ClusterEvent::BatchCompleted(info) => {
+                if state.batches.len() == BATCHES_REMEMBERED_MAX {
+                    state.batches.pop_front();
+                }
+                state.batches.push_back(info.clone());
+            }
+            ClusterEvent::ReceiverStarted { receiver, on } => {
+                state.receivers.insert((receiver.stream, receiver.index.0), (*receiver, *on));
+            }
+            ClusterEvent::ExecutorDown(member) => state.receivers.retain(|_, (_, on)| on != member),
+            _ => {}
+        }
+    }
+
+    fn end(&self, outcome: Result<(), PipelineError>) {
+        let (state, changed) = &*self.state;
+        lock(state).outcome.get_or_insert(outcome);
+        changed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept here stays consistent whatever a listener did: each change is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

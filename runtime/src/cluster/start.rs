@@ -1,0 +1,216 @@
+//! From a [`StreamContext`] to a cluster that runs: a driver and its executors in this process, on one control thread.
+//!
+//! ```text
+//!   thread            runs
+//!   tidemill-control  the supervision tree: roles, agents, timers (an actix System)
+//!   tidemill-user     receivers, publication, asynchronous code of sources and sinks
+//!   slots             tasks, one thread each
+//! ```
+
+use super::{
+    driver::{self, DriverParts, Roles},
+    executor::{ExecutorParts, executor},
+    inbox::DriverInbox,
+    local::LocalPlumbing,
+    plumbing::Die,
+    progress::{ClusterEvent, Progress},
+    running::Running,
+};
+use crate::{
+    config::{BatchInterval, Checked, ConfigError},
+    context::StreamContext,
+    graph::{BuildOptions, GraphError, Pipeline},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tidemill_actors::{
+    seam::{PayloadCodec, Program, StreamKind},
+    supervision::{
+        Address, ChildSpec, NotUnwinding, Restart, Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
+    },
+    transport::LocalTransport,
+};
+use tidemill_protocol::{
+    id::{Incarnation, NodeId},
+    world::World,
+};
+use tokio::sync::Notify;
+
+/// How long the actors may take to stop once the pipeline has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why a pipeline was not started; nothing was read. Not retryable, except for [`Thread`](StartError::Thread).
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The graph cannot be run.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Panics cannot be caught in this build.
+    #[error(transparent)]
+    Unwinding(#[from] NotUnwinding),
+    /// A source or sink says that it could not work.
+    #[error("{0}")]
+    Unusable(String),
+    /// A received stream never ends by itself.
+    #[error("`{stream}` is received, but the batch interval is AvailableNow, which ends with the data; use Every(…)")]
+    NeverAvailable {
+        /// The stream.
+        stream: String,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl StreamContext {
+    /// Starts the pipeline in this process: a driver and executors, as the configuration says. The graph is closed: nothing
+    /// can be added any more.
+    ///
+    /// # Errors
+    /// [`StartError`], with the remedy; nothing was read.
+    pub fn start(&self) -> Result<Running, StartError> {
+        tidemill_actors::supervision::assert_unwinding()?;
+        let config = self.config().check()?;
+        let world = config.seed.map_or_else(World::real, World::real_seeded);
+        let options = BuildOptions {
+            default_partitions: config.default_partitions(),
+            executable: executable_hash(),
+            ..BuildOptions::default()
+        };
+        let pipeline = Arc::new(self.build(options, world.files.clone())?);
+        pipeline.attach(world.clone());
+        check_interval(&config, &pipeline)?;
+        pipeline.preflight().map_err(StartError::Unusable)?;
+        let progress = self.progress().clone();
+        let parts = Parts { config, pipeline, world, progress: progress.clone(), users: self.take_actors() };
+        let (tell, told) = mpsc::sync_channel(1);
+        let control = std::thread::Builder::new()
+            .name("tidemill-control".into())
+            .spawn(move || control(parts, &tell))
+            .map_err(StartError::Thread)?;
+        match told.recv() {
+            Ok(Handles { roles, root, executors }) => {
+                Ok(Running { progress, roles, root, executors, control: Some(control) })
+            }
+            Err(_) => Err(StartError::Thread(io::Error::other("the control thread ended before it began"))),
+        }
+    }
+}
+
+/// What the control thread is given.
+struct Parts {
+    config: Checked,
+    pipeline: Arc<Pipeline>,
+    world: World,
+    progress: Progress,
+    users: Vec<ChildSpec>,
+}
+
+/// What the control thread gives back.
+struct Handles {
+    roles: Roles,
+    root: SupervisorHandle,
+    executors: BTreeMap<NodeId, Address<Die>>,
+}
+
+fn control(parts: Parts, tell: &mpsc::SyncSender<Handles>) {
+    let runtime = || {
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        built.expect("the operating system grants a poller and a timer")
+    };
+    let system = actix_rt::System::with_tokio_rt(runtime);
+    system.block_on(async {
+        let ended = Arc::new(Notify::new());
+        let (progress, world, notify) = (parts.progress.clone(), parts.world.clone(), ended.clone());
+        progress.listen(move |event| {
+            if matches!(event, ClusterEvent::Ended | ClusterEvent::Failed(_)) {
+                notify.notify_one();
+            }
+        });
+        let handles = assemble(parts);
+        let (roles, root) = (handles.roles.clone(), handles.root.clone());
+        if tell.send(handles).is_err() {
+            return;
+        }
+        roles.start(&world);
+        tokio::select! {
+            biased;
+            () = ended.notified() => root.shutdown(),
+            exit = root.ended() => progress.tell(ClusterEvent::Failed(format!("the cluster has ended: {exit}"))),
+        }
+        tokio::select! {
+            biased;
+            _ = root.ended() => {}
+            () = world.clock.sleep(FAREWELL) => tracing::error!("the actors did not stop in {FAREWELL:?}"),
+        }
+    });
+}
+
+/// The whole tree of a process: driver, user actors, executors.
+fn assemble(parts: Parts) -> Handles {
+    let Parts { config, pipeline, world, progress, users } = parts;
+    let (roles, inboxes) = Roles::new(None);
+    let inbox = Arc::new(DriverInbox::new(roles.clone()));
+    let codec: Arc<dyn PayloadCodec> = pipeline.clone();
+    let transport = LocalTransport::new(codec);
+    let links = LocalPlumbing::new(transport.clone(), inbox);
+    let driver_parts = DriverParts {
+        config: config.clone(),
+        pipeline: pipeline.clone(),
+        world: world.clone(),
+        progress: progress.clone(),
+        links: links.clone(),
+        transport: Arc::new(transport),
+        peers: None,
+    };
+    let mut root = SupervisorSpec::new("node-0", Strategy::OneForOne);
+    for child in driver::children(driver_parts, &roles, inboxes) {
+        root = root.child(child);
+    }
+    let mut actors = SupervisorSpec::new("actors", Strategy::OneForOne);
+    for user in users {
+        actors = actors.child(user);
+    }
+    root = root.child(ChildSpec::supervisor(actors));
+    let mut executors = BTreeMap::new();
+    for number in 1..=config.executors {
+        let node = NodeId(number);
+        let (child, die) = executor(Arc::new(ExecutorParts {
+            node,
+            config: config.clone(),
+            pipeline: pipeline.clone(),
+            world: world.clone(),
+            plumbing: Arc::new(links.clone()),
+            progress: progress.clone(),
+            cost: None,
+            first: Incarnation(1),
+        }));
+        root = root.child(child.restart(Restart::Permanent));
+        executors.insert(node, die);
+    }
+    Handles { roles, root: Supervisor::start(root, &world), executors }
+}
+
+fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
+    let is_received = |kind| matches!(kind, StreamKind::Acknowledged | StreamKind::Unacknowledged);
+    let received = Program::streams(pipeline).iter().find(|stream| is_received(stream.kind));
+    match (config.batch_interval, received) {
+        (BatchInterval::AvailableNow, Some(stream)) => {
+            Err(StartError::NeverAvailable { stream: stream.name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The hash of the running program's file; 0 if it cannot be read, which is the same on every node that runs it.
+fn executable_hash() -> u64 {
+    let path = std::env::current_exe().ok();
+    path.and_then(|path| std::fs::read(path).ok()).map_or(0, |bytes| xxhash_rust::xxh3::xxh3_64(&bytes))
+}

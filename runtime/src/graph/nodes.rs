@@ -1,0 +1,195 @@
+//! The nodes of a graph, and the graph while it grows. A node's number is greater than those of its parents.
+
+use super::{AnyPush, AnySink, AnySource, GraphError, TaskEnv};
+use crate::data::{Codec, KEY_GROUPS, Stored};
+use std::{
+    collections::BTreeSet,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tidemill_actors::seam::{InputData, SinkInfo, StreamInfo, TaskError};
+use tidemill_protocol::{
+    id::{SinkId, StreamId},
+    time::BatchTime,
+};
+
+/// Where a stage begins: reads the inputs of a task and pushes them.
+pub(crate) trait Leaf: Send + Sync {
+    fn feed(&self, inputs: Vec<Vec<InputData>>, down: AnyPush, env: &Rc<TaskEnv>) -> Result<(), TaskError>;
+}
+
+/// An operator within a stage: puts itself before `down`.
+pub(crate) trait Narrow: Send + Sync {
+    fn wrap(&self, down: AnyPush, env: &Rc<TaskEnv>) -> AnyPush;
+}
+
+/// Where a stage ends in a shuffle: gathers, and leaves its outputs in the environment.
+pub(crate) trait Exchange: Send + Sync {
+    fn open(&self, env: &Rc<TaskEnv>) -> AnyPush;
+}
+
+/// `transform`: appends what the user builds on node `parent` for the batch at `time`; the number of the last node.
+pub(crate) trait Rebuild: Send + Sync {
+    fn rebuild(&self, graph: &Graph, parent: usize, time: BatchTime) -> usize;
+}
+
+#[derive(Clone)]
+pub(crate) enum NodeKind {
+    Source(StreamId, Arc<dyn Leaf>),
+    Narrow(Arc<dyn Narrow>),
+    Union,
+    Exchange(Arc<dyn Exchange>),
+    Merge(Arc<dyn Leaf>),
+    Transform(Arc<dyn Rebuild>),
+}
+
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    pub(crate) label: &'static str,
+    pub(crate) name: Option<String>,
+    pub(crate) parents: Vec<usize>,
+    pub(crate) partitions: Option<u32>,
+}
+
+#[derive(Clone)]
+pub(crate) struct SinkNode {
+    pub(crate) parent: usize,
+    pub(crate) info: SinkInfo,
+    pub(crate) label: &'static str,
+    pub(crate) sink: Arc<dyn AnySink>,
+}
+
+#[derive(Clone)]
+pub(crate) struct StreamNode {
+    pub(crate) info: StreamInfo,
+    pub(crate) source: Arc<dyn AnySource>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) streams: Vec<StreamNode>,
+    pub(crate) sinks: Vec<SinkNode>,
+    pub(crate) error: Option<GraphError>,
+    pub(crate) built: bool,
+}
+
+/// A graph that DStreams add nodes to. A handle: clones share it.
+#[derive(Clone, Default)]
+pub struct Graph {
+    state: Arc<Mutex<State>>,
+    pub(crate) codec: Codec,
+}
+
+impl Graph {
+    /// A graph for one batch, which knows the types of `codec` and adds its own.
+    pub(crate) fn with_codec(codec: Codec) -> Self {
+        Graph {
+            state: Arc::default(),
+            codec,
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn is_same(&self, other: &Graph) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// Remembers the first mistake; `build` reports it.
+    pub(crate) fn refuse(&self, error: GraphError) {
+        self.state().error.get_or_insert(error);
+    }
+
+    /// Appends a node and gives its number.
+    pub(crate) fn add(&self, node: Node) -> usize {
+        let mut state = self.state();
+        if state.built {
+            let what = node.label.to_owned();
+            tracing::error!(operator = %what, "added after the pipeline was built; it has no effect");
+            state.error.get_or_insert(GraphError::AddedAfterStart { what });
+        }
+        if let Some(partitions) = node.partitions.filter(|p| !(1..=KEY_GROUPS).contains(p)) {
+            let what = node.label.to_owned();
+            state
+                .error
+                .get_or_insert(GraphError::BadPartitions { what, partitions });
+        }
+        state.nodes.push(node);
+        state.nodes.len() - 1
+    }
+
+    /// Declares the type of a payload that nodes exchange.
+    pub(crate) fn declare<P: Stored>(&self) {
+        if !self.codec.register::<P>() {
+            self.refuse(GraphError::TypeNameTwice {
+                type_label: P::type_label(),
+            });
+        }
+    }
+
+    pub(crate) fn add_stream(
+        &self,
+        source: Arc<dyn AnySource>,
+        mut info: StreamInfo,
+        leaf: Arc<dyn Leaf>,
+    ) -> usize {
+        let id = {
+            let mut state = self.state();
+            let id = StreamId(state.streams.len() as u16);
+            info.id = id;
+            state.streams.push(StreamNode { info, source });
+            id
+        };
+        let kind = NodeKind::Source(id, leaf);
+        self.add(Node {
+            kind,
+            label: "source",
+            name: None,
+            parents: vec![],
+            partitions: None,
+        })
+    }
+
+    pub(crate) fn add_sink(&self, mut node: SinkNode) -> SinkId {
+        let mut state = self.state();
+        let id = SinkId(state.sinks.len() as u16);
+        node.info.id = id;
+        if node.info.name.is_empty() {
+            node.info.name = format!("{}-{}", node.label, id.0);
+        }
+        if state.built {
+            state.error.get_or_insert(GraphError::AddedAfterStart {
+                what: node.label.to_owned(),
+            });
+        }
+        state.sinks.push(node);
+        id
+    }
+
+    /// What is wrong with the finished graph, if anything.
+    pub(crate) fn check(&self) -> Result<(), GraphError> {
+        let state = self.state();
+        if let Some(error) = &state.error {
+            return Err(error.clone());
+        }
+        if state.sinks.is_empty() {
+            return Err(GraphError::NoOutput);
+        }
+        if state.streams.is_empty() {
+            return Err(GraphError::NoInput);
+        }
+        let of_streams = state.streams.iter().map(|s| &s.info.name);
+        let of_sinks = state.sinks.iter().map(|s| &s.info.name);
+        for names in [of_streams.collect::<Vec<_>>(), of_sinks.collect()] {
+            let mut seen = BTreeSet::new();
+            if let Some(name) = names.into_iter().find(|name| !seen.insert(*name)) {
+                return Err(GraphError::NameTwice { name: name.clone() });
+            }
+        }
+        Ok(())
+    }
+}

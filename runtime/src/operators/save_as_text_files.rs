@@ -1,0 +1,144 @@
+//! `save_as_text_files`: a folder of text files for each batch, prepared in tasks and published by renaming.
+//!
+//! ```text
+//!   task      writes  <prefix>.staged-<sink>/<batch>-<stage>-<partition>-<attempt>
+//!   publish   renames it to  <prefix>-<TIME>.<suffix>/part-<partition>, then writes  _SUCCESS
+//! ```
+
+use crate::{
+    data::{Chunk, Data},
+    dstream::{DStream, Output},
+    graph::{Push, Sink, SinkSpec, TaskEnv},
+};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write},
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
+use tidemill_actors::seam::{PublishError, Published, SinkKind, TaskError};
+use tidemill_protocol::{
+    id::{SinkId, TaskId},
+    world::Files,
+};
+
+impl<T: Data + Display> DStream<T> {
+    /// Writes each batch to the folder `prefix-TIME.suffix` (without suffix: `prefix-TIME`), one file a partition, one line
+    /// a record, and at last an empty file `_SUCCESS`. Exactly once: files are staged by tasks and renamed when the batch
+    /// is decided; publishing again changes nothing. All nodes must see the same folder.
+    ///
+    /// ```
+    /// use tidemill::{StreamContext, sources::Queue, testing::LocalRunner};
+    /// let (context, queue) = (StreamContext::new(), Queue::new(1));
+    /// context.queue_stream("numbers", &queue).save_as_text_files("/out/numbers", "txt");
+    /// queue.push(vec![1, 2]);
+    /// let mut runner = LocalRunner::new(&context).unwrap();
+    /// runner.run_batch().unwrap();
+    /// let part = runner.files().read_range("/out/numbers-1000.txt/part-00000".as_ref(), 0, 100).unwrap();
+    /// assert_eq!(part, b"1\n2\n");
+    /// ```
+    pub fn save_as_text_files(&self, prefix: impl Into<String>, suffix: impl Into<String>) -> Output {
+        let sink = Arc::new(TextFolder {
+            prefix: prefix.into(),
+            suffix: suffix.into(),
+        });
+        let name = format!("text files {}", sink.prefix);
+        self.register_sink(SinkSpec {
+            name,
+            label: "save_as_text_files",
+            kind: SinkKind::Staged,
+            sink,
+        })
+    }
+}
+
+#[derive(Clone)]
+struct TextFolder {
+    prefix: String,
+    suffix: String,
+}
+
+impl TextFolder {
+    fn staged(&self, sink: SinkId, task: TaskId) -> PathBuf {
+        let key = task.key;
+        let name = format!(
+            "{}-{}-{}-{}",
+            key.batch.0, key.stage.0, key.partition.0, task.attempt.0
+        );
+        Path::new(&format!("{}.staged-{}", self.prefix, sink.0)).join(name)
+    }
+
+    fn publish_all(&self, published: &Published, files: &Files) -> io::Result<()> {
+        let dot = if self.suffix.is_empty() { "" } else { "." };
+        let folder = PathBuf::from(format!(
+            "{}-{}{dot}{}",
+            self.prefix,
+            published.time.as_millis(),
+            self.suffix
+        ));
+        files.create_folder(&folder)?;
+        let there: BTreeSet<PathBuf> = files.list(&folder)?.into_iter().map(|(path, _)| path).collect();
+        for (number, (task, _)) in published.partitions.iter().enumerate() {
+            let part = folder.join(format!("part-{number:05}"));
+            match files.rename(&self.staged(published.sink, *task), &part) {
+                // Published before, by a driver that did not live to say so.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && there.contains(&part) => {}
+                other => other?,
+            }
+        }
+        files.write(&folder.join("_SUCCESS"), b"")
+    }
+}
+
+impl<T: Data + Display> Sink<T> for TextFolder {
+    fn open(&self, sink: SinkId, env: &Rc<TaskEnv>) -> Box<dyn Push<T>> {
+        let path = self.staged(sink, env.context().task);
+        Box::new(Stage {
+            path,
+            text: String::new(),
+            env: env.clone(),
+        })
+    }
+
+    fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>> {
+        let (folder, files) = (self.clone(), files.clone());
+        Box::pin(async move {
+            let failed = |e| PublishError(format!("{} at {}: {e}", folder.prefix, published.time));
+            folder.publish_all(&published, &files).map_err(failed)
+        })
+    }
+
+    fn discard(&self, sink: SinkId, task: TaskId, files: &Files) {
+        if let Err(error) = files.remove(&self.staged(sink, task)) {
+            tracing::warn!(%sink, %task, %error, "a staged file could not be removed");
+        }
+    }
+}
+
+struct Stage {
+    path: PathBuf,
+    text: String,
+    env: Rc<TaskEnv>,
+}
+
+impl<T: Data + Display> Push<T> for Stage {
+    fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
+        chunk.show_each(|record| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "{record}");
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), TaskError> {
+        let files = &self.env.context().files;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        files
+            .create_folder(folder)
+            .and_then(|()| files.write(&self.path, self.text.as_bytes()))
+            .map_err(|e| TaskError::Failed(format!("{}: {e}", self.path.display())))
+    }
+}

@@ -1,0 +1,129 @@
+//! Sources: where records come from. Three kinds, by what happens when the one who reads them dies.
+//!
+//! | kind | here | when the reader dies | promise |
+//! |---|---|---|---|
+//! | planned | files, generator, queues, static rows | tasks read the range again | exactly once |
+//! | acknowledged | numbered lines, users' receivers with positions | the sender repeats what was not acknowledged | exactly once while *safe* holds |
+//! | unacknowledged | plain TCP lines, users' receivers without positions | what stood between sender and a safe block is gone | at most once there; losses are counted |
+//!
+//! Received sources implement [`Receiver`]: ours do, and users' own do by the same trait. Planned sources:
+//!
+//! | source | a batch is | for |
+//! |---|---|---|
+//! | [`Queue`] | one pushed dataset | tests |
+//! | [`TextQueue`] | one pushed list of blocks of lines | tests, benchmarks |
+//! | [`Generator`] | a number of computed records | demonstrations, load |
+//! | [`TextFiles`] | the files that are new in a folder | files |
+
+mod generator;
+mod queue;
+mod static_rows;
+mod text_files;
+mod text_queue;
+
+mod backoff;
+mod lines;
+mod numbered;
+mod outlet;
+mod received;
+mod tcp_client;
+mod tcp_listener;
+
+pub use generator::Generator;
+pub use outlet::{Outlet, OutletClosed};
+pub use queue::Queue;
+pub use received::{LINE_BYTES_MAX, Receiver, ReceiverStart, SourceError, StorageLevel, StreamOptions};
+pub use static_rows::StaticRows;
+pub use text_files::TextFiles;
+pub use text_queue::TextQueue;
+
+use crate::{
+    data::{CHUNK_RECORDS_MAX, Chunk, Text, TextBuffer, TextChunk, each_line},
+    graph::{Push, TaskEnv},
+};
+use bytes::Bytes;
+use memchr::memchr;
+use std::{collections::BTreeMap, sync::Arc};
+use tidemill_actors::seam::{PlannedRange, TaskError};
+use tidemill_protocol::id::PartitionId;
+
+/// The part of `len` things that partition `number` of `partitions` gets: contiguous, and as even as can be.
+fn share(len: usize, number: u32, partitions: u32) -> std::ops::Range<usize> {
+    let at = |n: u32| (len as u64 * u64::from(n) / u64::from(partitions)) as usize;
+    at(number)..at(number + 1)
+}
+
+/// One range for each partition: the next dataset after those that were planned.
+fn next_dataset(
+    planned: &BTreeMap<PartitionId, u64>,
+    partitions: u32,
+    datasets: usize,
+    rows: impl Fn(usize, u32) -> u64,
+) -> Vec<PlannedRange> {
+    let next = planned.get(&PartitionId(0)).copied().unwrap_or(0);
+    if next >= datasets as u64 {
+        return Vec::new();
+    }
+    let range = |number| PlannedRange {
+        partition: PartitionId(number),
+        from: next,
+        to: next + 1,
+        rows: rows(next as usize, number),
+    };
+    (0..partitions).map(range).collect()
+}
+
+/// How many bytes are validated and split at once: they are then still in the second-level cache when operators read them,
+/// and come from memory only once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Validates `block`, which holds whole lines, and pushes its lines; how many had something that is not UTF-8.
+fn push_block(block: &Bytes, down: &mut dyn Push<Text>, env: &TaskEnv) -> Result<u64, TaskError> {
+    let (mut from, mut bad) = (0, 0);
+    while from < block.len() {
+        let rest = &block[from..];
+        let cut = rest.get(PIECE_BYTES..).and_then(|after| memchr(b'\n', after));
+        let length = cut.map_or(rest.len(), |at| PIECE_BYTES + at + 1);
+        let piece = TextBuffer::from_bytes_lossy(block.slice(from..from + length));
+        let (buffer, lines) = piece.map_err(|e| TaskError::Failed(e.to_string()))?;
+        bad += lines;
+        push_lines(Arc::new(buffer), down, env)?;
+        from += length;
+    }
+    Ok(bad)
+}
+
+/// Pushes the lines of `buffer` as ranges.
+fn push_lines(buffer: Arc<TextBuffer>, down: &mut dyn Push<Text>, env: &TaskEnv) -> Result<(), TaskError> {
+    let mut chunk = Chunk::Text(TextChunk::new(buffer.clone(), None));
+    let mut ranges = Vec::with_capacity(CHUNK_RECORDS_MAX);
+    let mut flush = |ranges: &mut Vec<(u32, u32)>| {
+        env.admit(ranges.len())?;
+        if !matches!(chunk, Chunk::Text(_)) {
+            chunk = Chunk::Text(TextChunk::new(buffer.clone(), None));
+        }
+        if let Chunk::Text(texts) = &mut chunk {
+            texts.reset(&buffer, None);
+            std::mem::swap(&mut texts.ranges, ranges);
+        }
+        down.push(&mut chunk)?;
+        if let Chunk::Text(texts) = &mut chunk {
+            std::mem::swap(&mut texts.ranges, ranges);
+        }
+        ranges.clear();
+        Ok(())
+    };
+    each_line(buffer.as_str(), |range| {
+        ranges.push(range);
+        if ranges.len() == CHUNK_RECORDS_MAX {
+            flush(&mut ranges)
+        } else {
+            Ok::<(), TaskError>(())
+        }
+    })?;
+    if ranges.is_empty() {
+        Ok(())
+    } else {
+        flush(&mut ranges)
+    }
+}

@@ -1,0 +1,212 @@
+//! Numbered lines: TCP lines that a sender can repeat, acknowledged only when they are safe. Exactly once.
+//!
+//! ```text
+//!   receiver                                      sender
+//!      │ ── RESUME 41 ─────────────────────────────> │   (RESUME - : from the beginning)
+//!      │ <────────────────────────────── 42\tline ── │
+//!      │ <────────────────────────────── 43\tline ── │
+//!      │ ── SAFE 42 ───────────────────────────────> │   it may forget everything up to 42
+//!      │ <──────────────────────────────────── END ─ │   there are no more
+//! ```
+//!
+//! Numbers grow by one. After a broken connection the same receiver asks to go on after the last line it *holds*; a receiver
+//! that was started anew asks to go on after the last line that is *safe*, and the sender repeats what it has not been told
+//! is safe. Lines at or below what is held are dropped, so nothing is counted twice.
+
+use crate::data::Text;
+use crate::sources::{
+    Outlet, OutletClosed, ReceiverStart, SourceError, backoff::Backoff, lines::LineSplitter, lines::Lines,
+    tcp_client::READ_BYTES,
+};
+use tidemill_protocol::{
+    id::Position,
+    world::{ByteStream, World},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// What a numbered line source is told.
+#[derive(Clone, Debug)]
+pub(crate) struct NumberedLines {
+    /// `host:port` of the sender.
+    pub(crate) address: String,
+    /// Longer lines end the connection: a numbered line cannot be left out.
+    pub(crate) line_bytes_max: usize,
+}
+
+/// How one connection ended.
+enum Ended {
+    /// The sender said `END`, and everything is safe.
+    Complete,
+    /// It broke; whether it had brought something.
+    Broken { brought_something: bool },
+}
+
+impl NumberedLines {
+    /// Reads until the sender says `END` and everything is safe, or the receiver is stopped.
+    ///
+    /// # Errors
+    /// The sender breaks the protocol; the receiver is started again, with backoff.
+    pub(crate) async fn run(
+        self,
+        start: ReceiverStart,
+        world: World,
+        out: Outlet<Text>,
+    ) -> Result<(), SourceError> {
+        let mut backoff = Backoff::new(world.entropy.rng(&format!("numbered-lines-{}", start.receiver)));
+        let mut held = start.resume_after;
+        let mut connections = 0u64;
+        loop {
+            let connected = tokio::select! {
+                biased;
+                () = out.closed() => return Ok(()),
+                connected = world.tcp.connect(self.address.clone()) => connected,
+            };
+            if let Ok(stream) = connected {
+                out.report("reconnect", u64::from(connections > 0));
+                connections += 1;
+                match self.converse(stream, &mut held, &out).await? {
+                    None | Some(Ended::Complete) => return Ok(()),
+                    Some(Ended::Broken { brought_something: true }) => backoff.reset(),
+                    Some(Ended::Broken { brought_something: false }) => {}
+                }
+                out.report("lost_connection", 1);
+            }
+            tokio::select! {
+                biased;
+                () = out.closed() => return Ok(()),
+                () = world.clock.sleep(backoff.next()) => {}
+            }
+        }
+    }
+
+    /// One connection; `None` when the receiver is being stopped.
+    async fn converse(
+        &self,
+        mut stream: Box<dyn ByteStream>,
+        held: &mut Option<Position>,
+        out: &Outlet<Text>,
+    ) -> Result<Option<Ended>, SourceError> {
+        let resume = held.map_or("-".to_owned(), |p| p.0.to_string());
+        let broken = |brought_something| Ok(Some(Ended::Broken { brought_something }));
+        if stream.write_all(format!("RESUME {resume}\n").as_bytes()).await.is_err() {
+            return broken(false);
+        }
+        let mut splitter = LineSplitter::new(self.line_bytes_max);
+        let mut buffer = vec![0; READ_BYTES];
+        let (mut brought_something, mut complete) = (false, false);
+        let mut safe = out.safe();
+        let mut told = None;
+        loop {
+            let acknowledged = *safe.borrow_and_update();
+            if let Some(position) = acknowledged.filter(|_| acknowledged != told) {
+                if stream.write_all(format!("SAFE {}\n", position.0).as_bytes()).await.is_err() {
+                    return broken(brought_something);
+                }
+                told = acknowledged;
+            }
+            if complete && (held.is_none() || acknowledged >= *held) {
+                let _ = stream.flush().await;
+                return Ok(Some(Ended::Complete));
+            }
+            let length = tokio::select! {
+                biased;
+                () = out.closed() => return Ok(None),
+                changed = safe.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(None) },
+                read = stream.read(&mut buffer), if !complete => match read { Ok(n) if n > 0 => n, _ => {
+                    out.report("cut_line", u64::from(splitter.finish()));
+                    return broken(brought_something);
+                }},
+            };
+            let lines = splitter.push(&buffer[..length]);
+            brought_something |= !lines.is_empty();
+            let batch = Numbered::parse(lines, *held, self.line_bytes_max)?;
+            complete |= batch.end;
+            if let Some((first, last)) = batch.positions {
+                match out.push_lines(batch.lines, Some((first, last))).await {
+                    Err(OutletClosed) => return Ok(None),
+                    Ok(()) => *held = Some(last),
+                }
+            }
+        }
+    }
+}
+
+/// What a read brought, without the numbers and without what is held already.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Numbered {
+    lines: Lines,
+    positions: Option<(Position, Position)>,
+    end: bool,
+}
+
+impl Numbered {
+    fn parse(lines: Lines, mut held: Option<Position>, limit: usize) -> Result<Self, SourceError> {
+        if lines.too_long > 0 {
+            return Err(SourceError(format!(
+                "a numbered line is longer than {limit} bytes; raise `line_bytes_max`, for it cannot be left out"
+            )));
+        }
+        let mut kept = Numbered::default();
+        let mut ranges = Vec::with_capacity(lines.ranges.len());
+        for &(from, to) in &lines.ranges {
+            let line = &lines.text[from as usize..to as usize];
+            if line == "END" {
+                kept.end = true;
+                break;
+            }
+            let (number, text) = split_number(line)?;
+            match held {
+                Some(Position(last)) if number <= last => continue,
+                Some(Position(last)) if number != last + 1 => {
+                    return Err(SourceError(format!("line {number} came after line {last}: the sender left some out")));
+                }
+                _ => {}
+            }
+            held = Some(Position(number));
+            kept.positions = Some((kept.positions.map_or(Position(number), |p| p.0), Position(number)));
+            ranges.push((to - text.len() as u32, to));
+        }
+        kept.lines = Lines { ranges, ..lines };
+        Ok(kept)
+    }
+}
+
+fn split_number(line: &str) -> Result<(u64, &str), SourceError> {
+    line.split_once('\t')
+        .and_then(|(number, text)| Some((number.parse().ok()?, text)))
+        .ok_or_else(|| {
+            let begin: String = line.chars().take(40).collect();
+            SourceError(format!("expected `NUMBER<tab>TEXT` or `END`, got `{begin}`"))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, held: Option<u64>) -> Result<(Vec<String>, Option<(u64, u64)>, bool), String> {
+        let lines = LineSplitter::new(100).push(text.as_bytes());
+        let n = Numbered::parse(lines, held.map(Position), 100).map_err(|e| e.0)?;
+        let texts = n.lines.iter().map(str::to_owned).collect();
+        Ok((texts, n.positions.map(|(a, b)| (a.0, b.0)), n.end))
+    }
+
+    #[test]
+    fn numbers_are_taken_off_and_what_is_held_is_dropped() {
+        let got = parse("4\tfour\n5\tfive\n6\tsix\n", Some(4));
+        assert_eq!(got, Ok((vec!["five".into(), "six".into()], Some((5, 6)), false)));
+        assert_eq!(parse("0\tzero\nEND\n", None), Ok((vec!["zero".into()], Some((0, 0)), true)));
+    }
+
+    #[test]
+    fn a_gap_is_an_error_that_names_both_lines() {
+        let error = parse("7\tseven\n", Some(5)).expect_err("a gap");
+        assert_eq!(error, "line 7 came after line 5: the sender left some out");
+    }
+
+    #[test]
+    fn a_line_without_a_number_is_an_error_that_shows_it() {
+        let error = parse("hello\n", None).expect_err("no number");
+        assert_eq!(error, "expected `NUMBER<tab>TEXT` or `END`, got `hello`");
+    }
+}

@@ -1,0 +1,117 @@
+//! A queue of blocks of lines: each list of blocks becomes one batch.
+
+use super::{next_dataset, push_block, share};
+use crate::{
+    data::Text,
+    graph::{PlannedSource, Push, TaskEnv},
+};
+use bytes::Bytes;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
+use tidemill_protocol::{id::PartitionId, world::Files};
+
+/// Blocks of bytes in memory, a list for each batch; each block holds whole lines. A handle: clones share the queue. Tasks
+/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted.
+///
+/// ```
+/// use tidemill::{sources::TextQueue, StreamContext, testing::LocalRunner};
+/// use std::sync::{Arc, Mutex};
+/// let (context, queue, seen) = (StreamContext::new(), TextQueue::new(2), Arc::new(Mutex::new(Vec::new())));
+/// let sink = seen.clone();
+/// context.text_blocks("lines", &queue).foreach_batch(move |lines, _| Ok(sink.lock().unwrap().extend(lines)));
+/// queue.push(vec!["one\ntwo\n".into(), b"\xff\n".to_vec().into()]);
+/// LocalRunner::new(&context).unwrap().run_batch().unwrap();
+/// assert_eq!(*seen.lock().unwrap(), ["one", "two", "\u{fffd}"]);
+/// assert_eq!(queue.bad_lines(), 1);
+/// ```
+#[derive(Clone)]
+pub struct TextQueue {
+    partitions: u32,
+    state: Arc<Mutex<State>>,
+    bad_lines: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    datasets: Vec<Arc<[Bytes]>>,
+    closed: bool,
+}
+
+impl TextQueue {
+    /// An empty queue; a task reads one of `partitions` (at least one) contiguous parts of each list.
+    pub fn new(partitions: u32) -> Self {
+        TextQueue {
+            partitions: partitions.max(1),
+            state: Arc::default(),
+            bad_lines: Arc::default(),
+        }
+    }
+
+    /// Appends the blocks of a batch.
+    pub fn push(&self, blocks: Vec<Bytes>) {
+        self.lock().datasets.push(blocks.into());
+    }
+
+    /// Says that nothing more will be pushed.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// How many lines were not UTF-8, each counted as often as a task has read it.
+    pub fn bad_lines(&self) -> u64 {
+        self.bad_lines.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl PlannedSource<Text> for TextQueue {
+    fn next_ranges(
+        &self,
+        _files: &Files,
+        planned: &BTreeMap<PartitionId, u64>,
+        _records_max: Option<u64>,
+    ) -> Result<Vec<PlannedRange>, SourceError> {
+        // Lines are not counted before a task has read them.
+        Ok(next_dataset(
+            planned,
+            self.partitions,
+            self.lock().datasets.len(),
+            |_, _| 0,
+        ))
+    }
+
+    fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
+        let state = self.lock();
+        let next = planned.get(&PartitionId(0)).copied().unwrap_or(0);
+        state.closed && next >= state.datasets.len() as u64
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        to: u64,
+        down: &mut dyn Push<Text>,
+        env: &TaskEnv,
+    ) -> Result<(), TaskError> {
+        for number in from..to {
+            let blocks = self.lock().datasets.get(number as usize).cloned();
+            let blocks =
+                blocks.ok_or_else(|| TaskError::Failed(format!("the queue has no dataset {number}")))?;
+            for block in &blocks[share(blocks.len(), partition.0, self.partitions)] {
+                let bad = push_block(block, down, env)?;
+                self.bad_lines.fetch_add(bad, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
