@@ -33,11 +33,7 @@ enum Next {
     Drop(Member, Vec<BlockId>),
     Cut(Member, BatchNumber, BatchTime),
     Source(Member, ReceiverId),
-    Copy {
-        from: Member,
-        block: BlockId,
-        to: Member,
-    },
+    Copy { from: Member, block: BlockId, to: Member },
     WakeReceiver(Member, ReceiverId),
     WakeGenerator,
     Scheduler(Action),
@@ -103,11 +99,7 @@ impl Town {
         unacknowledged.storage = StorageLevel::Single;
         let streams = vec![stream(0, StreamKind::Acknowledged, 3), unacknowledged];
         let interval = [5, 50, 200][rng.range(0, 3) as usize];
-        let config = GeneratorConfig {
-            seed,
-            executors_expected: 3,
-            ..every(interval, streams)
-        };
+        let config = GeneratorConfig { seed, executors_expected: 3, ..every(interval, streams) };
         let mut town = Town {
             rng,
             now: 0,
@@ -126,12 +118,7 @@ impl Town {
             deaths: 0,
             struck: 0,
         };
-        town.at(
-            0,
-            Next::Generator(Event::Start {
-                wall: Duration::from_millis(1_000_003),
-            }),
-        );
+        town.at(0, Next::Generator(Event::Start { wall: Duration::from_millis(1_000_003) }));
         (1..=4).for_each(|node| town.at(u64::from(node), Next::Up(member(node))));
         town.at(500 * MS, Next::Kill);
         town
@@ -173,14 +160,8 @@ impl Town {
             Next::WakeGenerator => self.generator(Event::Wake),
             Next::FromExecutor(from, message) => self.driver_hears(from, message),
             Next::ToReceivers(to, receiver, event) => {
-                let lives = self
-                    .executors
-                    .get(&to)
-                    .map(|e| e.lives.keys().copied().collect::<Vec<_>>());
-                let meant = lives
-                    .into_iter()
-                    .flatten()
-                    .filter(|r| receiver.is_none_or(|only| only == *r));
+                let lives = self.executors.get(&to).map(|e| e.lives.keys().copied().collect::<Vec<_>>());
+                let meant = lives.into_iter().flatten().filter(|r| receiver.is_none_or(|only| only == *r));
                 meant.for_each(|r| self.receiver(to, r, event.clone()));
             }
             Next::StartReceiver(to, order) => self.start(to, order),
@@ -193,11 +174,7 @@ impl Town {
             Next::Cut(to, batch, at) => {
                 // Each machine's clock is wrong by its own few milliseconds.
                 let wall = Duration::from_nanos(self.now + 1_000_003 * MS + u64::from(to.node.0) * 3 * MS);
-                self.step(Next::ToReceivers(
-                    to,
-                    None,
-                    ReceiverEvent::Cut { batch, at, wall },
-                ));
+                self.step(Next::ToReceivers(to, None, ReceiverEvent::Cut { batch, at, wall }));
             }
             Next::Source(on, receiver) => self.source(on, receiver),
             Next::Copy { from, block, to } => self.copy(from, block, to),
@@ -209,10 +186,7 @@ impl Town {
                 self.believed.remove(&member);
                 self.generator(Event::ExecutorDown(member));
                 self.tell_peers();
-                let next = Member {
-                    incarnation: member.incarnation.next(),
-                    ..member
-                };
+                let next = Member { incarnation: member.incarnation.next(), ..member };
                 self.soon(10, 2_000, Next::Up(next));
             }
             Next::Up(member) => {
@@ -227,9 +201,7 @@ impl Town {
     fn tell_peers(&mut self) {
         let members: Vec<Member> = self.believed.iter().copied().collect();
         for to in members.clone() {
-            let event = ReceiverEvent::Peers {
-                members: members.clone(),
-            };
+            let event = ReceiverEvent::Peers { members: members.clone() };
             self.send(0, to.node.0, Next::ToReceivers(to, None, event));
         }
     }
@@ -244,18 +216,12 @@ impl Town {
                     self.send(0, member.node.0, Next::StartReceiver(member, order));
                 }
                 Action::AnnounceCut { members, batch, at } => {
-                    members
-                        .into_iter()
-                        .for_each(|m| self.send(0, m.node.0, Next::Cut(m, batch, at)));
+                    members.into_iter().for_each(|m| self.send(0, m.node.0, Next::Cut(m, batch, at)));
                 }
                 Action::RecordSafe { member, block } => {
                     self.recorded.insert(block);
                     let event = ReceiverEvent::SafeRecorded { block };
-                    self.send(
-                        0,
-                        member.node.0,
-                        Next::ToReceivers(member, Some(block.receiver), event),
-                    );
+                    self.send(0, member.node.0, Next::ToReceivers(member, Some(block.receiver), event));
                 }
                 Action::DropBlocks { member, blocks } => {
                     self.send(0, member.node.0, Next::Drop(member, blocks))
@@ -273,11 +239,7 @@ impl Town {
         if self.armed <= self.now {
             self.armed = u64::MAX;
         }
-        if let Some(deadline) = self
-            .generator
-            .next_deadline()
-            .filter(|deadline| deadline.0 < self.armed)
-        {
+        if let Some(deadline) = self.generator.next_deadline().filter(|deadline| deadline.0 < self.armed) {
             self.armed = deadline.0;
             self.at(deadline.0, Next::WakeGenerator);
         }
@@ -322,10 +284,7 @@ impl Town {
             return;
         };
         for block in blocks_of(&plan, ACKNOWLEDGED) {
-            let held = self
-                .executors
-                .values()
-                .any(|executor| executor.blocks.contains(&block));
+            let held = self.executors.values().any(|executor| executor.blocks.contains(&block));
             assert!(held, "{block} is decided, but nobody holds it");
         }
         self.scheduler.decided.push(plan);
@@ -345,21 +304,12 @@ impl Town {
             return;
         }
         let victim = alive[self.rng.range(0, alive.len() as u64) as usize];
-        let decided: BTreeSet<BlockId> = self
-            .scheduler
-            .decided
-            .iter()
-            .flat_map(|plan| blocks_of(plan, ACKNOWLEDGED))
-            .collect();
+        let decided: BTreeSet<BlockId> =
+            self.scheduler.decided.iter().flat_map(|plan| blocks_of(plan, ACKNOWLEDGED)).collect();
         let held_elsewhere = |block: &BlockId| {
-            self.executors
-                .iter()
-                .any(|(member, e)| *member != victim && e.blocks.contains(block))
+            self.executors.iter().any(|(member, e)| *member != victim && e.blocks.contains(block))
         };
-        let needed = self
-            .recorded
-            .difference(&decided)
-            .filter(|block| block.receiver.stream == ACKNOWLEDGED);
+        let needed = self.recorded.difference(&decided).filter(|block| block.receiver.stream == ACKNOWLEDGED);
         let mut needed = needed.filter(|block| self.executors.values().any(|e| e.blocks.contains(block)));
         if needed.all(held_elsewhere) {
             self.executors.remove(&victim);
@@ -372,10 +322,7 @@ impl Town {
         let mut positions: BTreeMap<Key, Vec<(u64, u64)>> = BTreeMap::new();
         for (expected, plan) in self.scheduler.decided.iter().enumerate() {
             assert_eq!(plan.batch.0, expected as u64);
-            for id in [ACKNOWLEDGED, StreamId(1)]
-                .into_iter()
-                .flat_map(|stream| blocks_of(plan, stream))
-            {
+            for id in [ACKNOWLEDGED, StreamId(1)].into_iter().flat_map(|stream| blocks_of(plan, stream)) {
                 let key = (id.receiver.stream, id.receiver.index);
                 positions.entry(key).or_default().push(self.contents[&id]);
             }
@@ -387,20 +334,13 @@ impl Town {
             let mut reached = 0;
             for (first, last) in ranges {
                 if stream == ACKNOWLEDGED {
-                    assert_eq!(
-                        first,
-                        reached + 1,
-                        "{stream}/{index}: each record once, and none left out"
-                    );
+                    assert_eq!(first, reached + 1, "{stream}/{index}: each record once, and none left out");
                 } else {
                     assert!(first > reached, "{stream}/{index}: none twice");
                 }
                 reached = last;
             }
-            assert!(
-                stream != ACKNOWLEDGED || reached == RECORDS,
-                "{stream}/{index} ends at {reached}"
-            );
+            assert!(stream != ACKNOWLEDGED || reached == RECORDS, "{stream}/{index} ends at {reached}");
         }
     }
 }

@@ -41,11 +41,7 @@ impl Town {
         };
         executor.lives.insert(receiver, life);
         let members = executor.peers.clone();
-        let members = if members.is_empty() {
-            self.believed.iter().copied().collect()
-        } else {
-            members
-        };
+        let members = if members.is_empty() { self.believed.iter().copied().collect() } else { members };
         self.receiver(on, receiver, ReceiverEvent::Peers { members });
         self.receiver(on, receiver, ReceiverEvent::Start);
     }
@@ -66,10 +62,7 @@ impl Town {
         if life.armed <= self.now {
             life.armed = u64::MAX;
         }
-        let deadline = life
-            .core
-            .next_deadline()
-            .filter(|deadline| deadline.0 < life.armed);
+        let deadline = life.core.next_deadline().filter(|deadline| deadline.0 < life.armed);
         life.armed = deadline.map_or(life.armed, |deadline| deadline.0);
         for action in out {
             self.perform(on, receiver, action);
@@ -99,13 +92,7 @@ impl Town {
                     self.contents.insert(block_id(receiver, sequence), (first, last));
                     let rows = last - first + 1;
                     let (first, last) = (Some(Position(first)), Some(Position(last)));
-                    BlockContent {
-                        sequence,
-                        rows,
-                        bytes: rows,
-                        first,
-                        last,
-                    }
+                    BlockContent { sequence, rows, bytes: rows, first, last }
                 });
                 let event = ReceiverEvent::Closed { content };
                 self.at(self.now, Next::ToReceivers(on, Some(receiver), event));
@@ -113,14 +100,8 @@ impl Town {
             ReceiverAction::Replicate { block, to } => self.soon(1, 30, Next::Copy { from: on, block, to }),
             ReceiverAction::TellDriver(message) => self.send(on.node.0, 0, Next::FromExecutor(on, message)),
             ReceiverAction::Acknowledge(position) => {
-                let known = self
-                    .acknowledged
-                    .entry((receiver.stream, receiver.index))
-                    .or_default();
-                assert!(
-                    receiver.stream != ACKNOWLEDGED || position.0 > *known,
-                    "what is acknowledged grows"
-                );
+                let known = self.acknowledged.entry((receiver.stream, receiver.index)).or_default();
+                assert!(receiver.stream != ACKNOWLEDGED || position.0 > *known, "what is acknowledged grows");
                 *known = position.0;
             }
             ReceiverAction::Pause(paused) => life.paused = paused,
@@ -134,11 +115,7 @@ impl Town {
     pub(super) fn source(&mut self, on: Member, receiver: ReceiverId) {
         let fails = self.now < FAULTS_END && self.rng.chance(0.005);
         let count = self.rng.range(1, 12);
-        let Some(life) = self
-            .executors
-            .get_mut(&on)
-            .and_then(|e| e.lives.get_mut(&receiver))
-        else {
+        let Some(life) = self.executors.get_mut(&on).and_then(|e| e.lives.get_mut(&receiver)) else {
             return;
         };
         if !life.reads {
@@ -167,11 +144,7 @@ impl Town {
     }
 
     pub(super) fn copy(&mut self, from: Member, block: BlockId, to: Member) {
-        if !self
-            .executors
-            .get(&from)
-            .is_some_and(|executor| executor.blocks.contains(&block))
-        {
+        if !self.executors.get(&from).is_some_and(|executor| executor.blocks.contains(&block)) {
             return;
         }
         let (stored, heard) = (!self.rng.chance(0.05), !self.rng.chance(0.05));
