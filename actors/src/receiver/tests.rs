@@ -1,5 +1,6 @@
 //! The receiver's core by hand-written events, the gate, the bucket, and the sink against a clock that a test turns.
 
+mod hands;
 mod life;
 mod sink;
 
@@ -68,10 +69,8 @@ fn a_lane_without_limit_is_always_open() {
 #[test]
 fn both_limits_must_hold() {
     let burst = Duration::from_millis(100);
-    let mut bucket = TokenBucket {
-        records: Lane::new(10, burst, at(0)),
-        bytes: Lane::new(1_000, burst, at(0)),
-    };
+    let mut bucket =
+        TokenBucket { records: Lane::new(10, burst, at(0)), bytes: Lane::new(1_000, burst, at(0)) };
     bucket.take(at(0), 1, 1_100);
     // Records: one token gone, none owed. Bytes: 1,000 owed, a second's worth.
     assert_eq!(bucket.ready_at(at(0)), Some(Time(1_000_000_001)));

@@ -42,7 +42,7 @@ impl ClockSource for Turned {
 }
 
 #[derive(Debug)]
-struct Rows(u64);
+pub(super) struct Rows(pub(super) u64);
 
 impl Payload for Rows {
     fn rows(&self) -> u64 {
@@ -85,18 +85,10 @@ impl Desk {
         };
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
-        let tell = move |event: ReceiverEvent| {
-            told.lock()
-                .expect("no test panics in it")
-                .push(format!("{event:?}"))
-        };
+        let tell =
+            move |event: ReceiverEvent| told.lock().expect("no test panics in it").push(format!("{event:?}"));
         let sink = BlockSink::new(&config, &order, Clock::new(clock.clone()), room.subscribe(), tell);
-        Desk {
-            clock,
-            room,
-            sink,
-            events,
-        }
+        Desk { clock, room, sink, events }
     }
 
     fn turn(&self, to_ms: u64) {
@@ -108,10 +100,8 @@ impl Desk {
     }
 
     fn append(&self, rows: u64, first: Option<u64>, last: Option<u64>) -> Result<(), SinkClosed> {
-        now(self
-            .sink
-            .append(Arc::new(Rows(rows)), first.map(Position), last.map(Position)))
-        .expect("there is space")
+        now(self.sink.append(Arc::new(Rows(rows)), first.map(Position), last.map(Position)))
+            .expect("there is space")
     }
 }
 
@@ -130,11 +120,7 @@ fn is_pending<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
 #[test]
 fn a_permit_waits_for_the_bucket() {
     let desk = Desk::new(ReceiverConfig::default(), 1_000, None);
-    assert_eq!(
-        now(desk.sink.permit(150, 0)),
-        Some(Ok(())),
-        "more than the burst of 50: paid for afterwards"
-    );
+    assert_eq!(now(desk.sink.permit(150, 0)), Some(Ok(())), "more than the burst of 50: paid for afterwards");
     let mut second = pin!(desk.sink.permit(1, 0));
     assert!(is_pending(second.as_mut()));
     desk.turn(100);
@@ -145,10 +131,7 @@ fn a_permit_waits_for_the_bucket() {
 
 #[test]
 fn a_permit_waits_for_bytes_too() {
-    let config = ReceiverConfig {
-        bytes_per_s_max: 1_000,
-        ..ReceiverConfig::default()
-    };
+    let config = ReceiverConfig { bytes_per_s_max: 1_000, ..ReceiverConfig::default() };
     let desk = Desk::new(config, u64::MAX, None);
     assert_eq!(now(desk.sink.permit(1, 1_050)), Some(Ok(())));
     let mut second = pin!(desk.sink.permit(1, 1));
@@ -182,10 +165,7 @@ fn a_permit_waits_while_memory_is_used_up() {
 
 #[test]
 fn a_full_open_block_holds_permits_and_appends_until_it_is_taken() {
-    let config = ReceiverConfig {
-        open_bytes_max: 100,
-        ..ReceiverConfig::default()
-    };
+    let config = ReceiverConfig { open_bytes_max: 100, ..ReceiverConfig::default() };
     let desk = Desk::new(config, u64::MAX, None);
     desk.append(10, None, None).expect("open");
     let mut permit = pin!(desk.sink.permit(1, 1));
@@ -196,30 +176,18 @@ fn a_full_open_block_holds_permits_and_appends_until_it_is_taken() {
     desk.sink.shared.changed.notify_waiters();
     assert_eq!(now(append), Some(Ok(())));
     assert_eq!(now(permit), Some(Ok(())));
-    assert_eq!(
-        desk.sink.shared.gate().take().map(|(c, _)| (c.sequence, c.rows)),
-        Some((1, 1))
-    );
-    assert!(
-        desk.sink.shared.gate().take().is_none(),
-        "an empty block is no block"
-    );
+    assert_eq!(desk.sink.shared.gate().take().map(|(c, _)| (c.sequence, c.rows)), Some((1, 1)));
+    assert!(desk.sink.shared.gate().take().is_none(), "an empty block is no block");
 }
 
 #[test]
 fn the_core_hears_of_the_first_piece_and_of_a_full_block_only() {
-    let config = ReceiverConfig {
-        block_rows_max: 30,
-        ..ReceiverConfig::default()
-    };
+    let config = ReceiverConfig { block_rows_max: 30, ..ReceiverConfig::default() };
     let desk = Desk::new(config, u64::MAX, None);
     for _ in 0..5 {
         desk.append(10, None, None).expect("open");
     }
-    assert_eq!(
-        desk.events(),
-        vec!["Appended { full: false }", "Appended { full: true }"]
-    );
+    assert_eq!(desk.events(), vec!["Appended { full: false }", "Appended { full: true }"]);
     desk.sink.shared.gate().take();
     desk.append(0, None, None).expect("open");
     assert_eq!(desk.events(), Vec::<String>::new(), "nothing is no record");
@@ -232,19 +200,13 @@ fn positions_that_do_not_grow_close_the_sink() {
     let desk = Desk::new(ReceiverConfig::default(), u64::MAX, Some(10));
     desk.append(5, Some(11), Some(15)).expect("they follow 10");
     let refused = desk.append(5, Some(15), Some(19)).expect_err("15 was seen");
-    let expected = SinkClosed::PositionNotGrowing {
-        seen: Some(Position(15)),
-        first: Position(15),
-        last: Position(19),
-    };
+    let expected =
+        SinkClosed::PositionNotGrowing { seen: Some(Position(15)), first: Position(15), last: Position(19) };
     assert_eq!(refused, expected);
     assert!(desk.sink.is_closed());
     assert_eq!(now(desk.sink.permit(1, 1)), Some(Err(expected)));
     let (content, _) = desk.sink.shared.gate().take().expect("what came before is kept");
-    assert_eq!(
-        (content.first, content.last),
-        (Some(Position(11)), Some(Position(15)))
-    );
+    assert_eq!((content.first, content.last), (Some(Position(11)), Some(Position(15))));
 }
 
 #[test]
