@@ -64,12 +64,16 @@ fn main() -> ExitCode {
         }
     };
     app::install_log();
-    let interrupt = app::Interrupt::on_signals();
+    // Only what ends in good order by itself listens to signals; the others keep their default effect.
     ExitCode::from(match line.command {
-        Command::Demo(args) => demo::run(&args, &interrupt),
+        Command::Demo(args) => demo::run(&args, &app::Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
-        Command::Local { from, args } => flights(from).run(app::Command::Local(args), interrupt),
-        Command::Graph(args) => flights("127.0.0.1:9999".into()).run(app::Command::Graph(args), interrupt),
+        Command::Local { from, args } => {
+            flights(from).run(app::Command::Local(args), app::Interrupt::on_signals())
+        }
+        Command::Graph(args) => {
+            flights("127.0.0.1:9999".into()).run(app::Command::Graph(args), app::Interrupt::never())
+        }
     })
 }
 
