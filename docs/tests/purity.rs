@@ -4,14 +4,7 @@
 use std::{fs, path::PathBuf};
 use tidemill_docs::{tokens::tokens, workspace};
 
-const ROLES: [&str; 6] = [
-    "receiver",
-    "rate_controller",
-    "batch_generator",
-    "scheduler",
-    "executor",
-    "node",
-];
+const ROLES: [&str; 6] = ["receiver", "rate_controller", "batch_generator", "scheduler", "executor", "node"];
 const SHELL_FILES: [&str; 4] = ["mod.rs", "actor.rs", "messages.rs", "tests.rs"];
 
 /// Words that no core may hold, wherever they stand.
@@ -100,11 +93,8 @@ fn cores_are_pure() {
     let mut wrong = Vec::new();
     for path in &cores {
         let source = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        wrong.extend(
-            impurities(&source)
-                .into_iter()
-                .map(|what| format!("{} {what}", workspace::shown(path))),
-        );
+        wrong
+            .extend(impurities(&source).into_iter().map(|what| format!("{} {what}", workspace::shown(path))));
     }
     assert!(wrong.is_empty(), "cores that are not pure:\n{}", wrong.join("\n"));
     println!("{} core files of {} roles are pure", cores.len(), ROLES.len());
@@ -113,10 +103,7 @@ fn cores_are_pure() {
 #[test]
 fn an_impure_core_is_caught() {
     let found = impurities(include_str!("fixtures/impure_core.rs.txt"));
-    let words: Vec<&str> = found
-        .iter()
-        .map(|f| f.rsplit(' ').next().expect("a word"))
-        .collect();
+    let words: Vec<&str> = found.iter().map(|f| f.rsplit(' ').next().expect("a word")).collect();
     let expected = [
         "HashMap",
         "fs",

@@ -185,7 +185,11 @@ impl Demo {
                     seen.losses.restarts += 1;
                     let took = at.since(killed);
                     seen.losses.respawn_ms.get_or_insert(took.as_secs_f64() * 1e3);
-                    format!("{node} is back after {} ms, incarnation {}", took.as_millis(), member.incarnation.0)
+                    format!(
+                        "{node} is back after {} ms, incarnation {}",
+                        took.as_millis(),
+                        member.incarnation.0
+                    )
                 }
                 _ => return Ok(()),
             },
@@ -239,8 +243,7 @@ impl Demo {
     fn interrupted(self, args: &DemoArgs, seen: &Seen) -> Result<u8, String> {
         let (flights, batches) = (lock(&self.totals).flights(), seen.delays_ms.len());
         if args.json {
-            let summary =
-                Summary::new(verdict::Verdict::NotProven, flights, &seen.losses, &seen.delays_ms);
+            let summary = Summary::new(verdict::Verdict::NotProven, flights, &seen.losses, &seen.delays_ms);
             println!("{}", summary.json());
         } else {
             println!("interrupted; totals so far: {flights} flights in {batches} batches");
@@ -253,7 +256,8 @@ impl Demo {
 
     fn counted(&self) -> verdict::Totals {
         let totals = lock(&self.totals);
-        let total = |tally: pipeline::Tally| OriginTotal { flights: tally.flights, delay_min: tally.delay_min };
+        let total =
+            |tally: pipeline::Tally| OriginTotal { flights: tally.flights, delay_min: tally.delay_min };
         totals.origins().map(|(origin, tally)| (origin.to_owned(), total(tally))).collect()
     }
 }

@@ -158,7 +158,9 @@ impl Numbered {
             match held {
                 Some(Position(last)) if number <= last => continue,
                 Some(Position(last)) if number != last + 1 => {
-                    return Err(SourceError(format!("line {number} came after line {last}: the sender left some out")));
+                    return Err(SourceError(format!(
+                        "line {number} came after line {last}: the sender left some out"
+                    )));
                 }
                 _ => {}
             }
@@ -172,12 +174,10 @@ impl Numbered {
 }
 
 fn split_number(line: &str) -> Result<(u64, &str), SourceError> {
-    line.split_once('\t')
-        .and_then(|(number, text)| Some((number.parse().ok()?, text)))
-        .ok_or_else(|| {
-            let begin: String = line.chars().take(40).collect();
-            SourceError(format!("expected `NUMBER<tab>TEXT` or `END`, got `{begin}`"))
-        })
+    line.split_once('\t').and_then(|(number, text)| Some((number.parse().ok()?, text))).ok_or_else(|| {
+        let begin: String = line.chars().take(40).collect();
+        SourceError(format!("expected `NUMBER<tab>TEXT` or `END`, got `{begin}`"))
+    })
 }
 
 #[cfg(test)]
