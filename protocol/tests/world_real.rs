@@ -92,7 +92,7 @@ fn the_same_seed_gives_the_same_draws_and_the_system_gives_others() {
 fn a_slot_runs_jobs_in_order_on_its_own_thread_and_survives_a_panic() {
     let world = World::real();
     let slot = world.spawner.slot("tidemill-slot-7");
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(100);
     for number in 0..100 {
         let tell = tell.clone();
         slot.run(
@@ -115,8 +115,8 @@ fn a_slot_runs_jobs_in_order_on_its_own_thread_and_survives_a_panic() {
 #[test]
 fn a_dropped_slot_ends_the_running_job_and_forgets_the_queued_ones() {
     let slot = World::real().spawner.slot("slot");
-    let (tell, told) = mpsc::channel();
-    let (allow, allowed) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::sync_channel(100);
+    let (allow, allowed) = mpsc::sync_channel::<()>(1);
     let tell_first = tell.clone();
     slot.run(
         Box::new(move || {
@@ -159,7 +159,7 @@ fn work_runs_on_the_callers_runtime_if_one_is_given() {
     let builder = &mut tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).thread_name("the-callers").build().unwrap();
     let world = World::real_on(runtime.handle().clone());
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(100);
     world.spawner.spawn(async move { tell.send(thread::current().name().map(str::to_owned)).unwrap() });
     assert_eq!(told.recv_timeout(PATIENCE).unwrap().as_deref(), Some("the-callers"));
 }

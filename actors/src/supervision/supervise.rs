@@ -6,7 +6,7 @@ use super::{
     exit::Exit,
     host::{Incarnation, Lever, Seat},
     office::{Command, Office, Row, StartChildError, TerminateChildError, Told},
-    orders::{Action, ChildKey, Event},
+    orders::{Action, ChildKey, Event, Patience},
     panic,
     supervisor::{Rule, SupervisorSpec},
     tree::ChildState,
@@ -80,6 +80,8 @@ impl Lever for SupervisorLever {
 struct Resident {
     spec: ChildSpec,
     running: Option<(AbortHandle, Rc<dyn Lever>)>,
+    /// It was aborted as its child spec says ([`Patience::Brutal`]), which is no news; a child that is late with its end is.
+    aborted_by_rule: bool,
     removed: Vec<tokio::sync::oneshot::Sender<Result<(), TerminateChildError>>>,
 }
 
@@ -177,7 +179,7 @@ impl SupervisorLife {
         let key = self.next_key;
         self.next_key += 1;
         let rules = spec.rules();
-        self.residents.insert(key, Resident { spec, running: None, removed: Vec::new() });
+        self.residents.insert(key, Resident { spec, running: None, aborted_by_rule: false, removed: Vec::new() });
         let ended = self.tell(Event::Add { key, rules });
         debug_assert!(ended.is_none(), "a supervisor does not end because a child joins");
         // A supervisor that is ending has taken it out again.
@@ -228,7 +230,12 @@ impl SupervisorLife {
         match action {
             Action::Start { key, count, reason } => self.start(key, Start { count, reason }),
             Action::Stop { key } => self.with_running(key, |_, lever| lever.stop()),
-            Action::Kill { key } => self.with_running(key, |task, _| task.abort()),
+            Action::Kill { key } => {
+                if let Some(resident) = self.residents.get_mut(&key) {
+                    resident.aborted_by_rule = resident.spec.rules().shutdown == Patience::Brutal;
+                }
+                self.with_running(key, |task, _| task.abort());
+            }
             Action::Report { key, exit } => self.report(key, &exit),
             Action::Rest { key } => {
                 if let Some(resident) = self.residents.get(&key) {
@@ -272,6 +279,7 @@ impl SupervisorLife {
         let Incarnation { run, lever } = resident.spec.start(&start, seat);
         let task = self.tasks.spawn_local(async move { (key, run.await) });
         resident.running = Some((task, lever));
+        resident.aborted_by_rule = false;
     }
 
     fn report(&self, key: ChildKey, exit: &Exit) {
@@ -279,7 +287,7 @@ impl SupervisorLife {
             return;
         };
         let (supervisor, child) = (&*self.path, &*resident.spec.id);
-        if exit.is_orderly() {
+        if exit.is_orderly() || (resident.aborted_by_rule && *exit == Exit::Killed) {
             tracing::debug!(supervisor, child, %exit, "a child has ended");
         } else {
             tracing::warn!(supervisor, child, %exit, "a child has ended");

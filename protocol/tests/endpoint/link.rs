@@ -171,13 +171,14 @@ async fn closed_with(connection: &Connection) -> Option<u64> {
     }
 }
 
-#[tokio::test]
-async fn rubbish_closes_its_connection_and_no_other() {
+/// What each kind of rubbish has to be told apart by.
+type Check = fn(&LinkError) -> bool;
+
+/// Rubbish: what it is, its bytes, and the error that names it.
+fn rubbish() -> Vec<(&'static str, Vec<u8>, Check)> {
     let greeting = || encode_message(&hello(1)).unwrap();
     let body = |kind, body: &[u8]| [greeting(), frame::encode(kind, body).unwrap()].concat();
-    let (mut driver, executor) = links(&LinkConfig::default()).await;
-    type Check = fn(&LinkError) -> bool;
-    let cases: Vec<(&str, Vec<u8>, Check)> = vec![
+    vec![
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), |e| {
             matches!(e, LinkError::Message(MessageError::Frame(FrameError::UnknownVersion(b'/'))))
         }),
@@ -202,8 +203,13 @@ async fn rubbish_closes_its_connection_and_no_other() {
         ("another type", body(FrameKind::ToDriver, &[0xc0]), |e| {
             matches!(e, LinkError::Message(MessageError::Codec(CodecError::Malformed(_))))
         }),
-    ];
-    for (what, bytes, check) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn rubbish_closes_its_connection_and_no_other() {
+    let (mut driver, executor) = links(&LinkConfig::default()).await;
+    for (what, bytes, check) in rubbish() {
         let (error, peer) = against(bytes).await;
         assert!(check(&error) && error.is_rubbish() && !error.is_retryable(), "{what}: {error:?}");
         assert_eq!(closed_with(&peer).await, Some(CloseCode::Rubbish as u64), "{what}");

@@ -270,7 +270,9 @@ impl<L> Routes<L> {
 impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
     fn executor_up(&self, registration: &Registration) {
         let Registration { member, slots, bulk_address, .. } = registration.clone();
-        self.tell_peers(|alive| drop(alive.insert(member, PeerInfo { member, bulk_address })));
+        self.tell_peers(|alive| {
+            alive.insert(member, PeerInfo { member, bulk_address });
+        });
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
         wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
@@ -278,7 +280,9 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
     }
 
     fn executor_down(&self, member: Member, _reason: DownReason) {
-        self.tell_peers(|alive| drop(alive.remove(&member)));
+        self.tell_peers(|alive| {
+            alive.remove(&member);
+        });
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
@@ -336,7 +340,7 @@ where
         Shell::child_spec(
             "node",
             inboxes.node,
-            move |_| Membership::new(membership.clone()),
+            move |_| Membership::new(membership),
             move |_| MembershipPerformer { links: links.clone(), roles: Routes(wires.clone()) },
         )
     };
@@ -388,7 +392,7 @@ where
         Shell::child_spec(
             "scheduler",
             inboxes.1,
-            move |_| Scheduler::new(core.clone()),
+            move |_| Scheduler::new(core),
             move |_| SchedulerPerformer {
                 executors: wires.links.clone(),
                 followers: Follow(wires.clone()),

@@ -266,8 +266,8 @@ impl Agent {
         let node = life.member.node;
         self.parts.progress.tell(ClusterEvent::DataLost {
             node,
-            blocks: lost.blocks as u64,
-            outputs: lost.outputs as u64,
+            blocks: lost.blocks,
+            outputs: lost.outputs,
         });
     }
 

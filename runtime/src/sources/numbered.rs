@@ -184,7 +184,10 @@ fn split_number(line: &str) -> Result<(u64, &str), SourceError> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str, held: Option<u64>) -> Result<(Vec<String>, Option<(u64, u64)>, bool), String> {
+    /// Texts, first and last position, and whether something was repeated.
+    type Parsed = (Vec<String>, Option<(u64, u64)>, bool);
+
+    fn parse(text: &str, held: Option<u64>) -> Result<Parsed, String> {
         let lines = LineSplitter::new(100).push(text.as_bytes());
         let n = Numbered::parse(lines, held.map(Position), 100).map_err(|e| e.0)?;
         let texts = n.lines.iter().map(str::to_owned).collect();

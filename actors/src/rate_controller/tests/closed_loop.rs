@@ -96,7 +96,7 @@ impl Pipeline {
             self.now += self.step;
             let step_s = self.step as f64 / 1e9;
             self.received += offered.min(self.rate as f64) * step_s;
-            if self.now % self.interval == 0 {
+            if self.now.is_multiple_of(self.interval) {
                 self.cut();
             }
             self.process(step_s, capacity);
