@@ -26,8 +26,11 @@ fn against_the_arrow(declared: &[String], allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn nothing_points_left() {
-    for (folder, _, allowed) in ARROW {
-        let wrong = against_the_arrow(&workspace::dependencies(&manifest(folder)), allowed);
+    for (folder, package, allowed) in ARROW {
+        let mut declared = workspace::dependencies(&manifest(folder));
+        // For its tests a crate may ask for a feature of its own.
+        declared.retain(|name| name != package);
+        let wrong = against_the_arrow(&declared, allowed);
         assert!(wrong.is_empty(), "{folder}/Cargo.toml depends on {wrong:?}, it may only on {allowed:?}");
     }
 }
