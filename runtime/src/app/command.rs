@@ -72,10 +72,10 @@ pub struct GraphArgs {
     pub dot: bool,
 }
 
-/// Logs to standard error, as `RUST_LOG` says, else warnings only.
-pub fn install_log() {
+/// Logs to standard error, as `RUST_LOG` says, else from `level` up (`"warn"`, `"error"`).
+pub fn install_log(level: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A log installed by the application itself stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -82,7 +82,7 @@ impl App {
                 return ExitCode::from(code);
             }
         };
-        command::install_log();
+        command::install_log("warn");
         ExitCode::from(self.run(line.command(), Interrupt::on_signals()))
     }
 

@@ -279,7 +279,12 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         wires.progress.tell(ClusterEvent::ExecutorUp(member));
     }
 
-    fn executor_down(&self, member: Member, _reason: DownReason) {
+    fn executor_down(&self, member: Member, reason: DownReason) {
+        // At the end of the pipeline they are stopped before us, which is no news.
+        match self.0.progress.outcome() {
+            None => tracing::warn!(%member, ?reason, "an executor is gone"),
+            Some(_) => tracing::debug!(%member, ?reason, "an executor is gone"),
+        }
         self.tell_peers(|alive| {
             alive.remove(&member);
         });

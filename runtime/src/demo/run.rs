@@ -129,7 +129,7 @@ impl Demo {
         );
         let mut table = Table::new(std::io::stdout(), mode);
         let mut seen = Seen::default();
-        let half = self.clock.now() + Duration::from_secs(args.seconds) / 2;
+        let half = moment_of_the_kill(&self.clock, Duration::from_secs(args.seconds) / 2);
         let last = self.clock.now() + Duration::from_secs(args.seconds) + DRAIN;
         while seen.outcome.is_none() && !interrupt.struck() {
             if let Ok((at, event)) = self.events.recv_timeout(Duration::from_millis(20)) {
@@ -277,6 +277,15 @@ fn row(info: &BatchInfo, permitted_records_per_s: Option<f64>) -> BatchRow {
         total_delay: info.total_delay,
         permitted_records_per_s,
     }
+}
+
+/// After `half`, three quarters into a batch: then the receiver's executor holds blocks that no batch has released yet, so
+/// that the kill takes something along.
+fn moment_of_the_kill(clock: &Clock, half: Duration) -> Time {
+    let now = clock.now();
+    let interval_ms = BATCH_INTERVAL.as_millis() as u64;
+    let into_batch_ms = (clock.wall() + half).as_millis() as u64 % interval_ms;
+    now + half + Duration::from_millis((interval_ms + interval_ms * 3 / 4 - into_batch_ms) % interval_ms)
 }
 
 fn next_commands() {
