@@ -50,18 +50,14 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
             Action::Cancel { member, tasks } => self.executors.tell(member, ToExecutor::Cancel { tasks }),
             Action::Drop { member, keys } => self.executors.tell(member, ToExecutor::Drop { keys }),
             Action::Decided { batch } => self.followers.decided(batch),
-            Action::Publish {
-                batch,
-                time,
-                sink,
-                parts,
-            } => self.publish(batch, time, sink, parts, me.clone()),
+            Action::Publish { batch, time, sink, parts } => {
+                self.publish(batch, time, sink, parts, me.clone())
+            }
             Action::Discard { sink, task } => self.sinks.discard(sink, task),
             Action::Completed(timings) => self.followers.completed(&timings),
             Action::Release { batch, members } => {
                 for member in members {
-                    self.executors
-                        .tell(member, ToExecutor::ReleaseOutputs { up_to: batch });
+                    self.executors.tell(member, ToExecutor::ReleaseOutputs { up_to: batch });
                 }
                 self.followers.released(batch);
             }
@@ -90,14 +86,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
         self.spawner.spawn(async move {
             let result = match fetch_all(&*prepared, parts).await {
                 Ok(partitions) => {
-                    let answer = sinks
-                        .publish(Published {
-                            sink,
-                            batch,
-                            time,
-                            partitions,
-                        })
-                        .await;
+                    let answer = sinks.publish(Published { sink, batch, time, partitions }).await;
                     answer.map_err(|refused| PublishFailure::Refused(refused.to_string()))
                 }
                 Err(missing) => Err(PublishFailure::Missing(missing)),
@@ -116,10 +105,7 @@ async fn fetch_all(
         if !part.has_rows {
             return Ok((part.task, Held::default()));
         }
-        let key = DataKey::Output {
-            task: part.task,
-            partition: PartitionId(0),
-        };
+        let key = DataKey::Output { task: part.task, partition: PartitionId(0) };
         let held = prepared.fetch(key, part.holder).await;
         held.map(|held| (part.task, held)).ok_or(key)
     }))

@@ -72,19 +72,24 @@ pub struct GraphArgs {
     pub dot: bool,
 }
 
-/// Logs to standard error, as `RUST_LOG` says, else warnings only.
-pub fn install_log() {
+/// Logs to standard error, as `RUST_LOG` says, else from `level` up (`"warn"`, `"error"`).
+pub fn install_log(level: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A log installed by the application itself stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
 }
 
 /// Serves metrics to Prometheus on `address`.
 pub(crate) fn install_metrics(address: Option<SocketAddr>) -> Result<(), String> {
     let Some(address) = address else { return Ok(()) };
     // The exporter binds on a thread of its own and would report a taken port to nobody: try it first.
-    let taken = |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
+    let taken =
+        |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
     std::net::TcpListener::bind(address).map_err(taken)?;
     metrics_exporter_prometheus::PrometheusBuilder::new()
         .with_http_listener(address)

@@ -23,8 +23,8 @@
 mod command;
 mod signal;
 
-pub use command::{Command, GraphArgs, LocalArgs, install_log};
 pub(crate) use command::install_metrics;
+pub use command::{Command, GraphArgs, LocalArgs, install_log};
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};
@@ -82,7 +82,7 @@ impl App {
                 return ExitCode::from(code);
             }
         };
-        command::install_log();
+        command::install_log("warn");
         ExitCode::from(self.run(line.command(), Interrupt::on_signals()))
     }
 

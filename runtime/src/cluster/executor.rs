@@ -30,11 +30,11 @@ use tidemill_actors::{
     seam::{Held, Program, SourceHost, Tasks},
     shell::{Shell, ShellAddress},
     slots::{CostModel, InputSource, SlotWork},
+    supervision::Address,
     supervision::{
         Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
         Strategy, SupervisorHandle, SupervisorSpec,
     },
-    supervision::Address,
     transport::{FetchError, ReplicateError, Transport},
 };
 use tidemill_protocol::{
@@ -129,7 +129,11 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     };
     let spec = SupervisorSpec::new(id, Strategy::OneForAll)
         .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
-        .backoff(Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(2), ..Backoff::default() })
+        .backoff(Backoff {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(2),
+            ..Backoff::default()
+        })
         .child(agent)
         .child(tasks)
         .child(ChildSpec::supervisor(receivers).shutdown(Shutdown::Brutal));
@@ -161,7 +165,14 @@ fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>)
     };
     let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
     let bulk = tokio::runtime::Handle::current();
-    executor::Performer::new(work, slots, bulk, parts.cost, move |message| uplink.tell(message), Process { die })
+    executor::Performer::new(
+        work,
+        slots,
+        bulk,
+        parts.cost,
+        move |message| uplink.tell(message),
+        Process { die },
+    )
 }
 
 /// Ends the incarnation when its executor cannot go on.
@@ -255,8 +266,8 @@ impl Agent {
         let node = life.member.node;
         self.parts.progress.tell(ClusterEvent::DataLost {
             node,
-            blocks: lost.blocks as u64,
-            outputs: lost.outputs as u64,
+            blocks: lost.blocks,
+            outputs: lost.outputs,
         });
     }
 
@@ -286,10 +297,16 @@ impl Agent {
             move |_| ReceiverCore::new(core_config.clone(), core_order.clone(), member, kind, storage),
             move |_| {
                 let (receivers, finished) = (receivers.clone(), finished.clone());
-                ReceiverPerformer::new(config.clone(), order.clone(), ports.clone(), world.clone(), move || {
-                    // Gone is as good as terminated.
-                    let _ = receivers.request_terminate(&finished);
-                })
+                ReceiverPerformer::new(
+                    config.clone(),
+                    order.clone(),
+                    ports.clone(),
+                    world.clone(),
+                    move || {
+                        // Gone is as good as terminated.
+                        let _ = receivers.request_terminate(&finished);
+                    },
+                )
             },
         );
         let child = child.restart(Restart::Temporary).shutdown(Shutdown::Brutal).role("receiver");

@@ -59,7 +59,9 @@ pub enum StartError {
     #[error("{0}")]
     Unusable(String),
     /// A received stream never ends by itself.
-    #[error("`{stream}` is received, but the batch interval is AvailableNow, which ends with the data; use Every(…)")]
+    #[error(
+        "`{stream}` is received, but the batch interval is AvailableNow, which ends with the data; use Every(…)"
+    )]
     NeverAvailable {
         /// The stream.
         stream: String,

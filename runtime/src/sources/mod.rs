@@ -36,6 +36,7 @@ pub use received::{LINE_BYTES_MAX, Receiver, ReceiverStart, SourceError, Storage
 pub use static_rows::StaticRows;
 pub use text_files::TextFiles;
 pub use text_queue::TextQueue;
+pub use tidemill_protocol::id::Position;
 
 use crate::{
     data::{CHUNK_RECORDS_MAX, Chunk, Text, TextBuffer, TextChunk, each_line},
@@ -115,15 +116,7 @@ fn push_lines(buffer: Arc<TextBuffer>, down: &mut dyn Push<Text>, env: &TaskEnv)
     };
     each_line(buffer.as_str(), |range| {
         ranges.push(range);
-        if ranges.len() == CHUNK_RECORDS_MAX {
-            flush(&mut ranges)
-        } else {
-            Ok::<(), TaskError>(())
-        }
+        if ranges.len() == CHUNK_RECORDS_MAX { flush(&mut ranges) } else { Ok::<(), TaskError>(()) }
     })?;
-    if ranges.is_empty() {
-        Ok(())
-    } else {
-        flush(&mut ranges)
-    }
+    if ranges.is_empty() { Ok(()) } else { flush(&mut ranges) }
 }

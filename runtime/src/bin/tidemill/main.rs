@@ -63,7 +63,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if refused.use_stderr() { app::EXIT_USAGE } else { app::EXIT_DONE });
         }
     };
-    app::install_log();
+    // The demo kills an executor on purpose and says so itself.
+    let kills = matches!(line.command, Command::Demo(_));
+    app::install_log(if kills { "error" } else { "warn" });
     // Only what ends in good order by itself listens to signals; the others keep their default effect.
     ExitCode::from(match line.command {
         Command::Demo(args) => demo::run(&args, &app::Interrupt::on_signals()),
