@@ -14,6 +14,7 @@
 //! ```
 
 use super::{
+    figures,
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
@@ -48,7 +49,7 @@ use tidemill_actors::{
 };
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, TaskKey},
-    message::{PeerInfo, Registration, ToDriver, ToExecutor},
+    message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
     world::World,
 };
 
@@ -208,6 +209,7 @@ impl<L: Send + Sync> RateOutlet for Wires<L> {
     fn set_rate(&self, input: InputKey, records_per_s_max: u64) {
         let InputKey { stream, receiver } = input;
         self.roles.generator.tell(GeneratorEvent::SetRate { stream, receiver, records_per_s_max });
+        figures::rate_set(input, records_per_s_max);
         self.progress.tell(ClusterEvent::RateSet { input, records_per_s_max });
     }
 }
@@ -298,6 +300,18 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                 }
             }
             Destination::Scheduler => {
+                match &message {
+                    ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
+                        tracing::info!(%task, on = %from, message, "an attempt has failed");
+                        let (task, message) = (*task, message.clone());
+                        wires.progress.tell(ClusterEvent::TaskFailed { task, on: from, message });
+                    }
+                    ToDriver::SlotLeaked { task } => {
+                        tracing::warn!(%task, on = %from, "a task does not stop: its slot goes on with a new thread");
+                        wires.progress.tell(ClusterEvent::SlotReplaced { task: *task, on: from });
+                    }
+                    _ => {}
+                }
                 if let Some(event) = scheduler_event(message) {
                     wires.roles.scheduler.tell(event);
                 }
@@ -305,6 +319,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             Destination::Reports => {
                 if let ToDriver::SourceReport { stream, what, count } = message {
                     tracing::info!(%stream, what, count, "a source reports");
+                    figures::source_report(&what, count);
                     wires.progress.tell(ClusterEvent::SourceReport { stream, what, count });
                 }
             }

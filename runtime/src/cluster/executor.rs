@@ -226,6 +226,7 @@ impl Actor for Agent {
         let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
         let connected = connected.map_err(ActorError::new)?;
         let bulk_address = connected.bulk_address;
+        self.parts.progress.remember_store(self.member, &store);
         let life = Arc::new(Life { member: self.member, store, connected });
         self.current.set(Some(life.clone()));
         life.connected.uplink.tell(ToDriver::Register(Registration {
