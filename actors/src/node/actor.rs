@@ -43,7 +43,6 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             }
             Action::ExecutorUp(registration) => self.roles.executor_up(&registration),
             Action::ExecutorDown { member, reason } => {
-                tracing::warn!(%member, ?reason, "an executor is gone");
                 self.roles.executor_down(member, reason);
             }
             Action::CloseLink { link } => self.links.close(link, "declared dead"),

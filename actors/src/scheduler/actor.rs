@@ -67,7 +67,8 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 self.followers.released(batch);
             }
             Action::PipelineFailed { batch, text } => {
-                tracing::error!(%batch, %text, "the pipeline has failed");
+                // Whoever waits for the end is told, and says it: at a higher level the user would read it twice.
+                tracing::info!(%batch, %text, "the pipeline has failed");
                 self.followers.failed(batch, &text);
             }
             Action::TasksLost { batch, member, tasks } => {

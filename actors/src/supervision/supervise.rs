@@ -328,7 +328,8 @@ impl SupervisorLife {
             return;
         };
         let (supervisor, child) = (&*self.path, &*resident.spec.id);
-        if exit.is_orderly() {
+        let on_order = *exit == Exit::Killed && resident.spec.shutdown == Shutdown::Brutal;
+        if exit.is_orderly() || on_order {
             tracing::debug!(supervisor, child, %exit, "a child has ended");
         } else {
             tracing::warn!(supervisor, child, %exit, "a child has ended");

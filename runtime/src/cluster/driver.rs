@@ -48,7 +48,7 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, TaskKey},
+    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, StreamId, TaskKey},
     message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
     world::World,
 };
@@ -182,6 +182,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
             GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
                 tracing::warn!(%receiver, reason, "a receiver has ended and will be started again");
                 metrics::counter!("tidemill_receiver_restarts_total").increment(1);
+                self.report_window(receiver.stream);
             }
             GeneratorNote::BlocksStruck { blocks, records } => {
                 tracing::info!(blocks, records, "unsafe blocks were struck: their sender repeats them");
@@ -202,6 +203,19 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
 
     fn failed(&self, reason: String) {
         self.progress.tell(ClusterEvent::Failed(reason));
+    }
+}
+
+impl<L> Wires<L> {
+    /// A life of a receiver is over. Where nobody repeats what it held, that is a loss, and nobody else is left to say so.
+    fn report_window(&self, stream: StreamId) {
+        let is_plain = |info: &StreamInfo| info.id == stream && info.kind == StreamKind::Unacknowledged;
+        if Program::streams(&*self.pipeline).iter().any(is_plain) {
+            let what = "window_lost".to_owned();
+            tracing::warn!(%stream, "what stood between the sender and a safe block may be lost: nobody repeats it");
+            figures::source_report(&what, 1);
+            self.progress.tell(ClusterEvent::SourceReport { stream, what, count: 1 });
+        }
     }
 }
 
@@ -280,7 +294,12 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         wires.progress.tell(ClusterEvent::ExecutorUp(member));
     }
 
-    fn executor_down(&self, member: Member, _reason: DownReason) {
+    fn executor_down(&self, member: Member, reason: DownReason) {
+        if self.0.progress.outcome().is_none() {
+            tracing::warn!(%member, ?reason, "an executor is gone");
+        } else {
+            tracing::debug!(%member, ?reason, "an executor is gone, as the pipeline has ended");
+        }
         self.tell_peers(|alive| drop(alive.remove(&member)));
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });

@@ -5,8 +5,15 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use tidemill_actors::rate_controller::InputKey;
 
 /// What the sources of the library report; anything else, of users' own receivers, counts as `other`.
-const REPORTS: [&str; 6] =
-    ["bad_utf8", "line_too_long", "cut_line", "connect_failed", "reconnect", "lost_connection"];
+const REPORTS: [&str; 7] = [
+    "bad_utf8",
+    "line_too_long",
+    "cut_line",
+    "connect_failed",
+    "reconnect",
+    "lost_connection",
+    "window_lost",
+];
 
 /// Declares names, units and meanings, and sets the counters that exist from the start to nothing.
 pub(super) fn declare() {

@@ -74,7 +74,7 @@ pub enum ClusterEvent {
         on: Member,
     },
     /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `connect_failed`, `reconnect`, `lost_connection`,
-    /// or what a user's own receiver reports.
+    /// `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
     SourceReport {
         /// Which stream.
         stream: StreamId,

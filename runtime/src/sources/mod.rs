@@ -36,6 +36,7 @@ pub use received::{LINE_BYTES_MAX, Receiver, ReceiverStart, SourceError, Storage
 pub use static_rows::StaticRows;
 pub use text_files::TextFiles;
 pub use text_queue::TextQueue;
+pub use tidemill_protocol::id::Position;
 
 use crate::{
     data::{CHUNK_RECORDS_MAX, Chunk, Text, TextBuffer, TextChunk, each_line},
