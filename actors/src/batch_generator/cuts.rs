@@ -115,9 +115,7 @@ impl Cuts {
     /// so a jump forward, or a halt, leaves a hole.
     fn next_at(&self, now: Time) -> Option<BatchTime> {
         let wall_ns = self.offset_ns? + i128::from(now.0);
-        let following = self
-            .last
-            .map(|last| BatchTime(last.0.saturating_add(self.interval_ms)));
+        let following = self.last.map(|last| BatchTime(last.0.saturating_add(self.interval_ms)));
         if let Some(at) = following
             && i128::from(at.0) * NS_PER_MS > wall_ns
         {
@@ -125,11 +123,7 @@ impl Cuts {
         }
         let earliest_ns = wall_ns + i128::try_from(self.lead.as_nanos()).unwrap_or(i128::MAX);
         let earliest_ms = u64::try_from((earliest_ns + NS_PER_MS - 1) / NS_PER_MS).unwrap_or(0);
-        let at = BatchTime(
-            earliest_ms
-                .div_ceil(self.interval_ms)
-                .saturating_mul(self.interval_ms),
-        );
+        let at = BatchTime(earliest_ms.div_ceil(self.interval_ms).saturating_mul(self.interval_ms));
         Some(following.map_or(at, |following| at.max(following)))
     }
 

@@ -32,14 +32,7 @@ impl ReceiverPerformer {
         world: World,
         finished: impl FnOnce() + Send + 'static,
     ) -> Self {
-        ReceiverPerformer {
-            config,
-            order,
-            ports,
-            world,
-            shared: None,
-            finished: Some(Box::new(finished)),
-        }
+        ReceiverPerformer { config, order, ports, world, shared: None, finished: Some(Box::new(finished)) }
     }
 
     fn run_source(&mut self, me: &ShellAddress<ReceiverCore>) {
@@ -70,10 +63,7 @@ impl ReceiverPerformer {
             taken
         });
         let content = taken.map(|(content, held)| {
-            let block = BlockId {
-                receiver: self.order.receiver,
-                sequence: content.sequence,
-            };
+            let block = BlockId { receiver: self.order.receiver, sequence: content.sequence };
             self.ports.hold.put(block, held);
             content
         });
@@ -92,16 +82,10 @@ impl ReceiverPerformer {
     }
 
     fn flush_reports(&self) {
-        let counted = self
-            .shared
-            .as_ref()
-            .map(|shared| shared.gate().drain_reports())
-            .unwrap_or_default();
+        let counted = self.shared.as_ref().map(|shared| shared.gate().drain_reports()).unwrap_or_default();
         for (what, count) in counted {
             let (stream, what) = (self.order.receiver.stream, what.to_owned());
-            self.ports
-                .driver
-                .tell(ToDriver::SourceReport { stream, what, count });
+            self.ports.driver.tell(ToDriver::SourceReport { stream, what, count });
         }
     }
 

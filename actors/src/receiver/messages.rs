@@ -262,9 +262,7 @@ pub(super) struct SinkShared {
 impl SinkShared {
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         // Only a payload's own code can panic under the lock, and the gate runs it before it changes anything.
-        self.gate
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Time {
@@ -305,9 +303,7 @@ impl BlockSink {
             clock,
             tell: Box::new(tell),
         };
-        BlockSink {
-            shared: Arc::new(shared),
-        }
+        BlockSink { shared: Arc::new(shared) }
     }
 
     /// Waits until `records` records and `bytes` bytes may be read: for the token bucket, while the rate is 0, while
@@ -422,8 +418,6 @@ impl BlockSink {
 
 impl std::fmt::Debug for BlockSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockSink")
-            .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
+        f.debug_struct("BlockSink").field("closed", &self.is_closed()).finish_non_exhaustive()
     }
 }

@@ -30,10 +30,10 @@ pub const KEY_GROUPS: u32 = 1024;
 #[inline]
 pub fn key_hash<K: Data>(key: &K, seed: u64, scratch: &mut Vec<u8>) -> Result<u64, TaskError> {
     if let Some(text) = super::as_text(key) {
-        return Ok(text_hash(text, seed));
+        return Ok(text_hash(text.as_bytes(), seed));
     }
     if let Some(text) = (key as &dyn Any).downcast_ref::<String>() {
-        return Ok(text_hash(text, seed));
+        return Ok(text_hash(text.as_bytes(), seed));
     }
     scratch.clear();
     rmp_serde::encode::write(scratch, key).map_err(|e| {
@@ -45,10 +45,10 @@ pub fn key_hash<K: Data>(key: &K, seed: u64, scratch: &mut Vec<u8>) -> Result<u6
     Ok(xxh3_64_with_seed(scratch, seed))
 }
 
-/// The hash of a string that is a key.
+/// The hash of a string that is a key, from its UTF-8.
 #[inline]
-pub(crate) fn text_hash(text: &str, seed: u64) -> u64 {
-    xxh3_64_with_seed(text.as_bytes(), seed)
+pub(crate) fn text_hash(utf8: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(utf8, seed)
 }
 
 /// The group of a key with this hash.

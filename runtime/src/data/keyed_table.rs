@@ -72,7 +72,7 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut C> {
         if let Some(text) = as_text(key) {
-            return self.get_mut_str(hash, text);
+            return self.get_mut_bytes(hash, text.as_bytes());
         }
         let (entries, Keys::Plain(keys)) = (&self.entries, &self.keys) else {
             return None;
@@ -83,15 +83,15 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
         found.map(|&i| &mut self.entries[i as usize].value)
     }
 
-    /// The value of a text key.
+    /// The value of a text key, by its bytes.
     #[inline]
-    pub(crate) fn get_mut_str(&mut self, hash: u64, key: &str) -> Option<&mut C> {
+    pub(crate) fn get_mut_bytes(&mut self, hash: u64, key: &[u8]) -> Option<&mut C> {
         let (entries, Keys::Text(arena)) = (&self.entries, &self.keys) else {
             return None;
         };
         let found = self.index.find(hash, |&i| {
             let entry = &entries[i as usize];
-            entry.hash == hash && arena.get(entry.place) == key
+            entry.hash == hash && arena.is_at(entry.place, key)
         });
         found.map(|&i| &mut self.entries[i as usize].value)
     }

@@ -38,11 +38,15 @@ impl SourceHost for Pipeline {
         planned: &BTreeMap<PartitionId, u64>,
         records_max: Option<u64>,
     ) -> BoxFuture<'static, Result<Vec<PlannedRange>, SourceError>> {
-        let ranges = match self.streams.get(usize::from(stream.0)) {
-            Some(node) => node.source.next_ranges(&self.files, planned, records_max),
-            None => Err(SourceError(format!("{stream} is not in this program"))),
-        };
-        Box::pin(ready(ranges))
+        let source = self
+            .streams
+            .get(usize::from(stream.0))
+            .map(|node| node.source.clone());
+        let (files, planned) = (self.files.clone(), planned.clone());
+        Box::pin(async move {
+            let source = source.ok_or_else(|| SourceError(format!("{stream} is not in this program")))?;
+            source.next_ranges(&files, &planned, records_max)
+        })
     }
 
     fn is_exhausted(&self, stream: StreamId, planned: &BTreeMap<PartitionId, u64>) -> bool {

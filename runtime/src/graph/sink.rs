@@ -16,7 +16,8 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// `env` under partition 0; [`gathered`] does that for a sink that wants all records there.
     fn open(&self, sink: SinkId, env: &Rc<TaskEnv>) -> Box<dyn Push<T>>;
 
-    /// Publishes what was prepared, once the batch is decided. Called in order of batches; idempotent in (sink, batch).
+    /// Publishes what was prepared, once the batch is decided. Called in order of batches; idempotent in (sink, batch). The
+    /// future may block (files, user functions): it is not polled on the control thread.
     fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>>;
 
     /// Throws away what an attempt prepared and nobody will publish.

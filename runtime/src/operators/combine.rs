@@ -5,7 +5,7 @@
 //! ```
 
 use crate::{
-    data::{Chunk, Data, Keyed, KeyedTable, Keys, key_hash, partition_of, text_hash},
+    data::{Chunk, Data, Keyed, KeyedTable, Keys, TextChunk, key_hash, partition_of, text_hash},
     dstream::DStream,
     graph::{Push, TaskEnv, each_held},
 };
@@ -67,22 +67,25 @@ impl<K: Key, C: Data> Shards<K, C> {
         Ok(())
     }
 
-    /// As `add`, where `K` is `Text`.
-    #[inline]
-    pub(super) fn add_str<V>(
+    /// Adds `value` for each text of a chunk, where `K` is `Text`. Known keys are found by their bytes: that a range begins and
+    /// ends at characters is only checked for a new key.
+    pub(super) fn add_texts<V: Copy>(
         &mut self,
-        key: &str,
+        texts: &TextChunk,
         value: V,
         combine: &impl Combine<V, C>,
     ) -> Result<(), TaskError> {
-        let hash = text_hash(key, self.seed);
-        let partition = partition_of(hash, self.tables.len() as u32) as usize;
-        let table = &mut self.tables[partition];
-        match table.get_mut_str(hash, key) {
-            Some(so_far) => combine.add(so_far, value),
-            None => table.insert_str(hash, key, combine.create(value))?,
-        }
-        Ok(())
+        texts.try_each(|text, (start, end)| {
+            let key = &text.as_bytes()[start..end];
+            let hash = text_hash(key, self.seed);
+            let partition = partition_of(hash, self.tables.len() as u32) as usize;
+            let table = &mut self.tables[partition];
+            match table.get_mut_bytes(hash, key) {
+                Some(so_far) => combine.add(so_far, value),
+                None => table.insert_str(hash, &text[start..end], combine.create(value))?,
+            }
+            Ok(())
+        })
     }
 
     pub(super) fn finish(&mut self) {
@@ -204,9 +207,9 @@ fn merge_piece<K: Key, V, C: Data, M: Combine<V, C>>(
                 let hash = if keyed.hashed {
                     entry.hash
                 } else {
-                    text_hash(key, seed)
+                    text_hash(key.as_bytes(), seed)
                 };
-                match table.get_mut_str(hash, key) {
+                match table.get_mut_bytes(hash, key.as_bytes()) {
                     Some(so_far) => combine.merge(so_far, &entry.value),
                     None => table.insert_str(hash, key, entry.value.clone())?,
                 }

@@ -10,7 +10,7 @@ use crate::{
     dstream::{DStream, Output},
     graph::{Push, Sink, SinkSpec, TaskEnv},
 };
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use std::{
     collections::BTreeSet,
     fmt::{Display, Write},
@@ -55,6 +55,7 @@ impl<T: Data + Display> DStream<T> {
     }
 }
 
+#[derive(Clone)]
 struct TextFolder {
     prefix: String,
     suffix: String,
@@ -70,7 +71,7 @@ impl TextFolder {
         Path::new(&format!("{}.staged-{}", self.prefix, sink.0)).join(name)
     }
 
-    fn publish(&self, published: &Published, files: &Files) -> io::Result<()> {
+    fn publish_all(&self, published: &Published, files: &Files) -> io::Result<()> {
         let dot = if self.suffix.is_empty() { "" } else { "." };
         let folder = PathBuf::from(format!(
             "{}-{}{dot}{}",
@@ -103,10 +104,11 @@ impl<T: Data + Display> Sink<T> for TextFolder {
     }
 
     fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>> {
-        let done = TextFolder::publish(self, &published, files);
-        Box::pin(ready(done.map_err(|e| {
-            PublishError(format!("{} at {}: {e}", self.prefix, published.time))
-        })))
+        let (folder, files) = (self.clone(), files.clone());
+        Box::pin(async move {
+            let failed = |e| PublishError(format!("{} at {}: {e}", folder.prefix, published.time));
+            folder.publish_all(&published, &files).map_err(failed)
+        })
     }
 
     fn preflight(&self, files: &Files) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! The lines of files that appear in a folder.
 
-use super::push_lines;
+use super::push_block;
 use crate::{
-    data::{Text, TextBuffer},
+    data::Text,
     graph::{PlannedSource, Push, TaskEnv},
 };
 use bytes::Bytes;
@@ -10,7 +10,6 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
 use tidemill_protocol::{id::PartitionId, world::Files};
@@ -104,9 +103,7 @@ impl PlannedSource<Text> for TextFiles {
             .get(&partition)
             .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         read_lines(files, path, from..to, |block| {
-            let (buffer, _) =
-                TextBuffer::from_bytes_lossy(block).map_err(|e| TaskError::Failed(e.to_string()))?;
-            push_lines(Arc::new(buffer), down, env)
+            push_block(&block, down, env).map(|_bad_lines| ())
         })
     }
 }

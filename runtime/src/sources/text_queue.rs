@@ -1,8 +1,8 @@
 //! A queue of blocks of lines: each list of blocks becomes one batch.
 
-use super::{next_dataset, push_lines, share};
+use super::{next_dataset, push_block, share};
 use crate::{
-    data::{Text, TextBuffer},
+    data::Text,
     graph::{PlannedSource, Push, TaskEnv},
 };
 use bytes::Bytes;
@@ -108,10 +108,8 @@ impl PlannedSource<Text> for TextQueue {
             let blocks =
                 blocks.ok_or_else(|| TaskError::Failed(format!("the queue has no dataset {number}")))?;
             for block in &blocks[share(blocks.len(), partition.0, self.partitions)] {
-                let (buffer, bad) = TextBuffer::from_bytes_lossy(block.clone())
-                    .map_err(|e| TaskError::Failed(e.to_string()))?;
+                let bad = push_block(block, down, env)?;
                 self.bad_lines.fetch_add(bad, Ordering::Relaxed);
-                push_lines(Arc::new(buffer), down, env)?;
             }
         }
         Ok(())
