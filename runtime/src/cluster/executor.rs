@@ -151,6 +151,19 @@ fn executor_config(parts: &ExecutorParts, life: Option<&Life>) -> ExecutorConfig
     }
 }
 
+/// Blocks are small beside the memory of an executor: one that does not fit into a peer's could never be copied there, and
+/// what is open or under way stays a small part of the limit.
+fn receiver_config(config: &Checked) -> ReceiverConfig {
+    let default = ReceiverConfig::default();
+    ReceiverConfig {
+        block_interval: config.block_interval,
+        block_bytes_max: default.block_bytes_max.min(config.memory_bytes_max / 16),
+        open_bytes_max: default.open_bytes_max.min(config.memory_bytes_max / 8),
+        unsafe_bytes_max: default.unsafe_bytes_max.min(config.memory_bytes_max / 2),
+        ..default
+    }
+}
+
 fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>) -> executor::Performer {
     let member = executor_config(parts, life.as_deref()).member;
     let (store, transport, uplink): (BlockStore, Arc<dyn Transport>, Arc<dyn Uplink>) = match &life {
@@ -237,6 +250,7 @@ impl Actor for Agent {
         let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
         let connected = connected.map_err(ActorError::new)?;
         let bulk_address = connected.bulk_address;
+        self.parts.progress.remember_store(self.member, &store);
         let life = Arc::new(Life { member: self.member, store, connected });
         self.current.set(Some(life.clone()));
         life.connected.uplink.tell(ToDriver::Register(Registration {
@@ -278,8 +292,7 @@ impl Agent {
         let id = order.receiver;
         let name = format!("receiver-{}-{}-{}", id.stream.0, id.index.0, id.incarnation.0);
         let (address, pair) = ShellAddress::<ReceiverCore>::new_pair();
-        let config =
-            ReceiverConfig { block_interval: self.parts.config.block_interval, ..ReceiverConfig::default() };
+        let config = receiver_config(&self.parts.config);
         let (kind, storage, member) = (stream.kind, stream.storage, self.member);
         let ports = Arc::new(Ports { life: life.clone() });
         let ports = ReceiverPorts {

@@ -111,6 +111,18 @@ impl<T: Data + Display> Sink<T> for TextFolder {
         })
     }
 
+    fn preflight(&self, files: &Files) -> Result<(), String> {
+        let folder = Path::new(&self.prefix).parent().unwrap_or(Path::new("."));
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        // A file of our own name, so that two pipelines that look at the same time do not remove each other's.
+        let probe = folder.join(format!(".tidemill-probe-{}", std::process::id()));
+        let tried = files.create_folder(folder).and_then(|()| files.write(&probe, b"")).and_then(|()| files.remove(&probe));
+        tried.map_err(|error| {
+            let folder = folder.display();
+            format!("cannot write to the folder {folder}: {error}; make it writable, or choose another for save_as_text_files")
+        })
+    }
+
     fn discard(&self, sink: SinkId, task: TaskId, files: &Files) {
         if let Err(error) = files.remove(&self.staged(sink, task)) {
             tracing::warn!(%sink, %task, %error, "a staged file could not be removed");

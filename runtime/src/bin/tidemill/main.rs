@@ -57,11 +57,7 @@ fn main() -> ExitCode {
     }
     let line = match Line::try_parse() {
         Ok(line) => line,
-        Err(refused) => {
-            // The terminal may be gone; there is nobody left to tell.
-            let _ = refused.print();
-            return ExitCode::from(if refused.use_stderr() { app::EXIT_USAGE } else { app::EXIT_DONE });
-        }
+        Err(refused) => return ExitCode::from(app::refuse("tidemill", &refused)),
     };
     // The demo kills an executor on purpose and says so itself.
     let kills = matches!(line.command, Command::Demo(_));
