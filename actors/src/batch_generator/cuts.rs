@@ -165,7 +165,8 @@ mod tests {
             let mut reached = 0;
             for _wake in 0..1_000 {
                 // A timer is always a little late.
-                now = cuts.next_deadline(now, true).expect("there is always a next cut").max(now) + Duration::from_micros(90);
+                now = cuts.next_deadline(now, true).expect("there is always a next cut").max(now)
+                    + Duration::from_micros(90);
                 while cuts.announce(now).is_some() {}
                 while cuts.reached(now).is_some() {
                     reached += 1;

@@ -88,12 +88,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
         self.spawner.spawn(async move {
             let result = match fetch_all(&*prepared, parts).await {
                 Ok(partitions) => {
-                    let published = Published {
-                        sink,
-                        batch,
-                        time,
-                        partitions,
-                    };
+                    let published = Published { sink, batch, time, partitions };
                     // Users' code: a panic that went by unseen would leave the batch waiting for its answer for ever.
                     match catch_future(async move { sinks.publish(published).await }).await {
                         Ok(answer) => answer.map_err(|refused| PublishFailure::Refused(refused.to_string())),

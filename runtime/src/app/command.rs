@@ -130,7 +130,8 @@ mod tests {
             one_line(text),
             "unexpected argument '--nonsense' found; tip: a similar argument exists: '--json'; see --help"
         );
-        let text = "error: the following required arguments were not provided:\n  <NAME>\n\nUsage: x <NAME>\n";
+        let text =
+            "error: the following required arguments were not provided:\n  <NAME>\n\nUsage: x <NAME>\n";
         assert_eq!(one_line(text), "the following required arguments were not provided: <NAME>; see --help");
     }
 }

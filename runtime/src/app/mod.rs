@@ -23,8 +23,8 @@
 mod command;
 mod signal;
 
-pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
 pub(crate) use command::install_metrics;
+pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};

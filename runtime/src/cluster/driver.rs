@@ -447,7 +447,7 @@ where
 }
 
 /// The driver's reign; there is one only until a log exists.
-const EPOCH: Epoch = Epoch(1);
+pub(super) const EPOCH: Epoch = Epoch(1);
 
 /// Fails the pipeline, with its cause, when a role of the driver ends otherwise than by order.
 fn report_end(role: &'static str, mut exits: tokio::sync::mpsc::Receiver<Exit>, progress: Progress) {
