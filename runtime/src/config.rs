@@ -93,7 +93,9 @@ pub enum ConfigError {
         allowed: &'static str,
     },
     /// The metrics would be visible to other machines.
-    #[error("`metrics_address` {0} is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics")]
+    #[error(
+        "`metrics_address` {0} is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics"
+    )]
     MetricsNotLocal(SocketAddr),
 }
 
@@ -125,7 +127,8 @@ impl Config {
         if let Some((field, _)) = counts.into_iter().find(|&(_, value)| value == 0) {
             return Err(ConfigError::Zero(field));
         }
-        let out_of_range = |field, value: String, allowed| Err(ConfigError::OutOfRange { field, value, allowed });
+        let out_of_range =
+            |field, value: String, allowed| Err(ConfigError::OutOfRange { field, value, allowed });
         if let BatchInterval::Every(interval) = self.batch_interval {
             let whole_ms = interval.subsec_nanos() % 1_000_000 == 0;
             if interval < BATCH_INTERVAL_MIN || interval > BATCH_INTERVAL_MAX || !whole_ms {
@@ -142,15 +145,20 @@ impl Config {
         if self.block_interval.is_zero() {
             return out_of_range("block_interval", "0".into(), "more than 0");
         }
-        match self.metrics_address {
-            Some(address) if !address.ip().is_loopback() => Err(ConfigError::MetricsNotLocal(address)),
-            _ => Ok(Checked(self.clone())),
-        }
+        check_metrics_address(self.metrics_address).map(|()| Checked(self.clone()))
     }
 
     /// Partitions of a shuffle where the program does not say.
     pub(crate) fn default_partitions(&self) -> u32 {
         self.partitions.unwrap_or(u32::from(self.executors) * u32::from(self.slots_per_executor))
+    }
+}
+
+/// Metrics are for an agent on this machine.
+pub(crate) fn check_metrics_address(address: Option<SocketAddr>) -> Result<(), ConfigError> {
+    match address {
+        Some(address) if !address.ip().is_loopback() => Err(ConfigError::MetricsNotLocal(address)),
+        _ => Ok(()),
     }
 }
 
@@ -166,7 +174,10 @@ mod tests {
     fn each_rule_names_the_field_and_the_remedy() {
         let every = |ms| BatchInterval::Every(Duration::from_millis(ms));
         let d = Config::default;
-        assert_eq!(complaint(Config { slots_per_executor: 0, ..d() }), "`slots_per_executor` is 0; at least 1 is needed");
+        assert_eq!(
+            complaint(Config { slots_per_executor: 0, ..d() }),
+            "`slots_per_executor` is 0; at least 1 is needed"
+        );
         assert_eq!(
             complaint(Config { batch_interval: every(4), ..d() }),
             "`batch_interval` is 4ms; allowed is 5 ms to 1 h in whole milliseconds"

@@ -48,16 +48,9 @@ impl GeneratorPerformer {
             let result = source.next_ranges(stream, &planned, records_max).await;
             let result = result.map_err(|error| error.to_string()).map(|ranges| {
                 planned.extend(ranges.iter().map(|range| (range.partition, range.to)));
-                RangesFound {
-                    exhausted: source.is_exhausted(stream, &planned),
-                    ranges,
-                }
+                RangesFound { exhausted: source.is_exhausted(stream, &planned), ranges }
             });
-            me.tell(Event::RangesReady {
-                batch,
-                stream,
-                result,
-            });
+            me.tell(Event::RangesReady { batch, stream, result });
         });
     }
 }
@@ -73,22 +66,10 @@ impl Perform<GeneratorCore> for GeneratorPerformer {
                 executors.send(member, ToExecutor::StopReceiver { receiver });
             }
             Action::AnnounceCut { members, batch, at } => {
-                members
-                    .into_iter()
-                    .for_each(|member| executors.send(member, ToExecutor::Cut { batch, at }));
+                members.into_iter().for_each(|member| executors.send(member, ToExecutor::Cut { batch, at }));
             }
-            Action::SetRate {
-                member,
-                receiver,
-                records_per_s_max,
-            } => {
-                executors.send(
-                    member,
-                    ToExecutor::SetRate {
-                        receiver,
-                        records_per_s_max,
-                    },
-                );
+            Action::SetRate { member, receiver, records_per_s_max } => {
+                executors.send(member, ToExecutor::SetRate { receiver, records_per_s_max });
             }
             Action::RecordSafe { member, block } => {
                 executors.send(member, ToExecutor::SafeRecorded { block })
@@ -97,29 +78,14 @@ impl Perform<GeneratorCore> for GeneratorPerformer {
                 let keys = blocks.into_iter().map(DataKey::Block).collect();
                 executors.send(member, ToExecutor::Drop { keys });
             }
-            Action::AskRanges {
-                batch,
-                stream,
-                planned,
-                records_max,
-            } => {
+            Action::AskRanges { batch, stream, planned, records_max } => {
                 self.ask_ranges((batch, stream), planned, records_max, me);
             }
             Action::PlanReady { plan, holders } => plans.plan_ready(plan, holders),
-            Action::Replan {
-                batch: _,
-                plan,
-                holders,
-            } => plans.replan(plan, holders),
-            Action::BlockHeld {
-                batch,
-                block,
-                holders,
-            } => plans.block_held(batch, block, holders),
+            Action::Replan { batch: _, plan, holders } => plans.replan(plan, holders),
+            Action::BlockHeld { batch, block, holders } => plans.block_held(batch, block, holders),
             Action::BatchSafe(batch) => plans.batch_safe(batch),
-            Action::ReadWall => drop(me.tell(Event::Wall {
-                wall: self.world.clock.wall(),
-            })),
+            Action::ReadWall => drop(me.tell(Event::Wall { wall: self.world.clock.wall() })),
             Action::Note(note) => plans.note(note),
             Action::Ended => plans.ended(),
             Action::Fail(reason) => plans.failed(reason),

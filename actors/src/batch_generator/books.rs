@@ -52,6 +52,9 @@ pub(super) struct Marked {
     pub(super) holders: Vec<Member>,
 }
 
+/// A batch's time, its inputs, and the holders of its blocks.
+pub(super) type Contents = (BatchTime, BTreeMap<StreamId, StreamInput>, BTreeMap<BlockId, Vec<Member>>);
+
 /// Blocks taken out of their batches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Struck {
@@ -91,9 +94,7 @@ impl Books {
 
     /// Whether blocks wait in batches that are not complete.
     pub(super) fn has_unplanned(&self) -> bool {
-        self.batches
-            .range(self.next_plan..)
-            .any(|(_, batch)| !batch.blocks.is_empty())
+        self.batches.range(self.next_plan..).any(|(_, batch)| !batch.blocks.is_empty())
     }
 
     fn batch(&mut self, number: BatchNumber) -> &mut Batch {
@@ -119,15 +120,7 @@ impl Books {
             batch.awaiting.insert(info.block);
         }
         let holders = vec![info.holder];
-        self.blocks.insert(
-            info.block,
-            Block {
-                batch: number,
-                safe: !info.awaits_safety,
-                holders,
-                info,
-            },
-        );
+        self.blocks.insert(info.block, Block { batch: number, safe: !info.awaits_safety, holders, info });
     }
 
     /// A block is held by enough executors; `replica` is one of them, besides its receiver's.
@@ -142,22 +135,14 @@ impl Books {
         let (batch, holders, receiver_on) = (block.batch, block.holders.clone(), block.info.holder);
         let entry = self.batches.get_mut(&batch)?;
         entry.awaiting.remove(&id);
-        Some(Marked {
-            receiver_on,
-            batch,
-            stage: entry.stage,
-            holders,
-        })
+        Some(Marked { receiver_on, batch, stage: entry.stage, holders })
     }
 
     /// Takes blocks out of their batches, as far as those are not decided.
     pub(super) fn strike(&mut self, ids: impl IntoIterator<Item = BlockId>) -> Struck {
         let mut struck = Struck::default();
         for id in ids {
-            let Some(batch) = self
-                .blocks
-                .get(&id)
-                .and_then(|block| self.batches.get_mut(&block.batch))
+            let Some(batch) = self.blocks.get(&id).and_then(|block| self.batches.get_mut(&block.batch))
             else {
                 continue;
             };
@@ -198,11 +183,7 @@ impl Books {
 
     /// Every block that is not in a complete batch goes into `last`: there will be no batch after it.
     pub(super) fn gather_into(&mut self, last: BatchNumber) {
-        let later: Vec<BatchNumber> = self
-            .batches
-            .range(last.next()..)
-            .map(|(number, _)| *number)
-            .collect();
+        let later: Vec<BatchNumber> = self.batches.range(last.next()..).map(|(number, _)| *number).collect();
         for number in later {
             if let Some(mut batch) = self.batches.remove(&number) {
                 for id in &batch.blocks {
@@ -224,9 +205,7 @@ impl Books {
 
     /// Whether the first batch that is not complete waits for its ranges.
     pub(super) fn wants_ranges(&self) -> bool {
-        self.batches
-            .get(&self.next_plan)
-            .is_some_and(|b| b.stage == Stage::Reached && b.ranges.is_none())
+        self.batches.get(&self.next_plan).is_some_and(|b| b.stage == Stage::Reached && b.ranges.is_none())
     }
 
     /// Completes the first batch that is not complete, if its time has come and its ranges are there.
@@ -243,10 +222,7 @@ impl Books {
     /// The next batch for the scheduler, if one is complete.
     pub(super) fn hand(&mut self) -> Option<BatchNumber> {
         let number = self.next_hand;
-        let batch = self
-            .batches
-            .get_mut(&number)
-            .filter(|batch| batch.stage == Stage::Ready)?;
+        let batch = self.batches.get_mut(&number).filter(|batch| batch.stage == Stage::Ready)?;
         batch.stage = Stage::Handed;
         self.undecided += 1;
         self.next_hand = number.next();
@@ -259,11 +235,7 @@ impl Books {
         if number >= self.next_hand {
             return None;
         }
-        if self
-            .batches
-            .get(&number)
-            .is_some_and(|batch| !batch.awaiting.is_empty())
-        {
+        if self.batches.get(&number).is_some_and(|batch| !batch.awaiting.is_empty()) {
             return None;
         }
         self.next_safe = number.next();
@@ -271,49 +243,25 @@ impl Books {
     }
 
     /// A batch's time, its inputs, and the holders of its blocks.
-    #[expect(
-        clippy::type_complexity,
-        reason = "three parts of one answer, taken apart by its only caller"
-    )]
-    pub(super) fn contents(
-        &self,
-        number: BatchNumber,
-    ) -> Option<(
-        BatchTime,
-        BTreeMap<StreamId, StreamInput>,
-        BTreeMap<BlockId, Vec<Member>>,
-    )> {
+    pub(super) fn contents(&self, number: BatchNumber) -> Option<Contents> {
         let batch = self.batches.get(&number)?;
         let mut blocks: BTreeMap<StreamId, Vec<PlannedBlock>> = BTreeMap::new();
         let mut holders = BTreeMap::new();
         for id in &batch.blocks {
             let block = &self.blocks[id];
-            let planned = PlannedBlock {
-                id: *id,
-                rows: block.info.rows,
-                bytes: block.info.bytes,
-            };
+            let planned = PlannedBlock { id: *id, rows: block.info.rows, bytes: block.info.bytes };
             blocks.entry(id.receiver.stream).or_default().push(planned);
             holders.insert(*id, block.holders.clone());
         }
-        let ranges = batch
-            .ranges
-            .iter()
-            .flatten()
-            .map(|(s, ranges)| (*s, StreamInput::Ranges(ranges.clone())));
-        let blocks = blocks
-            .into_iter()
-            .map(|(stream, blocks)| (stream, StreamInput::Blocks(blocks)));
+        let ranges =
+            batch.ranges.iter().flatten().map(|(s, ranges)| (*s, StreamInput::Ranges(ranges.clone())));
+        let blocks = blocks.into_iter().map(|(stream, blocks)| (stream, StreamInput::Blocks(blocks)));
         Some((batch.time, blocks.chain(ranges).collect(), holders))
     }
 
     /// The scheduler has decided a batch.
     pub(super) fn decide(&mut self, number: BatchNumber) {
-        if let Some(batch) = self
-            .batches
-            .get_mut(&number)
-            .filter(|batch| batch.stage == Stage::Handed)
-        {
+        if let Some(batch) = self.batches.get_mut(&number).filter(|batch| batch.stage == Stage::Handed) {
             batch.stage = Stage::Decided;
             self.undecided -= 1;
         }
@@ -322,18 +270,10 @@ impl Books {
     /// Forgets a batch that the scheduler had; gives its blocks.
     pub(super) fn release(&mut self, number: BatchNumber) -> Vec<BlockId> {
         self.decide(number);
-        if self
-            .batches
-            .get(&number)
-            .is_none_or(|batch| batch.stage != Stage::Decided)
-        {
+        if self.batches.get(&number).is_none_or(|batch| batch.stage != Stage::Decided) {
             return Vec::new();
         }
-        let blocks = self
-            .batches
-            .remove(&number)
-            .map(|batch| batch.blocks)
-            .unwrap_or_default();
+        let blocks = self.batches.remove(&number).map(|batch| batch.blocks).unwrap_or_default();
         for id in &blocks {
             self.blocks.remove(id);
         }
@@ -347,27 +287,14 @@ impl Books {
     }
 
     pub(super) fn assert_invariants(&self) {
-        assert!(
-            self.next_safe <= self.next_hand && self.next_hand <= self.next_plan,
-            "stages come in order"
-        );
-        let handed = self
-            .batches
-            .values()
-            .filter(|batch| batch.stage == Stage::Handed)
-            .count();
+        assert!(self.next_safe <= self.next_hand && self.next_hand <= self.next_plan, "stages come in order");
+        let handed = self.batches.values().filter(|batch| batch.stage == Stage::Handed).count();
         assert_eq!(handed, self.undecided, "undecided batches are counted");
         for (id, block) in &self.blocks {
-            let batch = self
-                .batches
-                .get(&block.batch)
-                .expect("a block's batch is in the books until it is released");
+            let batch =
+                self.batches.get(&block.batch).expect("a block's batch is in the books until it is released");
             assert!(batch.blocks.contains(id), "{id} is in its batch");
-            assert_eq!(
-                batch.awaiting.contains(id),
-                !block.safe,
-                "{id} is awaited until it is safe"
-            );
+            assert_eq!(batch.awaiting.contains(id), !block.safe, "{id} is awaited until it is safe");
         }
         let entered: usize = self.batches.values().map(|batch| batch.blocks.len()).sum();
         assert_eq!(entered, self.blocks.len(), "each block is in one batch");
@@ -377,11 +304,7 @@ impl Books {
                 *number < self.next_plan,
                 "{number} is complete in order"
             );
-            assert_eq!(
-                batch.stage >= Stage::Handed,
-                *number < self.next_hand,
-                "{number} is handed in order"
-            );
+            assert_eq!(batch.stage >= Stage::Handed, *number < self.next_hand, "{number} is handed in order");
         }
     }
 }

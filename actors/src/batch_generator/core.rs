@@ -10,20 +10,17 @@ use super::{
     plan,
     ranges::Ranges,
 };
-use crate::{
-    core::Core,
-    seam::{PlannedRange, StreamKind},
-};
-use std::{collections::BTreeMap, time::Duration};
+use crate::{core::Core, seam::StreamKind};
+use std::time::Duration;
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Member, ReceiverId, ReceiverIndex, StreamId},
+    id::{BatchNumber, BlockId, Member, ReceiverId, ReceiverIndex},
     message::{BlockInfo, ReceiverExitReason},
     time::Time,
 };
 
 /// Where the pipeline stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Not started.
     Idle,
     /// Batches are cut.
@@ -39,16 +36,16 @@ enum Phase {
 /// The decisions of the batch generator.
 #[derive(Debug)]
 pub struct GeneratorCore {
-    config: GeneratorConfig,
-    phase: Phase,
-    cuts: Cuts,
-    books: Books,
+    pub(super) config: GeneratorConfig,
+    pub(super) phase: Phase,
+    pub(super) cuts: Cuts,
+    pub(super) books: Books,
     lives: Lives,
-    ranges: Ranges,
+    pub(super) ranges: Ranges,
     /// Receivers may be placed from then on.
     placing_at: Option<Time>,
     wall_at: Time,
-    poll_at: Option<Time>,
+    pub(super) poll_at: Option<Time>,
     /// When an event came last.
     now: Time,
 }
@@ -60,23 +57,12 @@ impl GeneratorCore {
             BatchInterval::Every(interval) => Some(interval),
             BatchInterval::AvailableNow => None,
         };
-        let planned = config
-            .streams
-            .iter()
-            .filter(|s| s.kind == StreamKind::Planned)
-            .map(|s| s.id);
-        let receivers = config
-            .streams
-            .iter()
-            .filter(|s| s.kind != StreamKind::Planned)
-            .flat_map(|stream| {
-                (0..stream.receivers).map(|index| (stream.id, ReceiverIndex(index), stream.kind))
-            });
-        let backoff = Backoff {
-            min: config.backoff_min,
-            max: config.backoff_max,
-            stable_after: config.stable_after,
-        };
+        let planned = config.streams.iter().filter(|s| s.kind == StreamKind::Planned).map(|s| s.id);
+        let receivers = config.streams.iter().filter(|s| s.kind != StreamKind::Planned).flat_map(|stream| {
+            (0..stream.receivers).map(|index| (stream.id, ReceiverIndex(index), stream.kind))
+        });
+        let backoff =
+            Backoff { min: config.backoff_min, max: config.backoff_max, stable_after: config.stable_after };
         GeneratorCore {
             phase: Phase::Idle,
             cuts: Cuts::new(interval.unwrap_or_default(), config.cut_lead),
@@ -96,11 +82,11 @@ impl GeneratorCore {
         self.books.size()
     }
 
-    fn has_interval(&self) -> bool {
+    pub(super) fn has_interval(&self) -> bool {
         matches!(self.config.interval, BatchInterval::Every(_))
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.books.undecided() + self.books.queued() < self.config.in_flight_max
     }
 
@@ -162,12 +148,7 @@ impl GeneratorCore {
         }
         if let Some(wait) = after.restart {
             let (receiver, resume_after) = (after.receiver, after.resume_after);
-            let note = GeneratorNote::ReceiverRestarts {
-                receiver,
-                reason,
-                after: wait,
-                resume_after,
-            };
+            let note = GeneratorNote::ReceiverRestarts { receiver, reason, after: wait, resume_after };
             out.push(Action::Note(note));
         }
     }
@@ -188,10 +169,7 @@ impl GeneratorCore {
         if self.lives.block_added(info.block, info.last) {
             self.books.add(info, self.cuts.next());
         } else if self.lives.members.contains(&info.holder) {
-            out.push(Action::DropBlocks {
-                member: info.holder,
-                blocks: vec![info.block],
-            });
+            out.push(Action::DropBlocks { member: info.holder, blocks: vec![info.block] });
         }
     }
 
@@ -206,27 +184,16 @@ impl GeneratorCore {
         };
         self.lives.block_safe(block);
         if self.lives.members.contains(&marked.receiver_on) {
-            out.push(Action::RecordSafe {
-                member: marked.receiver_on,
-                block,
-            });
+            out.push(Action::RecordSafe { member: marked.receiver_on, block });
         }
         if marked.stage == Stage::Handed && replica.is_some() {
-            out.push(Action::BlockHeld {
-                batch: marked.batch,
-                block,
-                holders: marked.holders,
-            });
+            out.push(Action::BlockHeld { batch: marked.batch, block, holders: marked.holders });
         }
     }
 
     fn on_stop(&mut self, graceful: bool, out: &mut Vec<Action>) {
         let stopped = self.lives.stop();
-        out.extend(
-            stopped
-                .into_iter()
-                .map(|(member, receiver)| Action::StopReceiver { member, receiver }),
-        );
+        out.extend(stopped.into_iter().map(|(member, receiver)| Action::StopReceiver { member, receiver }));
         if self.phase == Phase::Running && graceful && self.has_interval() {
             self.phase = Phase::Stopping;
         } else if self.phase != Phase::Ended {
@@ -236,23 +203,14 @@ impl GeneratorCore {
     }
 
     fn set_rate(&mut self, event: &Event, out: &mut Vec<Action>) {
-        let Event::SetRate {
-            stream,
-            receiver,
-            records_per_s_max,
-        } = *event
-        else {
+        let Event::SetRate { stream, receiver, records_per_s_max } = *event else {
             return;
         };
         self.ranges.set_rate(stream, records_per_s_max);
         if let Some(life) = self.lives.by_index_mut(stream, receiver) {
             life.rate = records_per_s_max;
             if let (true, Some(member)) = (life.is_live(), life.member) {
-                out.push(Action::SetRate {
-                    member,
-                    receiver: life.id,
-                    records_per_s_max,
-                });
+                out.push(Action::SetRate { member, receiver: life.id, records_per_s_max });
             }
         }
     }
@@ -261,10 +219,7 @@ impl GeneratorCore {
     /// is told.
     fn drop_blocks(&self, blocks: &[BlockId], out: &mut Vec<Action>) {
         if !blocks.is_empty() {
-            let drop = |member: &Member| Action::DropBlocks {
-                member: *member,
-                blocks: blocks.to_vec(),
-            };
+            let drop = |member: &Member| Action::DropBlocks { member: *member, blocks: blocks.to_vec() };
             out.extend(self.lives.members.iter().map(drop));
         }
     }
@@ -272,11 +227,7 @@ impl GeneratorCore {
     fn replan(&mut self, struck: &Struck, out: &mut Vec<Action>) {
         for batch in &struck.replan {
             if let Some((plan, holders)) = plan::write(&self.config, &self.books, *batch) {
-                out.push(Action::Replan {
-                    batch: *batch,
-                    plan,
-                    holders,
-                });
+                out.push(Action::Replan { batch: *batch, plan, holders });
             }
         }
     }
@@ -288,11 +239,7 @@ impl GeneratorCore {
         }
         while let Some((member, order)) = self.lives.place(now, self.cuts.open()) {
             out.push(Action::StartReceiver { member, order });
-            let announce = |(batch, at)| Action::AnnounceCut {
-                members: vec![member],
-                batch,
-                at,
-            };
+            let announce = |(batch, at)| Action::AnnounceCut { members: vec![member], batch, at };
             out.extend(self.cuts.ahead().map(announce));
         }
     }
@@ -370,35 +317,6 @@ impl GeneratorCore {
         }
     }
 
-    /// `AvailableNow`: asks for the next batch as soon as there is room for one.
-    fn begin_available(&mut self, now: Time, out: &mut Vec<Action>) {
-        let may =
-            self.phase == Phase::Running && !self.has_interval() && self.poll_at.is_none_or(|at| at <= now);
-        if may && self.has_room() && !self.ranges.is_asking() && !self.ranges.is_exhausted() {
-            self.poll_at = None;
-            let questions = self.ranges.ask(self.books.next_plan());
-            out.extend(questions.into_iter().map(Action::from));
-        }
-    }
-
-    /// `AvailableNow`: a batch is made of what was found; of nothing, none. True if there is a batch.
-    fn end_available(
-        &mut self,
-        now: Time,
-        batch: BatchNumber,
-        ranges: BTreeMap<StreamId, Vec<PlannedRange>>,
-    ) -> bool {
-        if ranges.values().all(Vec::is_empty) {
-            self.poll_at = Some(now + self.config.idle_poll);
-            return false;
-        }
-        if let Some((_, at)) = self.cuts.cut_now(now) {
-            self.books.reach(batch, at);
-            self.books.set_ranges(batch, ranges);
-        }
-        true
-    }
-
     /// Ends when nothing can come any more and everything that came is with the scheduler.
     fn end_if_done(&mut self, out: &mut Vec<Action>) {
         let exhausted = match self.phase {
@@ -415,12 +333,7 @@ impl GeneratorCore {
     }
 
     fn on_ranges(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
-        let Event::RangesReady {
-            batch,
-            stream,
-            result,
-        } = event
-        else {
+        let Event::RangesReady { batch, stream, result } = event else {
             return;
         };
         if let Err((failures, why)) = self.ranges.answer(now, batch, stream, result)
@@ -482,27 +395,18 @@ impl Core for GeneratorCore {
             return None;
         }
         let cut = self.cuts.next_deadline(self.now, self.is_announcing());
-        let placing = self
-            .placing_at
-            .filter(|_| self.phase == Phase::Running && !self.lives.members.is_empty());
+        let placing =
+            self.placing_at.filter(|_| self.phase == Phase::Running && !self.lives.members.is_empty());
         let placed = placing.and_then(|at| self.lives.next_deadline().map(|due| due.max(at)));
         let cut = cut.filter(|_| self.has_interval() && !matches!(self.phase, Phase::Last(_)));
-        let poll = self
-            .poll_at
-            .filter(|_| self.has_room() && !self.ranges.is_asking());
-        [cut, placed, self.ranges.next_deadline(), poll]
-            .into_iter()
-            .flatten()
-            .min()
+        let poll = self.poll_at.filter(|_| self.has_room() && !self.ranges.is_asking());
+        [cut, placed, self.ranges.next_deadline(), poll].into_iter().flatten().min()
     }
 
     fn assert_invariants(&self) {
         self.cuts.assert_invariants();
         self.books.assert_invariants();
         self.lives.assert_invariants();
-        assert!(
-            self.books.undecided() <= self.config.in_flight_max,
-            "batches in flight are limited"
-        );
+        assert!(self.books.undecided() <= self.config.in_flight_max, "batches in flight are limited");
     }
 }

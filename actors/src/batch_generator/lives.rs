@@ -49,10 +49,7 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn is_live(&self) -> bool {
-        matches!(
-            self.state,
-            State::Starting | State::Running { .. } | State::Stopping
-        )
+        matches!(self.state, State::Starting | State::Running { .. } | State::Stopping)
     }
 
     fn is_waited_for(&self, batch: BatchNumber) -> bool {
@@ -68,10 +65,7 @@ impl Life {
         if self.kind != StreamKind::Acknowledged {
             return Vec::new();
         }
-        repeated
-            .into_keys()
-            .map(|sequence| BlockId { receiver, sequence })
-            .collect()
+        repeated.into_keys().map(|sequence| BlockId { receiver, sequence }).collect()
     }
 }
 
@@ -110,17 +104,11 @@ impl Lives {
         seed: u64,
     ) -> Self {
         let life = |(stream, index, kind)| {
-            let id = ReceiverId {
-                stream,
-                index,
-                incarnation: Incarnation(0),
-            };
+            let id = ReceiverId { stream, index, incarnation: Incarnation(0) };
             let life = Life {
                 id,
                 kind,
-                state: State::Waiting {
-                    not_before: Time::ZERO,
-                },
+                state: State::Waiting { not_before: Time::ZERO },
                 member: None,
                 avoid: None,
                 opened: BatchNumber(0),
@@ -146,9 +134,7 @@ impl Lives {
 
     /// The receiver whose current life is `id`.
     pub(super) fn get_mut(&mut self, id: ReceiverId) -> Option<&mut Life> {
-        self.lives
-            .get_mut(&(id.stream, id.index))
-            .filter(|life| life.id == id)
+        self.lives.get_mut(&(id.stream, id.index)).filter(|life| life.id == id)
     }
 
     pub(super) fn by_index_mut(&mut self, stream: StreamId, index: ReceiverIndex) -> Option<&mut Life> {
@@ -157,11 +143,7 @@ impl Lives {
 
     /// The executors with live receivers, by id.
     pub(super) fn hosts(&self) -> Vec<Member> {
-        let hosts: BTreeSet<Member> = self
-            .iter()
-            .filter(|l| l.is_live())
-            .filter_map(|l| l.member)
-            .collect();
+        let hosts: BTreeSet<Member> = self.iter().filter(|l| l.is_live()).filter_map(|l| l.member).collect();
         hosts.into_iter().collect()
     }
 
@@ -172,8 +154,7 @@ impl Lives {
 
     /// Whether all have ended for good, and nothing of theirs can still be lost and repeated.
     pub(super) fn are_done(&self) -> bool {
-        self.iter()
-            .all(|life| life.state == State::Done && (life.pending.is_empty() || !self.repeats(life)))
+        self.iter().all(|life| life.state == State::Done && (life.pending.is_empty() || !self.repeats(life)))
     }
 
     fn repeats(&self, life: &Life) -> bool {
@@ -272,28 +253,15 @@ impl Lives {
         };
         // One that ended well leaves whole blocks behind, which go on to safety without it.
         let struck = if failed { life.take_repeated() } else { Vec::new() };
-        let mut after = After {
-            receiver: id,
-            struck,
-            resume_after: life.safe_position,
-            restart: None,
-        };
+        let mut after = After { receiver: id, struck, resume_after: life.safe_position, restart: None };
         if failed && !stopping {
             let stable = matches!(was, State::Running { since } if now.since(since) >= backoff.stable_after);
-            life.failures = if stable {
-                1
-            } else {
-                life.failures.saturating_add(1)
-            };
-            let full = backoff
-                .min
-                .saturating_mul(2u32.saturating_pow(life.failures.min(24) - 1))
-                .min(backoff.max);
+            life.failures = if stable { 1 } else { life.failures.saturating_add(1) };
+            let full =
+                backoff.min.saturating_mul(2u32.saturating_pow(life.failures.min(24) - 1)).min(backoff.max);
             let delay = full.mul_f64(0.5 + 0.5 * unit);
             life.avoid = life.member;
-            life.state = State::Waiting {
-                not_before: now + delay,
-            };
+            life.state = State::Waiting { not_before: now + delay };
             after.restart = Some(delay);
         }
         Some(after)
@@ -311,11 +279,7 @@ impl Lives {
             if !was_live && struck.is_empty() {
                 continue;
             }
-            life.state = if again {
-                State::Waiting { not_before: now }
-            } else {
-                State::Done
-            };
+            life.state = if again { State::Waiting { not_before: now } } else { State::Done };
             life.avoid = None;
             ends.push(After {
                 receiver: life.id,

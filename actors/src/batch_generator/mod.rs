@@ -24,6 +24,7 @@
 //! | any | held by nobody | struck, and counted as lost |
 
 mod actor;
+mod available;
 mod books;
 mod core;
 mod cuts;

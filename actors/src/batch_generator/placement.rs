@@ -7,9 +7,7 @@ use tidemill_protocol::id::Member;
 /// receiver that has just failed there may have failed because of it.
 pub(super) fn choose(receivers: &BTreeMap<Member, usize>, avoid: Option<Member>) -> Option<Member> {
     let fewest = |members: &mut dyn Iterator<Item = (&Member, &usize)>| {
-        members
-            .min_by_key(|(member, count)| (**count, **member))
-            .map(|(member, _)| *member)
+        members.min_by_key(|(member, count)| (**count, **member)).map(|(member, _)| *member)
     };
     let others = fewest(&mut receivers.iter().filter(|(member, _)| Some(**member) != avoid));
     others.or_else(|| fewest(&mut receivers.iter()))

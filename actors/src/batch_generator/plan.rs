@@ -11,12 +11,11 @@ use tidemill_protocol::{
 /// Spreads neighbouring batch numbers over the seeds (the golden ratio in 64 bits).
 const SEED_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// A plan, and who holds its blocks.
+pub(super) type Written = (Arc<BatchPlan>, BTreeMap<BlockId, Vec<Member>>);
+
 /// The plan of a batch that is in the books, and who holds its blocks. Streams without input are there, and empty.
-pub(super) fn write(
-    config: &GeneratorConfig,
-    books: &Books,
-    batch: BatchNumber,
-) -> Option<(Arc<BatchPlan>, BTreeMap<BlockId, Vec<Member>>)> {
+pub(super) fn write(config: &GeneratorConfig, books: &Books, batch: BatchNumber) -> Option<Written> {
     let (time, mut inputs, holders) = books.contents(batch)?;
     for stream in &config.streams {
         inputs.entry(stream.id).or_insert_with(|| match stream.kind {

@@ -36,18 +36,8 @@ pub(super) struct Question {
 
 impl From<Question> for GeneratorAction {
     fn from(question: Question) -> Self {
-        let Question {
-            batch,
-            stream,
-            planned,
-            records_max,
-        } = question;
-        GeneratorAction::AskRanges {
-            batch,
-            stream,
-            planned,
-            records_max,
-        }
+        let Question { batch, stream, planned, records_max } = question;
+        GeneratorAction::AskRanges { batch, stream, planned, records_max }
     }
 }
 
@@ -76,12 +66,7 @@ impl Ranges {
         records_max: Option<u64>,
         rate: u64,
     ) -> Self {
-        let new = || Planned {
-            offsets: BTreeMap::new(),
-            exhausted: false,
-            failures: 0,
-            rate,
-        };
+        let new = || Planned { offsets: BTreeMap::new(), exhausted: false, failures: 0, rate };
         Ranges {
             streams: streams.into_iter().map(|stream| (stream, new())).collect(),
             interval,
@@ -114,31 +99,18 @@ impl Ranges {
             .map(|(stream, _)| *stream)
             .collect();
         let questions = open.iter().map(|stream| self.question(batch, *stream)).collect();
-        self.asked = Some(Asked {
-            batch,
-            open,
-            retry_at: BTreeMap::new(),
-            found: BTreeMap::new(),
-        });
+        self.asked = Some(Asked { batch, open, retry_at: BTreeMap::new(), found: BTreeMap::new() });
         questions
     }
 
     fn question(&self, batch: BatchNumber, stream: StreamId) -> Question {
         let planned = &self.streams[&stream];
-        let by_rate = self
-            .interval
-            .filter(|_| planned.rate != u64::MAX)
-            .map(|interval| {
-                let records = u128::from(planned.rate) * interval.as_nanos() / 1_000_000_000;
-                u64::try_from(records).unwrap_or(u64::MAX).max(1)
-            });
+        let by_rate = self.interval.filter(|_| planned.rate != u64::MAX).map(|interval| {
+            let records = u128::from(planned.rate) * interval.as_nanos() / 1_000_000_000;
+            u64::try_from(records).unwrap_or(u64::MAX).max(1)
+        });
         let records_max = by_rate.into_iter().chain(self.records_max).min();
-        Question {
-            batch,
-            stream,
-            planned: planned.offsets.clone(),
-            records_max,
-        }
+        Question { batch, stream, planned: planned.offsets.clone(), records_max }
     }
 
     /// An answer. `Err` gives how often in a row the stream has failed; it is asked again later.
@@ -182,28 +154,18 @@ impl Ranges {
             return Vec::new();
         };
         let batch = asked.batch;
-        let due: Vec<StreamId> = asked
-            .retry_at
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(s, _)| *s)
-            .collect();
+        let due: Vec<StreamId> =
+            asked.retry_at.iter().filter(|(_, at)| **at <= now).map(|(s, _)| *s).collect();
         asked.retry_at.retain(|_, at| *at > now);
-        due.into_iter()
-            .map(|stream| self.question(batch, stream))
-            .collect()
+        due.into_iter().map(|stream| self.question(batch, stream)).collect()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.asked
-            .as_ref()
-            .and_then(|asked| asked.retry_at.values().min().copied())
+        self.asked.as_ref().and_then(|asked| asked.retry_at.values().min().copied())
     }
 
     /// The ranges of the asked batch, once all have answered.
     pub(super) fn take(&mut self) -> Option<(BatchNumber, BTreeMap<StreamId, Vec<PlannedRange>>)> {
-        self.asked
-            .take_if(|asked| asked.open.is_empty())
-            .map(|asked| (asked.batch, asked.found))
+        self.asked.take_if(|asked| asked.open.is_empty()).map(|asked| (asked.batch, asked.found))
     }
 }

@@ -27,18 +27,11 @@ fn at(ms: u64) -> Time {
 }
 
 fn member(node: u16) -> Member {
-    Member {
-        node: NodeId(node),
-        incarnation: Incarnation(0),
-    }
+    Member { node: NodeId(node), incarnation: Incarnation(0) }
 }
 
 fn receiver(index: u16, incarnation: u32) -> ReceiverId {
-    ReceiverId {
-        stream: StreamId(0),
-        index: ReceiverIndex(index),
-        incarnation: Incarnation(incarnation),
-    }
+    ReceiverId { stream: StreamId(0), index: ReceiverIndex(index), incarnation: Incarnation(incarnation) }
 }
 
 fn block_id(receiver: ReceiverId, sequence: u64) -> BlockId {
@@ -47,13 +40,7 @@ fn block_id(receiver: ReceiverId, sequence: u64) -> BlockId {
 
 fn stream(id: u16, kind: StreamKind, receivers: u16) -> StreamInfo {
     let storage = StorageLevel::Replicated;
-    StreamInfo {
-        id: StreamId(id),
-        name: format!("input {id}"),
-        kind,
-        receivers,
-        storage,
-    }
+    StreamInfo { id: StreamId(id), name: format!("input {id}"), kind, receivers, storage }
 }
 
 fn every(ms: u64, streams: Vec<StreamInfo>) -> GeneratorConfig {
@@ -65,12 +52,7 @@ fn every(ms: u64, streams: Vec<StreamInfo>) -> GeneratorConfig {
 }
 
 fn range(partition: u32, from: u64, to: u64) -> PlannedRange {
-    PlannedRange {
-        partition: PartitionId(partition),
-        from,
-        to,
-        rows: to - from,
-    }
+    PlannedRange { partition: PartitionId(partition), from, to, rows: to - from }
 }
 
 struct Desk(GeneratorCore);
@@ -83,12 +65,7 @@ impl Desk {
         for node in nodes {
             out.extend(desk.tell(0, Event::ExecutorUp(member(*node))));
         }
-        out.extend(desk.tell(
-            0,
-            Event::Start {
-                wall: Duration::from_millis(wall_ms),
-            },
-        ));
+        out.extend(desk.tell(0, Event::Start { wall: Duration::from_millis(wall_ms) }));
         (desk, out)
     }
 
@@ -120,35 +97,16 @@ impl Desk {
     }
 
     fn safe(&mut self, ms: u64, block: BlockId, replica: u16) -> Vec<Action> {
-        self.tell(
-            ms,
-            Event::BlockSafe {
-                block,
-                replica: Some(member(replica)),
-            },
-        )
+        self.tell(ms, Event::BlockSafe { block, replica: Some(member(replica)) })
     }
 
     fn end(&mut self, ms: u64, receiver: ReceiverId, batch: u64) -> Vec<Action> {
-        self.tell(
-            ms,
-            Event::EndOfBatch {
-                receiver,
-                batch: BatchNumber(batch),
-            },
-        )
+        self.tell(ms, Event::EndOfBatch { receiver, batch: BatchNumber(batch) })
     }
 
     fn found(&mut self, ms: u64, batch: u64, ranges: Vec<PlannedRange>, exhausted: bool) -> Vec<Action> {
         let result = Ok(RangesFound { ranges, exhausted });
-        self.tell(
-            ms,
-            Event::RangesReady {
-                batch: BatchNumber(batch),
-                stream: StreamId(0),
-                result,
-            },
-        )
+        self.tell(ms, Event::RangesReady { batch: BatchNumber(batch), stream: StreamId(0), result })
     }
 }
 
@@ -187,10 +145,7 @@ fn a_batch_waits_for_every_running_receiver_and_is_planned_in_block_order() {
     let (mut desk, out) = Desk::new(config, 5_300, &[1, 2]);
     let (r0, r1) = (receiver(0, 0), receiver(1, 0));
     assert_eq!(
-        orders(&out)
-            .iter()
-            .map(|(m, o)| (*m, o.receiver))
-            .collect::<Vec<_>>(),
+        orders(&out).iter().map(|(m, o)| (*m, o.receiver)).collect::<Vec<_>>(),
         vec![(1, r0), (2, r1)]
     );
     assert_eq!(announced(&out), vec![(0, 6_000)]);
@@ -202,17 +157,11 @@ fn a_batch_waits_for_every_running_receiver_and_is_planned_in_block_order() {
     assert_eq!(plans(&desk.end(701, r0, 0)), vec![]);
     let out = desk.end(702, r1, 0);
     assert_eq!(plans(&out), vec![(0, vec![block_id(r0, 0), block_id(r1, 0)])]);
-    assert!(
-        !out.contains(&Action::BatchSafe(BatchNumber(0))),
-        "its blocks are not safe"
-    );
+    assert!(!out.contains(&Action::BatchSafe(BatchNumber(0))), "its blocks are not safe");
     assert_eq!(
         desk.safe(703, block_id(r0, 0), 2),
         vec![
-            Action::RecordSafe {
-                member: member(1),
-                block: block_id(r0, 0)
-            },
+            Action::RecordSafe { member: member(1), block: block_id(r0, 0) },
             Action::BlockHeld {
                 batch: BatchNumber(0),
                 block: block_id(r0, 0),
@@ -220,10 +169,7 @@ fn a_batch_waits_for_every_running_receiver_and_is_planned_in_block_order() {
             },
         ]
     );
-    assert!(
-        desk.safe(704, block_id(r1, 0), 1)
-            .contains(&Action::BatchSafe(BatchNumber(0)))
-    );
+    assert!(desk.safe(704, block_id(r1, 0), 1).contains(&Action::BatchSafe(BatchNumber(0))));
     // A block that comes when its batch is complete goes into the next.
     desk.add(705, block_id(r0, 1), 0, 20, 1);
     desk.wake(1_700);
@@ -234,10 +180,7 @@ fn a_batch_waits_for_every_running_receiver_and_is_planned_in_block_order() {
     desk.tell(1_800, Event::BatchDecided(BatchNumber(0)));
     let out = desk.tell(1_801, Event::BatchReleased(BatchNumber(0)));
     let blocks = vec![block_id(r0, 0), block_id(r1, 0)];
-    let drop = |node| Action::DropBlocks {
-        member: member(node),
-        blocks: blocks.clone(),
-    };
+    let drop = |node| Action::DropBlocks { member: member(node), blocks: blocks.clone() };
     assert_eq!(out, vec![drop(1), drop(2)]);
 }
 
@@ -254,45 +197,25 @@ fn an_empty_batch_is_planned_too_and_is_safe_at_once() {
 
 #[test]
 fn plans_queue_beyond_the_batches_in_flight_while_cutting_goes_on() {
-    let config = GeneratorConfig {
-        in_flight_max: 2,
-        ..every(10, vec![stream(0, StreamKind::Planned, 0)])
-    };
+    let config = GeneratorConfig { in_flight_max: 2, ..every(10, vec![stream(0, StreamKind::Planned, 0)]) };
     let (mut desk, _) = Desk::new(config, 1_000, &[]);
     let mut handed = Vec::new();
     // The first cut is 50 ms ahead.
     for batch in 0..5 {
         let ms = 50 + 10 * batch;
         desk.wake(ms);
-        handed.extend(
-            plans(&desk.found(ms, batch, vec![], false))
-                .into_iter()
-                .map(|p| p.0),
-        );
+        handed.extend(plans(&desk.found(ms, batch, vec![], false)).into_iter().map(|p| p.0));
     }
     assert_eq!(handed, vec![0, 1]);
-    assert_eq!(
-        plans(&desk.tell(100, Event::BatchDecided(BatchNumber(0)))),
-        vec![(2, vec![])]
-    );
-    assert_eq!(
-        plans(&desk.tell(101, Event::BatchReleased(BatchNumber(1)))),
-        vec![(3, vec![])]
-    );
+    assert_eq!(plans(&desk.tell(100, Event::BatchDecided(BatchNumber(0)))), vec![(2, vec![])]);
+    assert_eq!(plans(&desk.tell(101, Event::BatchReleased(BatchNumber(1)))), vec![(3, vec![])]);
 }
 
 #[test]
 fn ranges_go_on_where_the_last_batch_ended_and_keep_the_rate() {
     let streams = vec![stream(0, StreamKind::Planned, 0)];
     let (mut desk, _) = Desk::new(every(500, streams), 1_000, &[]);
-    desk.tell(
-        0,
-        Event::SetRate {
-            stream: StreamId(0),
-            receiver: ReceiverIndex(0),
-            records_per_s_max: 100,
-        },
-    );
+    desk.tell(0, Event::SetRate { stream: StreamId(0), receiver: ReceiverIndex(0), records_per_s_max: 100 });
     let question = |batch: u64, planned: &[(u32, u64)]| Action::AskRanges {
         batch: BatchNumber(batch),
         stream: StreamId(0),
@@ -301,13 +224,8 @@ fn ranges_go_on_where_the_last_batch_ended_and_keep_the_rate() {
     };
     assert_eq!(desk.wake(500).last(), Some(&question(0, &[])));
     let out = desk.found(510, 0, vec![range(0, 0, 30), range(1, 0, 20)], false);
-    let Some(Action::PlanReady { plan, .. }) = out.first() else {
-        panic!("{out:?}")
-    };
-    assert_eq!(
-        plan.inputs[&StreamId(0)],
-        StreamInput::Ranges(vec![range(0, 0, 30), range(1, 0, 20)])
-    );
+    let Some(Action::PlanReady { plan, .. }) = out.first() else { panic!("{out:?}") };
+    assert_eq!(plan.inputs[&StreamId(0)], StreamInput::Ranges(vec![range(0, 0, 30), range(1, 0, 20)]));
     assert_eq!(plan.time, BatchTime(1_500));
     assert_eq!(desk.wake(1_000).last(), Some(&question(1, &[(0, 30), (1, 20)])));
     // An answer that nobody waits for changes nothing.
@@ -318,10 +236,8 @@ fn ranges_go_on_where_the_last_batch_ended_and_keep_the_rate() {
 
 #[test]
 fn a_planned_source_that_fails_is_asked_again_and_at_last_fails_the_pipeline() {
-    let config = GeneratorConfig {
-        range_failures_max: 3,
-        ..every(1_000, vec![stream(0, StreamKind::Planned, 0)])
-    };
+    let config =
+        GeneratorConfig { range_failures_max: 3, ..every(1_000, vec![stream(0, StreamKind::Planned, 0)]) };
     let (mut desk, _) = Desk::new(config, 0, &[]);
     let failed = || Event::RangesReady {
         batch: BatchNumber(0),
@@ -350,16 +266,7 @@ fn available_now_plans_as_batches_are_decided_and_ends_when_all_is_read() {
         ..GeneratorConfig::default()
     };
     let (mut desk, out) = Desk::new(config, 1_000, &[]);
-    assert!(
-        matches!(
-            out.as_slice(),
-            [Action::AskRanges {
-                records_max: Some(10),
-                ..
-            }]
-        ),
-        "{out:?}"
-    );
+    assert!(matches!(out.as_slice(), [Action::AskRanges { records_max: Some(10), .. }]), "{out:?}");
     let out = desk.found(1, 0, vec![range(0, 0, 10)], false);
     assert!(
         matches!(
@@ -373,13 +280,7 @@ fn available_now_plans_as_batches_are_decided_and_ends_when_all_is_read() {
     let out = desk.found(1, 1, vec![range(0, 10, 20)], false);
     let times: Vec<_> = out
         .iter()
-        .filter_map(|a| {
-            if let Action::PlanReady { plan, .. } = a {
-                Some(plan.time.0)
-            } else {
-                None
-            }
-        })
+        .filter_map(|a| if let Action::PlanReady { plan, .. } = a { Some(plan.time.0) } else { None })
         .collect();
     assert_eq!(times, vec![1_002]);
     assert!(!out.iter().any(|a| matches!(a, Action::AskRanges { .. })));
@@ -388,13 +289,7 @@ fn available_now_plans_as_batches_are_decided_and_ends_when_all_is_read() {
     // Nothing new, but more to come: no batch, and another question later.
     assert_eq!(desk.found(2, 2, vec![], false), vec![]);
     assert_eq!(desk.0.next_deadline(), Some(at(12)));
-    assert!(matches!(
-        desk.wake(12).as_slice(),
-        [Action::AskRanges {
-            batch: BatchNumber(2),
-            ..
-        }]
-    ));
+    assert!(matches!(desk.wake(12).as_slice(), [Action::AskRanges { batch: BatchNumber(2), .. }]));
     let out = desk.found(13, 2, vec![range(0, 20, 25)], true);
     assert_eq!(plans(&out), vec![(2, vec![])]);
     assert_eq!(out.iter().filter(|a| **a == Action::Ended).count(), 1);
@@ -425,22 +320,19 @@ fn available_now_refuses_received_streams() {
 
 #[test]
 fn the_same_events_give_the_same_seeds_and_every_batch_another() {
-    let seeds = || {
-        let (mut desk, _) = Desk::new(every(1_000, vec![stream(0, StreamKind::Planned, 0)]), 0, &[]);
-        let mut seeds = Vec::new();
-        for batch in 0..3 {
-            desk.wake(1_000 * (batch + 1));
-            let out = desk.found(1_000 * (batch + 1), batch, vec![], false);
-            seeds.extend(out.iter().filter_map(|a| {
-                if let Action::PlanReady { plan, .. } = a {
-                    Some(plan.seed)
-                } else {
-                    None
-                }
-            }));
-        }
-        seeds
-    };
+    let seeds =
+        || {
+            let (mut desk, _) = Desk::new(every(1_000, vec![stream(0, StreamKind::Planned, 0)]), 0, &[]);
+            let mut seeds = Vec::new();
+            for batch in 0..3 {
+                desk.wake(1_000 * (batch + 1));
+                let out = desk.found(1_000 * (batch + 1), batch, vec![], false);
+                seeds.extend(out.iter().filter_map(|a| {
+                    if let Action::PlanReady { plan, .. } = a { Some(plan.seed) } else { None }
+                }));
+            }
+            seeds
+        };
     let first = seeds();
     assert_eq!(first, seeds());
     assert!(first.len() == 3 && first[0] != first[1] && first[1] != first[2] && first[0] != first[2]);

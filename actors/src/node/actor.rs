@@ -37,13 +37,11 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             }
             Action::Peers { to, peers } => {
                 for member in to {
-                    self.links
-                        .tell(member, ToExecutor::Peers { peers: peers.clone() });
+                    self.links.tell(member, ToExecutor::Peers { peers: peers.clone() });
                 }
             }
             Action::ExecutorUp(registration) => self.roles.executor_up(&registration),
             Action::ExecutorDown { member, reason } => {
-                tracing::warn!(%member, ?reason, "an executor is gone");
                 self.roles.executor_down(member, reason);
             }
             Action::CloseLink { link } => self.links.close(link, "declared dead"),

@@ -22,10 +22,9 @@ impl RatePerformer {
 impl Perform<RateControllerCore> for RatePerformer {
     fn perform(&mut self, action: RateAction, _me: &ShellAddress<RateControllerCore>) {
         match action {
-            RateAction::SetRate {
-                input,
-                records_per_s_max,
-            } => self.outlet.set_rate(input, records_per_s_max),
+            RateAction::SetRate { input, records_per_s_max } => {
+                self.outlet.set_rate(input, records_per_s_max)
+            }
         }
     }
 }

@@ -88,17 +88,10 @@ impl RateControllerCore {
         let records = info.records as f64;
         let (service, queued) = self.service_and_queue(now, info);
         self.cost.add(records, service);
-        self.shares.add_batch(
-            &info
-                .inputs
-                .iter()
-                .map(|load| (load.input, load.records))
-                .collect(),
-        );
+        self.shares.add_batch(&info.inputs.iter().map(|load| (load.input, load.records)).collect());
         self.see_bytes(info);
-        let since_last_s = self.last_time.map_or(0.0, |last| {
-            (info.time.as_millis() - last.as_millis()) as f64 / 1_000.0
-        });
+        let since_last_s =
+            self.last_time.map_or(0.0, |last| (info.time.as_millis() - last.as_millis()) as f64 / 1_000.0);
         self.last_time = Some(info.time);
         self.last_done = now;
         self.silent_at = Some(now + 2 * self.interval + QUEUED_NOISE);
@@ -122,11 +115,7 @@ impl RateControllerCore {
             _ => {
                 let enough =
                     (HEADROOM * used).max(self.config.rate_initial as f64 * self.inputs.len() as f64);
-                if self.total > enough {
-                    (self.total * UNUSED_DECAY).max(enough)
-                } else {
-                    self.total
-                }
+                if self.total > enough { (self.total * UNUSED_DECAY).max(enough) } else { self.total }
             }
         };
         self.set_total(next);
@@ -135,15 +124,8 @@ impl RateControllerCore {
     /// How long the batch held the pipeline up, and how long it was held up itself, in seconds. Where batches overlap, a
     /// batch costs the time since the one before, not the time from its own start. Publishing is part of both.
     fn service_and_queue(&self, now: Time, info: &BatchInfo) -> (f64, f64) {
-        let gap = if self.last_time.is_some() {
-            now.since(self.last_done)
-        } else {
-            Duration::MAX
-        };
-        let work = info
-            .total_delay
-            .saturating_sub(info.scheduling_delay)
-            .max(info.processing_time);
+        let gap = if self.last_time.is_some() { now.since(self.last_done) } else { Duration::MAX };
+        let work = info.total_delay.saturating_sub(info.scheduling_delay).max(info.processing_time);
         let publishing = work - info.processing_time;
         let queued = info.scheduling_delay + publishing.saturating_sub(gap);
         (work.min(gap).as_secs_f64(), queued.as_secs_f64())
@@ -157,20 +139,13 @@ impl RateControllerCore {
         // Whatever the model says: what took longer than an interval is too much for one. Where overhead alone takes
         // that long, the measurement says nothing about records.
         let is_proof = service >= self.interval_s() && records > 0.0 && room > CAPACITY_FLOOR;
-        Some(if is_proof {
-            fits.min(records / service)
-        } else {
-            fits
-        })
+        Some(if is_proof { fits.min(records / service) } else { fits })
     }
 
     /// The next rate when the permitted one is used up and nothing waits: it grows, but only after a batch that was
     /// received under it has been seen.
     fn raised(&mut self, now: Time, info: &BatchInfo, target: f64) -> f64 {
-        let begun = Time(
-            now.0
-                .saturating_sub((info.total_delay + self.interval).as_nanos() as u64),
-        );
+        let begun = Time(now.0.saturating_sub((info.total_delay + self.interval).as_nanos() as u64));
         if begun < self.raised_at {
             return self.total;
         }
@@ -225,9 +200,7 @@ impl RateControllerCore {
             let floor = (self.config.rate_min as f64).min(self.total / active.len().max(1) as f64);
             let dealt = self.shares.deal(self.total, floor, &active);
             rates.extend(
-                dealt
-                    .into_iter()
-                    .map(|(i, r)| (i, (r.round() as u64).clamp(1, self.config.rate_max.max(1)))),
+                dealt.into_iter().map(|(i, r)| (i, (r.round() as u64).clamp(1, self.config.rate_max.max(1)))),
             );
         } else {
             rates.extend(active.iter().map(|input| (*input, self.config.rate_max)));
@@ -239,10 +212,7 @@ impl RateControllerCore {
             });
             if worth_it {
                 self.told.insert(input, rate);
-                out.push(Action::SetRate {
-                    input,
-                    records_per_s_max: rate,
-                });
+                out.push(Action::SetRate { input, records_per_s_max: rate });
             }
         }
     }
@@ -288,20 +258,12 @@ impl Core for RateControllerCore {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.silent_at
-            .filter(|_| self.config.enabled && self.inputs.len() > self.paused.len())
+        self.silent_at.filter(|_| self.config.enabled && self.inputs.len() > self.paused.len())
     }
 
     fn assert_invariants(&self) {
-        assert!(
-            self.total.is_finite() && self.total >= 0.0,
-            "a rate is a number: {}",
-            self.total
-        );
+        assert!(self.total.is_finite() && self.total >= 0.0, "a rate is a number: {}", self.total);
         assert!(self.paused.is_subset(&self.inputs), "only inputs are paused");
-        assert!(
-            self.told.keys().all(|input| self.inputs.contains(input)),
-            "only inputs have rates"
-        );
+        assert!(self.told.keys().all(|input| self.inputs.contains(input)), "only inputs have rates");
     }
 }

@@ -30,13 +30,7 @@ pub struct CostModel {
 impl CostModel {
     /// A batch of `records` took `seconds`.
     pub fn add(&mut self, records: f64, seconds: f64) {
-        for sum in [
-            &mut self.weight,
-            &mut self.n,
-            &mut self.t,
-            &mut self.nn,
-            &mut self.nt,
-        ] {
+        for sum in [&mut self.weight, &mut self.n, &mut self.t, &mut self.nn, &mut self.nt] {
             *sum *= DECAY;
         }
         self.weight += 1.0;
@@ -63,9 +57,7 @@ impl CostModel {
     /// The estimate; `None` before there was a record or a time to measure.
     pub fn cost(&self) -> Option<Cost> {
         let priced = self.t - self.weight * self.overhead_s;
-        (self.n > 0.0 && priced > 0.0).then(|| Cost {
-            overhead_s: self.overhead_s,
-            records_per_s: self.n / priced,
-        })
+        (self.n > 0.0 && priced > 0.0)
+            .then(|| Cost { overhead_s: self.overhead_s, records_per_s: self.n / priced })
     }
 }

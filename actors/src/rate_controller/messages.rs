@@ -64,25 +64,15 @@ impl BatchInfo {
         for (stream, input) in &plan.inputs {
             match input {
                 StreamInput::Blocks(blocks) => {
-                    blocks
-                        .iter()
-                        .for_each(|b| add(*stream, b.id.receiver.index, b.rows, b.bytes));
+                    blocks.iter().for_each(|b| add(*stream, b.id.receiver.index, b.rows, b.bytes));
                 }
                 StreamInput::Ranges(ranges) => {
-                    ranges
-                        .iter()
-                        .for_each(|r| add(*stream, ReceiverIndex(0), r.rows, 0));
+                    ranges.iter().for_each(|r| add(*stream, ReceiverIndex(0), r.rows, 0));
                 }
             }
         }
-        let inputs: Vec<InputLoad> = loads
-            .into_iter()
-            .map(|(input, (records, bytes))| InputLoad {
-                input,
-                records,
-                bytes,
-            })
-            .collect();
+        let inputs: Vec<InputLoad> =
+            loads.into_iter().map(|(input, (records, bytes))| InputLoad { input, records, bytes }).collect();
         BatchInfo {
             batch: plan.batch,
             time: plan.time,

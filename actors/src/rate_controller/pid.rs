@@ -17,11 +17,7 @@ pub struct Gains {
 
 impl Default for Gains {
     fn default() -> Self {
-        Gains {
-            proportional: 1.0,
-            integral: 0.2,
-            derivative: 0.0,
-        }
+        Gains { proportional: 1.0, integral: 0.2, derivative: 0.0 }
     }
 }
 
@@ -48,21 +44,14 @@ pub struct Pid {
 impl Pid {
     /// The formula with these weights.
     pub fn new(gains: Gains) -> Self {
-        Pid {
-            gains,
-            latest_error: 0.0,
-        }
+        Pid { gains, latest_error: 0.0 }
     }
 
     /// `latest − P·error − I·historical − D·dError`, in records per second; may be below any minimum.
     pub fn next_rate(&mut self, m: Measured) -> f64 {
         let error = m.latest_rate - m.processing_rate;
         let historical = m.queued_intervals.min(QUEUED_INTERVALS_MAX) * m.processing_rate;
-        let d_error = if m.since_last_s > 0.0 {
-            (error - self.latest_error) / m.since_last_s
-        } else {
-            0.0
-        };
+        let d_error = if m.since_last_s > 0.0 { (error - self.latest_error) / m.since_last_s } else { 0.0 };
         self.latest_error = error;
         let g = self.gains;
         m.latest_rate - g.proportional * error - g.integral * historical - g.derivative * d_error

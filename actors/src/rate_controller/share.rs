@@ -18,9 +18,7 @@ pub struct Shares {
 impl Shares {
     /// Shares of `inputs`, equal at first.
     pub fn new(inputs: impl IntoIterator<Item = InputKey>) -> Self {
-        Shares {
-            used: inputs.into_iter().map(|input| (input, 0.0)).collect(),
-        }
+        Shares { used: inputs.into_iter().map(|input| (input, 0.0)).collect() }
     }
 
     /// An input takes part no more.
@@ -47,8 +45,6 @@ impl Shares {
             let lag = if sum > 0.0 { used(input) / sum } else { 1.0 / count };
             (1.0 - EQUAL_PART) * lag + EQUAL_PART / count
         };
-        to.iter()
-            .map(|input| (*input, floor + spare * share(input)))
-            .collect()
+        to.iter().map(|input| (*input, floor + spare * share(input))).collect()
     }
 }

@@ -16,10 +16,7 @@ use tidemill_protocol::{
 };
 
 pub(super) fn input(receiver: u16) -> InputKey {
-    InputKey {
-        stream: StreamId(0),
-        receiver: ReceiverIndex(receiver),
-    }
+    InputKey { stream: StreamId(0), receiver: ReceiverIndex(receiver) }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -38,14 +35,7 @@ fn info(
         batch: BatchNumber(time),
         time: BatchTime(time),
         records: loads.iter().map(|l| l.1).sum(),
-        inputs: loads
-            .iter()
-            .map(|l| InputLoad {
-                input: input(l.0),
-                records: l.1,
-                bytes: l.2,
-            })
-            .collect(),
+        inputs: loads.iter().map(|l| InputLoad { input: input(l.0), records: l.1, bytes: l.2 }).collect(),
         scheduling_delay: ms(scheduling),
         processing_time: ms(processing),
         total_delay: ms(scheduling + processing + publishing),
@@ -57,12 +47,7 @@ fn tell(core: &mut RateControllerCore, at_ms: u64, event: RateEvent) -> BTreeMap
     core.on_event(Time(at_ms * 1_000_000), event, &mut out);
     core.assert_invariants();
     out.into_iter()
-        .map(
-            |RateAction::SetRate {
-                 input,
-                 records_per_s_max,
-             }| (input, records_per_s_max),
-        )
+        .map(|RateAction::SetRate { input, records_per_s_max }| (input, records_per_s_max))
         .collect()
 }
 
@@ -84,26 +69,15 @@ fn the_plain_formula_gives_what_the_table_says() {
     ];
     for (latest_rate, processing_rate, queued_intervals, expected) in table {
         let mut pid = Pid::new(Gains::default());
-        let next = pid.next_rate(Measured {
-            latest_rate,
-            processing_rate,
-            queued_intervals,
-            since_last_s: 1.0,
-        });
-        assert!(
-            (next - expected).abs() < 1e-9,
-            "{latest_rate} {processing_rate} {queued_intervals}: {next}"
-        );
+        let next =
+            pid.next_rate(Measured { latest_rate, processing_rate, queued_intervals, since_last_s: 1.0 });
+        assert!((next - expected).abs() < 1e-9, "{latest_rate} {processing_rate} {queued_intervals}: {next}");
     }
 }
 
 #[test]
 fn the_derivative_follows_the_change_of_the_error() {
-    let mut pid = Pid::new(Gains {
-        proportional: 0.5,
-        integral: 0.0,
-        derivative: 0.1,
-    });
+    let mut pid = Pid::new(Gains { proportional: 0.5, integral: 0.0, derivative: 0.1 });
     let measured = |latest_rate| Measured {
         latest_rate,
         processing_rate: 600.0,
@@ -163,24 +137,12 @@ fn the_first_batch_is_bounded_by_the_initial_rate() {
 #[test]
 fn a_used_rate_grows_by_the_growth_factor_and_waits_for_its_effect() {
     let mut core = started(RateConfig::default(), 1_000, 1);
-    let told = tell(
-        &mut core,
-        1_010,
-        RateEvent::BatchCompleted(info(1_000, &[(0, 10_000, 0)], 0, 10, 0)),
-    );
+    let told = tell(&mut core, 1_010, RateEvent::BatchCompleted(info(1_000, &[(0, 10_000, 0)], 0, 10, 0)));
     assert_eq!(told, BTreeMap::from([(input(0), 40_000)]));
     // This batch was received from 1,000 to 2,000: ten milliseconds of it under the old rate.
-    let told = tell(
-        &mut core,
-        2_010,
-        RateEvent::BatchCompleted(info(2_000, &[(0, 40_000, 0)], 0, 10, 0)),
-    );
+    let told = tell(&mut core, 2_010, RateEvent::BatchCompleted(info(2_000, &[(0, 40_000, 0)], 0, 10, 0)));
     assert_eq!(told, BTreeMap::new());
-    let told = tell(
-        &mut core,
-        3_010,
-        RateEvent::BatchCompleted(info(3_000, &[(0, 40_000, 0)], 0, 10, 0)),
-    );
+    let told = tell(&mut core, 3_010, RateEvent::BatchCompleted(info(3_000, &[(0, 40_000, 0)], 0, 10, 0)));
     assert_eq!(told, BTreeMap::from([(input(0), 160_000)]));
 }
 
@@ -214,10 +176,7 @@ fn a_paused_input_gets_nothing_and_comes_back() {
     let told = tell(&mut core, 10, RateEvent::Pause(input(1)));
     assert_eq!(told, BTreeMap::from([(input(0), 20_000), (input(1), 0)]));
     let batch = info(1_000, &[(0, 5_000, 0)], 0, 10, 0);
-    assert_eq!(
-        tell(&mut core, 1_010, RateEvent::BatchCompleted(batch)).get(&input(1)),
-        None
-    );
+    assert_eq!(tell(&mut core, 1_010, RateEvent::BatchCompleted(batch)).get(&input(1)), None);
     let told = tell(&mut core, 1_020, RateEvent::Resume(input(1)));
     assert!(told[&input(1)] > 0, "{told:?}");
     let told = tell(&mut core, 1_030, RateEvent::InputEnded(input(1)));
@@ -246,17 +205,11 @@ fn a_slow_sink_counts() {
 fn inputs_share_by_use_with_a_floor() {
     let mut shares = Shares::new([input(0), input(1)]);
     let all = [input(0), input(1)];
-    assert_eq!(
-        shares.deal(1_000.0, 100.0, &all),
-        vec![(input(0), 500.0), (input(1), 500.0)]
-    );
+    assert_eq!(shares.deal(1_000.0, 100.0, &all), vec![(input(0), 500.0), (input(1), 500.0)]);
     shares.add_batch(&BTreeMap::from([(input(0), 900), (input(1), 100)]));
     // Each has 100; of the 800 left, a tenth equally (40 each), the rest (720) as 9 to 1.
     let dealt = shares.deal(1_000.0, 100.0, &all);
-    assert!(
-        (dealt[0].1 - 788.0).abs() < 1e-6 && (dealt[1].1 - 212.0).abs() < 1e-6,
-        "{dealt:?}"
-    );
+    assert!((dealt[0].1 - 788.0).abs() < 1e-6 && (dealt[1].1 - 212.0).abs() < 1e-6, "{dealt:?}");
     // One that used nothing still has something.
     shares.add_batch(&BTreeMap::from([(input(0), 100_000)]));
     assert!(shares.deal(1_000.0, 1.0, &all)[1].1 >= 50.0);
@@ -277,11 +230,7 @@ fn equal_hunger_ends_in_equal_shares() {
 
 #[test]
 fn a_tiny_rate_never_rounds_to_nothing() {
-    let config = RateConfig {
-        rate_min: 0,
-        rate_initial: 1,
-        ..RateConfig::default()
-    };
+    let config = RateConfig { rate_min: 0, rate_initial: 1, ..RateConfig::default() };
     let mut core = RateControllerCore::new(config, ms(100), (0..900).map(input));
     let told = tell(&mut core, 0, RateEvent::Start);
     assert_eq!(told.len(), 900);
@@ -290,22 +239,12 @@ fn a_tiny_rate_never_rounds_to_nothing() {
 
 #[test]
 fn the_rate_keeps_its_limits_in_records_and_in_bytes() {
-    let config = RateConfig {
-        rate_max: 15_000,
-        ..RateConfig::default()
-    };
+    let config = RateConfig { rate_max: 15_000, ..RateConfig::default() };
     let mut core = started(config, 1_000, 1);
-    let told = tell(
-        &mut core,
-        1_010,
-        RateEvent::BatchCompleted(info(1_000, &[(0, 10_000, 0)], 0, 10, 0)),
-    );
+    let told = tell(&mut core, 1_010, RateEvent::BatchCompleted(info(1_000, &[(0, 10_000, 0)], 0, 10, 0)));
     assert_eq!(told, BTreeMap::from([(input(0), 15_000)]));
 
-    let config = RateConfig {
-        bytes_per_s_max: 1_000_000,
-        ..RateConfig::default()
-    };
+    let config = RateConfig { bytes_per_s_max: 1_000_000, ..RateConfig::default() };
     let mut core = started(config, 1_000, 1);
     // 200 bytes a record: 5,000 records a second
     let batch = info(1_000, &[(0, 10_000, 2_000_000)], 0, 10, 0);
@@ -316,49 +255,26 @@ fn the_rate_keeps_its_limits_in_records_and_in_bytes() {
 #[test]
 fn silence_halves_the_rate_down_to_the_minimum() {
     let mut core = started(RateConfig::default(), 1_000, 1);
-    tell(
-        &mut core,
-        1_010,
-        RateEvent::BatchCompleted(info(1_000, &[(0, 10_000, 0)], 0, 10, 0)),
-    );
+    tell(&mut core, 1_010, RateEvent::BatchCompleted(info(1_000, &[(0, 10_000, 0)], 0, 10, 0)));
     assert_eq!(core.next_deadline(), Some(Time(3_020 * 1_000_000)));
-    assert_eq!(
-        tell(&mut core, 3_020, RateEvent::Wake),
-        BTreeMap::from([(input(0), 20_000)])
-    );
-    assert_eq!(
-        tell(&mut core, 4_020, RateEvent::Wake),
-        BTreeMap::from([(input(0), 10_000)])
-    );
+    assert_eq!(tell(&mut core, 3_020, RateEvent::Wake), BTreeMap::from([(input(0), 20_000)]));
+    assert_eq!(tell(&mut core, 4_020, RateEvent::Wake), BTreeMap::from([(input(0), 10_000)]));
     for second in 5..40 {
         tell(&mut core, second * 1_000 + 20, RateEvent::Wake);
     }
     let told = tell(&mut core, 50_000, RateEvent::Pause(input(0)));
     assert_eq!(told, BTreeMap::from([(input(0), 0)]));
     assert_eq!(core.next_deadline(), None);
-    assert_eq!(
-        tell(&mut core, 51_000, RateEvent::Resume(input(0))),
-        BTreeMap::from([(input(0), 100)])
-    );
+    assert_eq!(tell(&mut core, 51_000, RateEvent::Resume(input(0))), BTreeMap::from([(input(0), 100)]));
 }
 
 #[test]
 fn without_control_every_input_has_its_highest_rate() {
-    let config = RateConfig {
-        enabled: false,
-        rate_max: 7,
-        ..RateConfig::default()
-    };
+    let config = RateConfig { enabled: false, rate_max: 7, ..RateConfig::default() };
     let mut core = RateControllerCore::new(config, ms(100), [input(0)]);
-    assert_eq!(
-        tell(&mut core, 0, RateEvent::Start),
-        BTreeMap::from([(input(0), 7)])
-    );
+    assert_eq!(tell(&mut core, 0, RateEvent::Start), BTreeMap::from([(input(0), 7)]));
     let batch = info(100, &[(0, 10_000, 0)], 5_000, 5_000, 0);
-    assert_eq!(
-        tell(&mut core, 10_100, RateEvent::BatchCompleted(batch)),
-        BTreeMap::new()
-    );
+    assert_eq!(tell(&mut core, 10_100, RateEvent::BatchCompleted(batch)), BTreeMap::new());
     assert_eq!(core.next_deadline(), None);
 }
 
@@ -378,12 +294,7 @@ fn a_batch_info_reads_its_loads_from_the_plan() {
         rows,
         bytes: rows * 10,
     };
-    let range = |partition, rows| PlannedRange {
-        partition: PartitionId(partition),
-        from: 0,
-        to: rows,
-        rows,
-    };
+    let range = |partition, rows| PlannedRange { partition: PartitionId(partition), from: 0, to: rows, rows };
     let plan = BatchPlan {
         batch: BatchNumber(3),
         time: BatchTime(4_000),
@@ -391,22 +302,13 @@ fn a_batch_info_reads_its_loads_from_the_plan() {
         seed: 0,
         default_partitions: 2,
         inputs: BTreeMap::from([
-            (
-                StreamId(0),
-                StreamInput::Blocks(vec![block(0, 0, 5), block(0, 1, 6), block(1, 0, 7)]),
-            ),
+            (StreamId(0), StreamInput::Blocks(vec![block(0, 0, 5), block(0, 1, 6), block(1, 0, 7)])),
             (StreamId(1), StreamInput::Ranges(vec![range(0, 8), range(1, 9)])),
         ]),
     };
     let info = BatchInfo::new(&plan, ms(1), ms(2), ms(4));
-    let loads: Vec<_> = info
-        .inputs
-        .iter()
-        .map(|l| (l.input.stream.0, l.input.receiver.0, l.records, l.bytes))
-        .collect();
+    let loads: Vec<_> =
+        info.inputs.iter().map(|l| (l.input.stream.0, l.input.receiver.0, l.records, l.bytes)).collect();
     assert_eq!(loads, vec![(0, 0, 11, 110), (0, 1, 7, 70), (1, 0, 17, 0)]);
-    assert_eq!(
-        (info.batch, info.time, info.records),
-        (BatchNumber(3), BatchTime(4_000), 35)
-    );
+    assert_eq!((info.batch, info.time, info.records), (BatchNumber(3), BatchTime(4_000), 35));
 }

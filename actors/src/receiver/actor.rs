@@ -5,9 +5,8 @@ use super::messages::{
     BlockSink, ReceiverAction as Action, ReceiverConfig, ReceiverEvent as Event, ReceiverPorts, SinkClosed,
     SinkShared, SourceEnd,
 };
-use crate::{core::Perform, shell::ShellAddress};
-use futures_util::FutureExt as _;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use crate::{core::Perform, shell::ShellAddress, supervision::panic::catch_future};
+use std::sync::Arc;
 use tidemill_protocol::{
     id::{BlockId, Member},
     message::{ReceiverOrder, ToDriver},
@@ -33,14 +32,7 @@ impl ReceiverPerformer {
         world: World,
         finished: impl FnOnce() + Send + 'static,
     ) -> Self {
-        ReceiverPerformer {
-            config,
-            order,
-            ports,
-            world,
-            shared: None,
-            finished: Some(Box::new(finished)),
-        }
+        ReceiverPerformer { config, order, ports, world, shared: None, finished: Some(Box::new(finished)) }
     }
 
     fn run_source(&mut self, me: &ShellAddress<ReceiverCore>) {
@@ -58,7 +50,7 @@ impl ReceiverPerformer {
             let end = tokio::select! {
                 biased;
                 () = aborted => return,
-                end = AssertUnwindSafe(read).catch_unwind() => end,
+                end = catch_future(read) => end,
             };
             me.tell(Event::SourceEnded(SourceEnd::of(end, shared.gate().closed())));
         });
@@ -71,10 +63,7 @@ impl ReceiverPerformer {
             taken
         });
         let content = taken.map(|(content, held)| {
-            let block = BlockId {
-                receiver: self.order.receiver,
-                sequence: content.sequence,
-            };
+            let block = BlockId { receiver: self.order.receiver, sequence: content.sequence };
             self.ports.hold.put(block, held);
             content
         });
@@ -93,16 +82,10 @@ impl ReceiverPerformer {
     }
 
     fn flush_reports(&self) {
-        let counted = self
-            .shared
-            .as_ref()
-            .map(|shared| shared.gate().drain_reports())
-            .unwrap_or_default();
+        let counted = self.shared.as_ref().map(|shared| shared.gate().drain_reports()).unwrap_or_default();
         for (what, count) in counted {
             let (stream, what) = (self.order.receiver.stream, what.to_owned());
-            self.ports
-                .driver
-                .tell(ToDriver::SourceReport { stream, what, count });
+            self.ports.driver.tell(ToDriver::SourceReport { stream, what, count });
         }
     }
 

@@ -95,10 +95,7 @@ impl ReceiverCore {
     }
 
     fn block(&self, sequence: u64) -> BlockId {
-        BlockId {
-            receiver: self.order.receiver,
-            sequence,
-        }
+        BlockId { receiver: self.order.receiver, sequence }
     }
 
     fn is_reading(&self) -> bool {
@@ -143,40 +140,29 @@ impl ReceiverCore {
                 awaits_safety: self.storage != StorageLevel::Single,
             })));
             let mut steps = Vec::new();
-            self.copies
-                .add(now, content.sequence, content.bytes, content.last, &mut steps);
+            self.copies.add(now, content.sequence, content.bytes, content.last, &mut steps);
             self.perform(steps, out);
         }
         if closing.ends {
             let receiver = self.order.receiver;
-            out.push(Action::TellDriver(ToDriver::EndOfBatch {
-                receiver,
-                batch: closing.batch,
-            }));
+            out.push(Action::TellDriver(ToDriver::EndOfBatch { receiver, batch: closing.batch }));
         }
         self.exit_if_closed(out);
     }
 
     fn perform(&mut self, steps: Vec<Step>, out: &mut Vec<Action>) {
         out.extend(steps.into_iter().map(|step| match step {
-            Step::Send { sequence, to } => Action::Replicate {
-                block: self.block(sequence),
-                to,
-            },
-            Step::Safe { sequence, replica } => Action::TellDriver(ToDriver::BlockSafe {
-                block: self.block(sequence),
-                replica,
-            }),
+            Step::Send { sequence, to } => Action::Replicate { block: self.block(sequence), to },
+            Step::Safe { sequence, replica } => {
+                Action::TellDriver(ToDriver::BlockSafe { block: self.block(sequence), replica })
+            }
         }));
     }
 
     /// The source has ended. Its last block is reported, unless its sender will repeat it: an acknowledged source that
     /// failed is started again from the last safe position, and what is not safe would be struck.
     fn end(&mut self, reason: ReceiverExitReason, out: &mut Vec<Action>) {
-        let failed = matches!(
-            reason,
-            ReceiverExitReason::Failed(_) | ReceiverExitReason::Panicked(_)
-        );
+        let failed = matches!(reason, ReceiverExitReason::Failed(_) | ReceiverExitReason::Panicked(_));
         self.phase = Phase::Ending(reason);
         out.push(Action::CloseSink);
         let batch = self.stamp();
@@ -217,9 +203,7 @@ impl ReceiverCore {
         match self.phase {
             Phase::Idle => self.end(ReceiverExitReason::Stopped, out),
             Phase::Running => {
-                self.phase = Phase::Stopping {
-                    abort_at: now + self.config.stop_grace,
-                };
+                self.phase = Phase::Stopping { abort_at: now + self.config.stop_grace };
                 out.push(Action::CloseSink);
             }
             _ => {}
@@ -351,11 +335,7 @@ impl Core for ReceiverCore {
 
     fn next_deadline(&self) -> Option<Time> {
         let reading = self.is_reading();
-        let abort = if let Phase::Stopping { abort_at } = self.phase {
-            Some(abort_at)
-        } else {
-            None
-        };
+        let abort = if let Phase::Stopping { abort_at } = self.phase { Some(abort_at) } else { None };
         [
             self.cuts.values().next().copied().filter(|_| reading),
             self.block_due().filter(|_| reading),
@@ -370,10 +350,7 @@ impl Core for ReceiverCore {
 
     fn assert_invariants(&self) {
         self.copies.assert_invariants();
-        assert!(
-            self.cuts.keys().all(|batch| *batch >= self.open_batch),
-            "an ended batch has no cut"
-        );
+        assert!(self.cuts.keys().all(|batch| *batch >= self.open_batch), "an ended batch has no cut");
         assert!(self.cuts.len() <= CUTS_MAX, "cuts are limited");
         if matches!(self.phase, Phase::Exited | Phase::Finished) {
             assert!(self.closing.is_empty(), "a receiver exits after its last block");

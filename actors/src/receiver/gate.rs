@@ -80,13 +80,7 @@ impl Gate {
             next_sequence: 0,
             last_seen: resume_after,
             pieces: Vec::new(),
-            open: BlockContent {
-                sequence: 0,
-                rows: 0,
-                bytes: 0,
-                first: None,
-                last: None,
-            },
+            open: BlockContent { sequence: 0, rows: 0, bytes: 0, first: None, last: None },
             full_told: false,
             reports: BTreeMap::new(),
         }
@@ -126,11 +120,7 @@ impl Gate {
         let (first, last) = (first.or(last), last.or(first));
         if let (Some(from), Some(to)) = (first, last) {
             if self.last_seen.is_some_and(|seen| from <= seen) || to < from {
-                let refused = SinkClosed::PositionNotGrowing {
-                    seen: self.last_seen,
-                    first: from,
-                    last: to,
-                };
+                let refused = SinkClosed::PositionNotGrowing { seen: self.last_seen, first: from, last: to };
                 self.closed = Some(refused.clone());
                 return Err(refused);
             }
@@ -160,17 +150,8 @@ impl Gate {
         self.full_told = false;
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let empty = BlockContent {
-            sequence: 0,
-            rows: 0,
-            bytes: 0,
-            first: None,
-            last: None,
-        };
-        let content = BlockContent {
-            sequence,
-            ..std::mem::replace(&mut self.open, empty)
-        };
+        let empty = BlockContent { sequence: 0, rows: 0, bytes: 0, first: None, last: None };
+        let content = BlockContent { sequence, ..std::mem::replace(&mut self.open, empty) };
         Some((content, Held::new(std::mem::take(&mut self.pieces))))
     }
 

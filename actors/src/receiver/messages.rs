@@ -3,6 +3,7 @@
 use super::gate::{BlockContent, Change, Gate, Permit};
 use super::token_bucket::UNLIMITED;
 use crate::seam::{Held, Payload, SourceError};
+use crate::supervision::panic::PanicText;
 use futures_util::future::BoxFuture;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -78,13 +79,9 @@ pub enum SourceEnd {
 impl SourceEnd {
     /// What the end of a source's future means, given why its sink is closed. A sink that was misused makes a failure of
     /// any end, however the source took it.
-    pub(super) fn of(end: std::thread::Result<Result<(), SourceError>>, closed: Option<&SinkClosed>) -> Self {
+    pub(super) fn of(end: Result<Result<(), SourceError>, PanicText>, closed: Option<&SinkClosed>) -> Self {
         match (end, closed) {
-            (Err(panic), _) => {
-                let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-                SourceEnd::Panicked(text.unwrap_or_else(|| "a panic without words".to_owned()))
-            }
+            (Err(panic), _) => SourceEnd::Panicked(panic.to_string()),
             (_, Some(reason @ SinkClosed::PositionNotGrowing { .. })) => {
                 SourceEnd::Failed(reason.to_string())
             }
@@ -265,9 +262,7 @@ pub(super) struct SinkShared {
 impl SinkShared {
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         // Only a payload's own code can panic under the lock, and the gate runs it before it changes anything.
-        self.gate
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Time {
@@ -308,9 +303,7 @@ impl BlockSink {
             clock,
             tell: Box::new(tell),
         };
-        BlockSink {
-            shared: Arc::new(shared),
-        }
+        BlockSink { shared: Arc::new(shared) }
     }
 
     /// Waits until `records` records and `bytes` bytes may be read: for the token bucket, while the rate is 0, while
@@ -425,8 +418,6 @@ impl BlockSink {
 
 impl std::fmt::Debug for BlockSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockSink")
-            .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
+        f.debug_struct("BlockSink").field("closed", &self.is_closed()).finish_non_exhaustive()
     }
 }

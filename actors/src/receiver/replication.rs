@@ -97,13 +97,7 @@ impl Copies {
         last: Option<Position>,
         out: &mut Vec<Step>,
     ) {
-        let flight = Flight {
-            bytes,
-            last,
-            copy: Copy::Waiting,
-            tried: BTreeSet::new(),
-            recorded: false,
-        };
+        let flight = Flight { bytes, last, copy: Copy::Waiting, tried: BTreeSet::new(), recorded: false };
         self.blocks.insert(sequence, flight);
         self.unsafe_blocks += 1;
         self.unsafe_bytes += bytes;
@@ -119,10 +113,7 @@ impl Copies {
         if live && !matches!(flight.copy, Copy::Told { .. }) {
             flight.copy = Copy::Told { replica: Some(peer) };
             self.retry_delay = self.retry_min;
-            out.push(Step::Safe {
-                sequence,
-                replica: Some(peer),
-            });
+            out.push(Step::Safe { sequence, replica: Some(peer) });
         }
     }
 
@@ -149,12 +140,7 @@ impl Copies {
             Copy::Told { replica: Some(held) } => self.peers.binary_search(held).is_err(),
             Copy::Told { replica: None } => self.storage != StorageLevel::Single && !self.peers.is_empty(),
         };
-        let again: Vec<u64> = self
-            .blocks
-            .iter()
-            .filter(|(_, f)| lacking(&f.copy))
-            .map(|(s, _)| *s)
-            .collect();
+        let again: Vec<u64> = self.blocks.iter().filter(|(_, f)| lacking(&f.copy)).map(|(s, _)| *s).collect();
         self.retry_at = None;
         self.place_all(now, again, out);
     }
@@ -166,12 +152,7 @@ impl Copies {
         }
         self.retry_at = None;
         self.retry_delay = (self.retry_delay * 2).min(self.retry_max);
-        let waiting = self
-            .blocks
-            .iter()
-            .filter(|(_, f)| f.copy == Copy::Waiting)
-            .map(|(s, _)| *s)
-            .collect();
+        let waiting = self.blocks.iter().filter(|(_, f)| f.copy == Copy::Waiting).map(|(s, _)| *s).collect();
         self.place_all(now, waiting, out);
     }
 
@@ -224,17 +205,10 @@ impl Copies {
         };
         if one_is_enough {
             flight.copy = Copy::Told { replica: None };
-            out.push(Step::Safe {
-                sequence,
-                replica: None,
-            });
+            out.push(Step::Safe { sequence, replica: None });
             return;
         }
-        let start = if alone {
-            0
-        } else {
-            (sequence % self.peers.len() as u64) as usize
-        };
+        let start = if alone { 0 } else { (sequence % self.peers.len() as u64) as usize };
         let turn = self.peers[start..].iter().chain(&self.peers[..start]);
         match turn.copied().find(|peer| !flight.tried.contains(peer)) {
             Some(to) => {
@@ -253,31 +227,15 @@ impl Copies {
     pub(super) fn assert_invariants(&self) {
         let open: Vec<&Flight> = self.blocks.values().filter(|f| !f.recorded).collect();
         assert_eq!(self.unsafe_blocks, open.len(), "unsafe blocks are counted");
-        assert_eq!(
-            self.unsafe_bytes,
-            open.iter().map(|f| f.bytes).sum::<u64>(),
-            "unsafe bytes are counted"
-        );
-        assert!(
-            self.peers.iter().all(|p| p.node != self.me.node),
-            "nobody is his own peer"
-        );
+        assert_eq!(self.unsafe_bytes, open.iter().map(|f| f.bytes).sum::<u64>(), "unsafe bytes are counted");
+        assert!(self.peers.iter().all(|p| p.node != self.me.node), "nobody is his own peer");
         for (sequence, flight) in &self.blocks {
-            assert!(
-                flight.recorded || *sequence >= self.frontier,
-                "below the frontier all is recorded"
-            );
+            assert!(flight.recorded || *sequence >= self.frontier, "below the frontier all is recorded");
             if let Copy::Sending { to } = flight.copy {
-                assert!(
-                    self.peers.contains(&to),
-                    "{sequence} is on its way to {to}, who has gone"
-                );
+                assert!(self.peers.contains(&to), "{sequence} is on its way to {to}, who has gone");
             }
             if self.storage == StorageLevel::Replicated {
-                assert!(
-                    flight.copy != Copy::Told { replica: None },
-                    "one copy alone is not safe"
-                );
+                assert!(flight.copy != Copy::Told { replica: None }, "one copy alone is not safe");
             }
         }
     }

@@ -25,12 +25,7 @@ pub struct Lane {
 impl Lane {
     /// A limit of `rate_per_s` from `now` on ([`UNLIMITED`]: none; 0: nothing passes), full with what `burst` brings.
     pub fn new(rate_per_s: u64, burst: Duration, now: Time) -> Self {
-        let mut lane = Lane {
-            rate_per_s,
-            burst,
-            level: 0,
-            at: now,
-        };
+        let mut lane = Lane { rate_per_s, burst, level: 0, at: now };
         lane.level = lane.level_max();
         lane
     }

@@ -23,8 +23,8 @@
 mod command;
 mod signal;
 
-pub use command::{Command, GraphArgs, LocalArgs, install_log};
 pub(crate) use command::install_metrics;
+pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};
@@ -75,14 +75,9 @@ impl App {
     pub fn main(self) -> ExitCode {
         let line = match command::Line::try_parse() {
             Ok(line) => line,
-            Err(refused) => {
-                let code = if refused.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
-                // The terminal may be gone; there is nobody left to tell.
-                let _ = refused.print();
-                return ExitCode::from(code);
-            }
+            Err(refused) => return ExitCode::from(refuse(&self.name, &refused)),
         };
-        command::install_log();
+        command::install_log("warn");
         ExitCode::from(self.run(line.command(), Interrupt::on_signals()))
     }
 

@@ -14,6 +14,7 @@
 //! ```
 
 use super::{
+    figures,
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
@@ -32,11 +33,9 @@ use tidemill_actors::{
         ExecutorOutlet, GeneratorConfig, GeneratorCore, GeneratorEvent, GeneratorNote, GeneratorPerformer,
         GeneratorPorts, PlanOutlet,
     },
-    rate_controller::{
-        InputKey, RateConfig, RateControllerCore, RateEvent, RateOutlet, RatePerformer,
-    },
     core::Core,
     node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
+    rate_controller::{InputKey, RateConfig, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
         self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
         TellExecutors,
@@ -47,8 +46,8 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, TaskKey},
-    message::{PeerInfo, Registration, ToDriver, ToExecutor},
+    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, StreamId, TaskKey},
+    message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
     world::World,
 };
 
@@ -181,6 +180,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
             GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
                 tracing::warn!(%receiver, reason, "a receiver has ended and will be started again");
                 metrics::counter!("tidemill_receiver_restarts_total").increment(1);
+                self.report_window(receiver.stream);
             }
             GeneratorNote::BlocksStruck { blocks, records } => {
                 tracing::info!(blocks, records, "unsafe blocks were struck: their sender repeats them");
@@ -204,10 +204,24 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
     }
 }
 
+impl<L> Wires<L> {
+    /// A life of a receiver is over. Where nobody repeats what it held, that is a loss, and nobody else is left to say so.
+    fn report_window(&self, stream: StreamId) {
+        let is_plain = |info: &StreamInfo| info.id == stream && info.kind == StreamKind::Unacknowledged;
+        if Program::streams(&*self.pipeline).iter().any(is_plain) {
+            let what = "window_lost".to_owned();
+            tracing::warn!(%stream, "what stood between the sender and a safe block may be lost: nobody repeats it");
+            figures::source_report(&what, 1);
+            self.progress.tell(ClusterEvent::SourceReport { stream, what, count: 1 });
+        }
+    }
+}
+
 impl<L: Send + Sync> RateOutlet for Wires<L> {
     fn set_rate(&self, input: InputKey, records_per_s_max: u64) {
         let InputKey { stream, receiver } = input;
         self.roles.generator.tell(GeneratorEvent::SetRate { stream, receiver, records_per_s_max });
+        figures::rate_set(input, records_per_s_max);
         self.progress.tell(ClusterEvent::RateSet { input, records_per_s_max });
     }
 }
@@ -226,7 +240,8 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         let since_cut = wires.has_cuts.then(|| wires.world.clock.wall().saturating_sub(cut));
         if let Some(info) = wires.ledger.complete(timings, since_cut) {
             metrics::histogram!("tidemill_batch_total_delay_seconds").record(info.total_delay.as_secs_f64());
-            metrics::histogram!("tidemill_batch_processing_seconds").record(info.processing_time.as_secs_f64());
+            metrics::histogram!("tidemill_batch_processing_seconds")
+                .record(info.processing_time.as_secs_f64());
             metrics::counter!("tidemill_records_total").increment(info.records);
             wires.roles.rates.tell(RateEvent::BatchCompleted(info.clone()));
             wires.progress.tell(ClusterEvent::BatchCompleted(info));
@@ -271,15 +286,24 @@ impl<L> Routes<L> {
 impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
     fn executor_up(&self, registration: &Registration) {
         let Registration { member, slots, bulk_address, .. } = registration.clone();
-        self.tell_peers(|alive| drop(alive.insert(member, PeerInfo { member, bulk_address })));
+        self.tell_peers(|alive| {
+            alive.insert(member, PeerInfo { member, bulk_address });
+        });
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
         wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
         wires.progress.tell(ClusterEvent::ExecutorUp(member));
     }
 
-    fn executor_down(&self, member: Member, _reason: DownReason) {
-        self.tell_peers(|alive| drop(alive.remove(&member)));
+    fn executor_down(&self, member: Member, reason: DownReason) {
+        // At the end of the pipeline they are stopped before us, which is no news.
+        match self.0.progress.outcome() {
+            None => tracing::warn!(%member, ?reason, "an executor is gone"),
+            Some(_) => tracing::debug!(%member, ?reason, "an executor is gone"),
+        }
+        self.tell_peers(|alive| {
+            alive.remove(&member);
+        });
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
@@ -298,6 +322,18 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                 }
             }
             Destination::Scheduler => {
+                match &message {
+                    ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
+                        tracing::info!(%task, on = %from, message, "an attempt has failed");
+                        let (task, message) = (*task, message.clone());
+                        wires.progress.tell(ClusterEvent::TaskFailed { task, on: from, message });
+                    }
+                    ToDriver::SlotLeaked { task } => {
+                        tracing::warn!(%task, on = %from, "a task does not stop: its slot goes on with a new thread");
+                        wires.progress.tell(ClusterEvent::SlotReplaced { task: *task, on: from });
+                    }
+                    _ => {}
+                }
                 if let Some(event) = scheduler_event(message) {
                     wires.roles.scheduler.tell(event);
                 }
@@ -305,6 +341,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             Destination::Reports => {
                 if let ToDriver::SourceReport { stream, what, count } = message {
                     tracing::info!(%stream, what, count, "a source reports");
+                    figures::source_report(&what, count);
                     wires.progress.tell(ClusterEvent::SourceReport { stream, what, count });
                 }
             }
@@ -337,7 +374,7 @@ where
         Shell::child_spec(
             "node",
             inboxes.node,
-            move |_| Membership::new(membership.clone()),
+            move |_| Membership::new(membership),
             move |_| MembershipPerformer { links: links.clone(), roles: Routes(wires.clone()) },
         )
     };
@@ -351,7 +388,8 @@ where
             move |_| RatePerformer::new(outlet.clone()),
         )
     };
-    let driver = driver_group(&config, &pipeline, &world, &wires, transport, (inboxes.generator, inboxes.scheduler));
+    let driver =
+        driver_group(&config, &pipeline, &world, &wires, transport, (inboxes.generator, inboxes.scheduler));
     vec![node, rate_controller, driver]
 }
 
@@ -368,7 +406,8 @@ where
     L: TellExecutors + Clone + Send + Sync,
 {
     let generator = {
-        let ports = GeneratorPorts { executors: wires.clone(), plans: wires.clone(), source: pipeline.clone() };
+        let ports =
+            GeneratorPorts { executors: wires.clone(), plans: wires.clone(), source: pipeline.clone() };
         let (core, world) = (generator_config(config, pipeline, world), world.clone());
         Shell::child_spec(
             "batch_generator",
@@ -378,12 +417,16 @@ where
         )
     };
     let scheduler = {
-        let core = SchedulerConfig { epoch: EPOCH, failures_max: config.task_attempts_max, ..SchedulerConfig::default() };
+        let core = SchedulerConfig {
+            epoch: EPOCH,
+            failures_max: config.task_attempts_max,
+            ..SchedulerConfig::default()
+        };
         let (wires, pipeline, spawner) = (wires.clone(), pipeline.clone(), world.spawner.clone());
         Shell::child_spec(
             "scheduler",
             inboxes.1,
-            move |_| Scheduler::new(core.clone()),
+            move |_| Scheduler::new(core),
             move |_| SchedulerPerformer {
                 executors: wires.links.clone(),
                 followers: Follow(wires.clone()),
@@ -423,7 +466,11 @@ fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> Gen
         program: Program::id(pipeline),
         seed: world.entropy.seed("batches"),
         default_partitions: config.default_partitions(),
-        streams: Program::streams(pipeline).iter().filter(|s| s.kind != StreamKind::Static).cloned().collect(),
+        streams: Program::streams(pipeline)
+            .iter()
+            .filter(|s| s.kind != StreamKind::Static)
+            .cloned()
+            .collect(),
         executors_expected: usize::from(config.executors),
         in_flight_max: config.batches_in_flight_max,
         // Receivers get theirs from the rate controller; planned sources are read as fast as batches are decided.

@@ -31,11 +31,11 @@ use tidemill_actors::{
     seam::{Held, Program, SourceHost, Tasks},
     shell::{Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
+    supervision::Address,
     supervision::{
         Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
         Strategy, SupervisorHandle, SupervisorSpec,
     },
-    supervision::Address,
     transport::{FetchError, ReplicateError, Transport},
 };
 use tidemill_protocol::{
@@ -143,7 +143,11 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     };
     let spec = SupervisorSpec::new(id, Strategy::OneForAll)
         .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
-        .backoff(Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(2), ..Backoff::default() })
+        .backoff(Backoff {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(2),
+            ..Backoff::default()
+        })
         .child(agent)
         .child(tasks)
         .child(ChildSpec::supervisor(receivers).shutdown(Shutdown::Brutal));
@@ -161,6 +165,19 @@ fn executor_config(parts: &ExecutorParts, life: Option<&Life>) -> ExecutorConfig
     }
 }
 
+/// Blocks are small beside the memory of an executor: one that does not fit into a peer's could never be copied there, and
+/// what is open or under way stays a small part of the limit.
+fn receiver_config(config: &Checked) -> ReceiverConfig {
+    let default = ReceiverConfig::default();
+    ReceiverConfig {
+        block_interval: config.block_interval,
+        block_bytes_max: default.block_bytes_max.min(config.memory_bytes_max / 16),
+        open_bytes_max: default.open_bytes_max.min(config.memory_bytes_max / 8),
+        unsafe_bytes_max: default.unsafe_bytes_max.min(config.memory_bytes_max / 2),
+        ..default
+    }
+}
+
 fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>) -> executor::Performer {
     let member = executor_config(parts, life.as_deref()).member;
     let (store, transport, uplink): (BlockStore, Arc<dyn Transport>, Arc<dyn Uplink>) = match &life {
@@ -175,7 +192,14 @@ fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>)
     };
     let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
     let bulk = tokio::runtime::Handle::current();
-    executor::Performer::new(work, slots, bulk, parts.cost, move |message| uplink.tell(message), Process { die })
+    executor::Performer::new(
+        work,
+        slots,
+        bulk,
+        parts.cost,
+        move |message| uplink.tell(message),
+        Process { die },
+    )
 }
 
 /// Ends the incarnation when its executor cannot go on.
@@ -240,6 +264,7 @@ impl Actor for Agent {
         let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
         let connected = connected.map_err(ActorError::new)?;
         let bulk_address = connected.bulk_address;
+        self.parts.progress.remember_store(self.member, &store);
         let life = Arc::new(Life { member: self.member, store, connected });
         self.current.set(Some(life.clone()));
         life.connected.uplink.tell(ToDriver::Register(Registration {
@@ -267,11 +292,7 @@ impl Agent {
         self.current.set(None);
         let lost = life.store.clear();
         let node = life.member.node;
-        self.parts.progress.tell(ClusterEvent::DataLost {
-            node,
-            blocks: lost.blocks as u64,
-            outputs: lost.outputs as u64,
-        });
+        self.parts.progress.tell(ClusterEvent::DataLost { node, blocks: lost.blocks, outputs: lost.outputs });
     }
 
     fn start_receiver(&mut self, order: ReceiverOrder, ctx: &mut Context<Self>) {
@@ -281,8 +302,7 @@ impl Agent {
         let id = order.receiver;
         let name = format!("receiver-{}-{}-{}", id.stream.0, id.index.0, id.incarnation.0);
         let (address, pair) = self.parts.shell::<ReceiverCore>();
-        let config =
-            ReceiverConfig { block_interval: self.parts.config.block_interval, ..ReceiverConfig::default() };
+        let config = receiver_config(&self.parts.config);
         let (kind, storage, member) = (stream.kind, stream.storage, self.member);
         let ports = Arc::new(Ports { life: life.clone() });
         let ports = ReceiverPorts {
@@ -300,10 +320,16 @@ impl Agent {
             move |_| ReceiverCore::new(core_config.clone(), core_order.clone(), member, kind, storage),
             move |_| {
                 let (receivers, finished) = (receivers.clone(), finished.clone());
-                ReceiverPerformer::new(config.clone(), order.clone(), ports.clone(), world.clone(), move || {
-                    // Gone is as good as terminated.
-                    let _ = receivers.request_terminate(&finished);
-                })
+                ReceiverPerformer::new(
+                    config.clone(),
+                    order.clone(),
+                    ports.clone(),
+                    world.clone(),
+                    move || {
+                        // Gone is as good as terminated.
+                        let _ = receivers.request_terminate(&finished);
+                    },
+                )
             },
         );
         let child = child.restart(Restart::Temporary).shutdown(Shutdown::Brutal).role("receiver");

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::{
-    data::{Chunk, Data, Keyed, KeyedTable, Keys, key_hash, partition_of, text_hash},
+    data::{Chunk, Data, Keyed, KeyedTable, Keys, TextChunk, key_hash, partition_of, text_hash},
     dstream::DStream,
     graph::{Push, TaskEnv, each_held},
 };
@@ -47,9 +47,7 @@ impl<K: Key, C: Data> Shards<K, C> {
         Shards {
             env: env.clone(),
             seed: env.hash_seed(),
-            tables: (0..env.partitions())
-                .map(|_| KeyedTable::with_capacity(capacity))
-                .collect(),
+            tables: (0..env.partitions()).map(|_| KeyedTable::with_capacity(capacity)).collect(),
             scratch: Vec::new(),
             room: room.clone(),
         }
@@ -67,22 +65,25 @@ impl<K: Key, C: Data> Shards<K, C> {
         Ok(())
     }
 
-    /// As `add`, where `K` is `Text`.
-    #[inline]
-    pub(super) fn add_str<V>(
+    /// Adds `value` for each text of a chunk, where `K` is `Text`. Known keys are found by their bytes: that a range begins and
+    /// ends at characters is only checked for a new key.
+    pub(super) fn add_texts<V: Copy>(
         &mut self,
-        key: &str,
+        texts: &TextChunk,
         value: V,
         combine: &impl Combine<V, C>,
     ) -> Result<(), TaskError> {
-        let hash = text_hash(key, self.seed);
-        let partition = partition_of(hash, self.tables.len() as u32) as usize;
-        let table = &mut self.tables[partition];
-        match table.get_mut_str(hash, key) {
-            Some(so_far) => combine.add(so_far, value),
-            None => table.insert_str(hash, key, combine.create(value))?,
-        }
-        Ok(())
+        texts.try_each(|text, (start, end)| {
+            let key = &text.as_bytes()[start..end];
+            let hash = text_hash(key, self.seed);
+            let partition = partition_of(hash, self.tables.len() as u32) as usize;
+            let table = &mut self.tables[partition];
+            match table.get_mut_bytes(hash, key) {
+                Some(so_far) => combine.add(so_far, value),
+                None => table.insert_str(hash, &text[start..end], combine.create(value))?,
+            }
+            Ok(())
+        })
     }
 
     pub(super) fn finish(&mut self) {
@@ -91,13 +92,8 @@ impl<K: Key, C: Data> Shards<K, C> {
         for (partition, table) in std::mem::take(&mut self.tables).into_iter().enumerate() {
             if table.len() > 0 {
                 let (entries, keys) = table.into_parts();
-                let keyed = Keyed {
-                    entries,
-                    keys,
-                    hashed: true,
-                };
-                self.env
-                    .output(PartitionId(partition as u32), Held::new(vec![Arc::new(keyed)]));
+                let keyed = Keyed { entries, keys, hashed: true };
+                self.env.output(PartitionId(partition as u32), Held::new(vec![Arc::new(keyed)]));
             }
         }
     }
@@ -130,10 +126,7 @@ impl<K: Data + Eq + Hash, V: Data, S: 'static> DStream<(K, V), S> {
     ) -> usize {
         let room = Arc::new(AtomicUsize::new(0));
         self.exchange::<Keyed<K, C>, _>(label, partitions, move |env| {
-            Box::new(PairShards {
-                shards: Shards::new(env, &room),
-                combine: combine.clone(),
-            })
+            Box::new(PairShards { shards: Shards::new(env, &room), combine: combine.clone() })
         })
     }
 
@@ -201,23 +194,15 @@ fn merge_piece<K: Key, V, C: Data, M: Combine<V, C>>(
         match &keyed.keys {
             Keys::Text(arena) => {
                 let key = arena.get(entry.place);
-                let hash = if keyed.hashed {
-                    entry.hash
-                } else {
-                    text_hash(key, seed)
-                };
-                match table.get_mut_str(hash, key) {
+                let hash = if keyed.hashed { entry.hash } else { text_hash(key.as_bytes(), seed) };
+                match table.get_mut_bytes(hash, key.as_bytes()) {
                     Some(so_far) => combine.merge(so_far, &entry.value),
                     None => table.insert_str(hash, key, entry.value.clone())?,
                 }
             }
             Keys::Plain(keys) => {
                 let key = &keys[number];
-                let hash = if keyed.hashed {
-                    entry.hash
-                } else {
-                    key_hash(key, seed, scratch)?
-                };
+                let hash = if keyed.hashed { entry.hash } else { key_hash(key, seed, scratch)? };
                 match table.get_mut(hash, key) {
                     Some(so_far) => combine.merge(so_far, &entry.value),
                     None => table.insert(hash, key.clone(), entry.value.clone())?,

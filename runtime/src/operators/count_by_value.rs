@@ -63,7 +63,7 @@ struct CountShards<T>(Shards<T, u64>);
 impl<T: Key> Push<T> for CountShards<T> {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
         match chunk {
-            Chunk::Text(texts) => texts.iter().try_for_each(|text| self.0.add_str(text, (), &Count)),
+            Chunk::Text(texts) => self.0.add_texts(texts, (), &Count),
             other => other.take_each(|record| self.0.add(record, (), &Count)),
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     dstream::{DStream, Output},
     graph::{Push, Sink, SinkSpec, TaskEnv, all_rows, gathered},
 };
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use std::{rc::Rc, sync::Arc};
 use tidemill_actors::seam::{PublishError, Published, SinkKind};
 use tidemill_protocol::{id::SinkId, time::BatchTime, world::Files};
@@ -39,17 +39,12 @@ impl<T: Data> DStream<T> {
         label: &'static str,
         f: impl Fn(Vec<T>, BatchTime) -> Result<(), String> + Send + Sync + 'static,
     ) -> Output {
-        let sink = Arc::new(ForeachBatch(f));
-        self.register_sink(SinkSpec {
-            name: String::new(),
-            label,
-            kind: SinkKind::Driver,
-            sink,
-        })
+        let sink = Arc::new(ForeachBatch(Arc::new(f)));
+        self.register_sink(SinkSpec { name: String::new(), label, kind: SinkKind::Driver, sink })
     }
 }
 
-struct ForeachBatch<F>(F);
+struct ForeachBatch<F>(Arc<F>);
 
 impl<T: Data, F: Fn(Vec<T>, BatchTime) -> Result<(), String> + Send + Sync + 'static> Sink<T>
     for ForeachBatch<F>
@@ -59,7 +54,10 @@ impl<T: Data, F: Fn(Vec<T>, BatchTime) -> Result<(), String> + Send + Sync + 'st
     }
 
     fn publish(&self, published: Published, _files: &Files) -> BoxFuture<'static, Result<(), PublishError>> {
-        let done = all_rows(&published).and_then(|rows| (self.0)(rows, published.time).map_err(PublishError));
-        Box::pin(ready(done))
+        let f = self.0.clone();
+        Box::pin(async move {
+            let rows = all_rows(&published)?;
+            f(rows, published.time).map_err(PublishError)
+        })
     }
 }

@@ -1,8 +1,8 @@
 //! A queue of blocks of lines: each list of blocks becomes one batch.
 
-use super::{next_dataset, push_lines, share};
+use super::{next_dataset, push_block, share};
 use crate::{
-    data::{Text, TextBuffer},
+    data::Text,
     graph::{PlannedSource, Push, TaskEnv},
 };
 use bytes::Bytes;
@@ -46,11 +46,7 @@ struct State {
 impl TextQueue {
     /// An empty queue; a task reads one of `partitions` (at least one) contiguous parts of each list.
     pub fn new(partitions: u32) -> Self {
-        TextQueue {
-            partitions: partitions.max(1),
-            state: Arc::default(),
-            bad_lines: Arc::default(),
-        }
+        TextQueue { partitions: partitions.max(1), state: Arc::default(), bad_lines: Arc::default() }
     }
 
     /// Appends the blocks of a batch.
@@ -81,12 +77,7 @@ impl PlannedSource<Text> for TextQueue {
         _records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError> {
         // Lines are not counted before a task has read them.
-        Ok(next_dataset(
-            planned,
-            self.partitions,
-            self.lock().datasets.len(),
-            |_, _| 0,
-        ))
+        Ok(next_dataset(planned, self.partitions, self.lock().datasets.len(), |_, _| 0))
     }
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
@@ -108,10 +99,8 @@ impl PlannedSource<Text> for TextQueue {
             let blocks =
                 blocks.ok_or_else(|| TaskError::Failed(format!("the queue has no dataset {number}")))?;
             for block in &blocks[share(blocks.len(), partition.0, self.partitions)] {
-                let (buffer, bad) = TextBuffer::from_bytes_lossy(block.clone())
-                    .map_err(|e| TaskError::Failed(e.to_string()))?;
+                let bad = push_block(block, down, env)?;
                 self.bad_lines.fetch_add(bad, Ordering::Relaxed);
-                push_lines(Arc::new(buffer), down, env)?;
             }
         }
         Ok(())

@@ -51,6 +51,6 @@ pub fn run<T: Data, U: Data>(
     queue.close();
     let mut runner = LocalRunner::new(&context).unwrap_or_else(|e| panic!("{e}"));
     while runner.run_batch().unwrap_or_else(|e| panic!("{e}")).is_some() {}
-    let results = std::mem::take(&mut *results.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-    results
+    let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    std::mem::take(&mut *results)
 }

@@ -23,28 +23,20 @@ fn cuts(interval_ms: u64, wall_ms: u64) -> Cuts {
 
 /// All that is announced at `now`, as (batch, time).
 fn announce(cuts: &mut Cuts, now: u64) -> Vec<(u64, u64)> {
-    let announced = std::iter::from_fn(|| cuts.announce(at(now)))
-        .map(|(b, t)| (b.0, t.0))
-        .collect();
+    let announced = std::iter::from_fn(|| cuts.announce(at(now))).map(|(b, t)| (b.0, t.0)).collect();
     cuts.assert_invariants();
     announced
 }
 
 fn reached(cuts: &mut Cuts, now: u64) -> Vec<u64> {
-    std::iter::from_fn(|| cuts.reached(at(now)))
-        .map(|(_, t)| t.0)
-        .collect()
+    std::iter::from_fn(|| cuts.reached(at(now))).map(|(_, t)| t.0).collect()
 }
 
 #[test]
 fn times_are_multiples_of_the_interval_and_are_announced_one_interval_ahead() {
     let mut cuts = cuts(1_000, 5_300);
     assert_eq!(announce(&mut cuts, 0), vec![(0, 6_000)]);
-    assert_eq!(
-        cuts.next_deadline(at(0), true),
-        Some(at(700)),
-        "reached, and the next is to be announced"
-    );
+    assert_eq!(cuts.next_deadline(at(0), true), Some(at(700)), "reached, and the next is to be announced");
     assert_eq!(announce(&mut cuts, 699), vec![]);
     assert_eq!(announce(&mut cuts, 700), vec![(1, 7_000)]);
     assert_eq!(reached(&mut cuts, 700), vec![6_000]);
@@ -67,10 +59,7 @@ fn short_intervals_are_announced_many_ahead() {
     let mut cuts = cuts(5, 1_000);
     assert_eq!(announce(&mut cuts, 0), vec![(0, 1_050)]);
     assert_eq!(cuts.next_deadline(at(0), true), Some(at(5)));
-    assert_eq!(
-        announce(&mut cuts, 45),
-        (1..10).map(|n| (n, 1_050 + 5 * n)).collect::<Vec<_>>()
-    );
+    assert_eq!(announce(&mut cuts, 45), (1..10).map(|n| (n, 1_050 + 5 * n)).collect::<Vec<_>>());
     assert_eq!(cuts.open(), BatchNumber(0));
 }
 
@@ -83,11 +72,7 @@ fn a_clock_that_jumps_back_is_waited_out() {
     // At monotonic 1,500 the wall clock says 3,500 instead of 6,500.
     cuts.set_wall(at(1_500), ms(3_500));
     assert_eq!(reached(&mut cuts, 2_000), Vec::<u64>::new());
-    assert_eq!(
-        cuts.next_deadline(at(2_000), true),
-        Some(at(5_000)),
-        "7,000 on the wall, one time only"
-    );
+    assert_eq!(cuts.next_deadline(at(2_000), true), Some(at(5_000)), "7,000 on the wall, one time only");
     assert_eq!(announce(&mut cuts, 5_000), vec![(2, 8_000)]);
     assert_eq!(reached(&mut cuts, 5_000), vec![7_000]);
 }
@@ -121,9 +106,5 @@ fn the_last_cut_comes_before_its_time_and_nothing_after_it() {
     assert_eq!(cuts.next_deadline(at(46), false), None);
     let mut fresh = Cuts::new(ms(60_000), ms(50));
     fresh.set_wall(at(0), ms(1_000));
-    assert_eq!(
-        fresh.reach_last(at(0)),
-        Some((BatchNumber(0), BatchTime(60_000))),
-        "announced or not"
-    );
+    assert_eq!(fresh.reach_last(at(0)), Some((BatchNumber(0), BatchTime(60_000))), "announced or not");
 }

@@ -23,35 +23,21 @@ fn failed(desk: &mut Desk, ms: u64, receiver: ReceiverId) -> Vec<Action> {
 
 #[test]
 fn receivers_are_spread_evenly_with_ties_by_id_and_not_where_they_just_failed() {
-    let load = |counts: &[(u16, usize)]| {
-        counts
-            .iter()
-            .map(|(n, c)| (member(*n), *c))
-            .collect::<BTreeMap<_, _>>()
-    };
+    let load =
+        |counts: &[(u16, usize)]| counts.iter().map(|(n, c)| (member(*n), *c)).collect::<BTreeMap<_, _>>();
     assert_eq!(choose(&load(&[(2, 1), (3, 0), (1, 1)]), None), Some(member(3)));
     assert_eq!(choose(&load(&[(2, 1), (1, 1)]), None), Some(member(1)));
     assert_eq!(choose(&load(&[(2, 5), (1, 0)]), Some(member(1))), Some(member(2)));
     assert_eq!(choose(&load(&[(1, 0)]), Some(member(1))), Some(member(1)));
     assert_eq!(choose(&load(&[]), None), None);
-    let (_, out) = Desk::new(
-        GeneratorConfig {
-            executors_expected: 3,
-            ..acknowledged(7)
-        },
-        0,
-        &[1, 2, 3],
-    );
+    let (_, out) = Desk::new(GeneratorConfig { executors_expected: 3, ..acknowledged(7) }, 0, &[1, 2, 3]);
     let placed: Vec<u16> = orders(&out).into_iter().map(|(node, _)| node).collect();
     assert_eq!(placed, vec![1, 2, 3, 1, 2, 3, 1]);
 }
 
 #[test]
 fn placement_waits_for_the_expected_executors_but_not_for_ever() {
-    let config = GeneratorConfig {
-        executors_expected: 2,
-        ..acknowledged(2)
-    };
+    let config = GeneratorConfig { executors_expected: 2, ..acknowledged(2) };
     let (mut desk, out) = Desk::new(config.clone(), 0, &[1]);
     assert_eq!(orders(&out), vec![]);
     let out = desk.tell(10, Event::ExecutorUp(member(2)));
@@ -72,35 +58,17 @@ fn a_dead_executors_unsafe_blocks_are_struck_and_the_successor_resumes_after_the
     // Block 2 is safe, but block 1 before it is not: both come again.
     desk.safe(12, block_id(life, 2), 3);
     desk.wake(700);
-    assert_eq!(
-        plans(&desk.end(701, life, 0)),
-        vec![(0, (0..3).map(|s| block_id(life, s)).collect())]
-    );
+    assert_eq!(plans(&desk.end(701, life, 0)), vec![(0, (0..3).map(|s| block_id(life, s)).collect())]);
     let out = desk.tell(800, Event::ExecutorDown(member(1)));
     assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0)])]);
-    assert!(
-        out.contains(&Action::Note(GeneratorNote::BlocksStruck {
-            blocks: 2,
-            records: 20
-        })),
-        "{out:?}"
-    );
-    assert!(
-        out.contains(&Action::BatchSafe(BatchNumber(0))),
-        "what is left is safe"
-    );
-    let drop = Action::DropBlocks {
-        member: member(3),
-        blocks: vec![block_id(life, 1), block_id(life, 2)],
-    };
+    assert!(out.contains(&Action::Note(GeneratorNote::BlocksStruck { blocks: 2, records: 20 })), "{out:?}");
+    assert!(out.contains(&Action::BatchSafe(BatchNumber(0))), "what is left is safe");
+    let drop = Action::DropBlocks { member: member(3), blocks: vec![block_id(life, 1), block_id(life, 2)] };
     assert!(out.contains(&drop));
     let started = orders(&out);
     assert_eq!(started.len(), 1);
     let (node, order) = &started[0];
-    assert_eq!(
-        (*node, order.receiver, order.resume_after),
-        (2, receiver(0, 1), Some(Position(10)))
-    );
+    assert_eq!((*node, order.receiver, order.resume_after), (2, receiver(0, 1), Some(Position(10))));
     assert_eq!(order.open_batch, BatchNumber(1));
     // The new life hears of the cut that lies ahead.
     assert!(out.iter().any(
@@ -145,11 +113,7 @@ fn a_failing_receiver_comes_back_elsewhere_and_ever_later() {
         now += wait + 1;
         let started = orders(&desk.wake(now));
         assert_eq!(started[0].1.receiver, receiver(0, incarnation + 1));
-        assert_eq!(
-            started[0].0,
-            [2, 1, 2, 1][incarnation as usize],
-            "not where it failed"
-        );
+        assert_eq!(started[0].0, [2, 1, 2, 1][incarnation as usize], "not where it failed");
         desk.tell(now, Event::ReceiverStarted(receiver(0, incarnation + 1)));
     }
     for (wait, full) in waits.iter().zip([100, 200, 400, 800]) {
@@ -169,19 +133,10 @@ fn an_unacknowledged_receivers_blocks_outlive_its_failure_but_not_their_holders(
     desk.add(11, block_id(life, 1), 0, 20, 1);
     desk.safe(12, block_id(life, 0), 2);
     let out = failed(&mut desk, 20, life);
-    assert!(
-        !out.iter().any(|a| matches!(a, Action::DropBlocks { .. })),
-        "{out:?}"
-    );
+    assert!(!out.iter().any(|a| matches!(a, Action::DropBlocks { .. })), "{out:?}");
     desk.wake(700);
     let out = desk.tell(701, Event::ExecutorDown(member(1)));
-    assert!(
-        out.contains(&Action::Note(GeneratorNote::BlocksLost {
-            blocks: 1,
-            records: 10
-        })),
-        "{out:?}"
-    );
+    assert!(out.contains(&Action::Note(GeneratorNote::BlocksLost { blocks: 1, records: 10 })), "{out:?}");
     assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0)])]);
 }
 
@@ -190,24 +145,12 @@ fn an_exhausted_stream_ends_the_pipeline_once_its_last_batch_is_planned_and_safe
     let mut desk = running(StreamKind::Acknowledged, &[1, 2]);
     let life = receiver(0, 0);
     desk.add(10, block_id(life, 0), 0, 10, 1);
-    desk.tell(
-        11,
-        Event::ReceiverExited {
-            receiver: life,
-            reason: ReceiverExitReason::Exhausted,
-        },
-    );
+    desk.tell(11, Event::ReceiverExited { receiver: life, reason: ReceiverExitReason::Exhausted });
     let out = desk.wake(700);
     assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0)])]);
-    assert!(
-        !out.contains(&Action::Ended),
-        "its executor may die, and then the sender repeats"
-    );
+    assert!(!out.contains(&Action::Ended), "its executor may die, and then the sender repeats");
     let out = desk.safe(701, block_id(life, 0), 2);
-    assert!(
-        out.contains(&Action::Ended) && out.contains(&Action::BatchSafe(BatchNumber(0))),
-        "{out:?}"
-    );
+    assert!(out.contains(&Action::Ended) && out.contains(&Action::BatchSafe(BatchNumber(0))), "{out:?}");
     assert_eq!(desk.0.next_deadline(), None);
 }
 
@@ -217,13 +160,7 @@ fn an_exhausted_receiver_whose_blocks_were_not_safe_lives_again_when_its_executo
     let life = receiver(0, 0);
     desk.add(10, block_id(life, 0), 0, 10, 1);
     desk.add(10, block_id(life, 1), 0, 20, 1);
-    desk.tell(
-        11,
-        Event::ReceiverExited {
-            receiver: life,
-            reason: ReceiverExitReason::Exhausted,
-        },
-    );
+    desk.tell(11, Event::ReceiverExited { receiver: life, reason: ReceiverExitReason::Exhausted });
     desk.safe(12, block_id(life, 0), 2);
     let started = orders(&desk.tell(20, Event::ExecutorDown(member(1))));
     assert_eq!(started[0].1.receiver, receiver(0, 1));
@@ -235,29 +172,14 @@ fn a_graceful_stop_plans_what_was_received_before_its_time() {
     let mut desk = running(StreamKind::Acknowledged, &[1, 2]);
     let life = receiver(0, 0);
     let out = desk.tell(100, Event::Stop { graceful: true });
-    assert_eq!(
-        out,
-        vec![Action::StopReceiver {
-            member: member(1),
-            receiver: life
-        }]
-    );
+    assert_eq!(out, vec![Action::StopReceiver { member: member(1), receiver: life }]);
     // Stamped with a batch that will never be cut.
     desk.add(101, block_id(life, 0), 3, 10, 1);
-    let out = desk.tell(
-        102,
-        Event::ReceiverExited {
-            receiver: life,
-            reason: ReceiverExitReason::Stopped,
-        },
-    );
+    let out = desk.tell(102, Event::ReceiverExited { receiver: life, reason: ReceiverExitReason::Stopped });
     assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0)])]);
     assert!(out.contains(&Action::Ended));
     // Its safety is seen to also after the end.
-    assert!(
-        desk.safe(103, block_id(life, 0), 2)
-            .contains(&Action::BatchSafe(BatchNumber(0)))
-    );
+    assert!(desk.safe(103, block_id(life, 0), 2).contains(&Action::BatchSafe(BatchNumber(0))));
 }
 
 #[test]
@@ -266,13 +188,7 @@ fn a_stop_without_grace_ends_at_once() {
     let out = desk.tell(100, Event::Stop { graceful: false });
     assert_eq!(
         out,
-        vec![
-            Action::StopReceiver {
-                member: member(1),
-                receiver: receiver(0, 0)
-            },
-            Action::Ended
-        ]
+        vec![Action::StopReceiver { member: member(1), receiver: receiver(0, 0) }, Action::Ended]
     );
     assert_eq!(desk.tell(101, Event::Stop { graceful: true }), vec![]);
 }
@@ -280,16 +196,8 @@ fn a_stop_without_grace_ends_at_once() {
 #[test]
 fn a_rate_reaches_the_living_receiver_and_its_successor() {
     let mut desk = running(StreamKind::Acknowledged, &[1, 2]);
-    let set = Event::SetRate {
-        stream: StreamId(0),
-        receiver: ReceiverIndex(0),
-        records_per_s_max: 77,
-    };
-    let told = Action::SetRate {
-        member: member(1),
-        receiver: receiver(0, 0),
-        records_per_s_max: 77,
-    };
+    let set = Event::SetRate { stream: StreamId(0), receiver: ReceiverIndex(0), records_per_s_max: 77 };
+    let told = Action::SetRate { member: member(1), receiver: receiver(0, 0), records_per_s_max: 77 };
     assert_eq!(desk.tell(10, set), vec![told]);
     let started = orders(&desk.tell(20, Event::ExecutorDown(member(1))));
     assert_eq!(started[0].1.records_per_s_max, 77);

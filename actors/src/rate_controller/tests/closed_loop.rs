@@ -73,20 +73,14 @@ impl Pipeline {
         let mut out = Vec::new();
         self.core.on_event(Time(self.now), event, &mut out);
         self.core.assert_invariants();
-        for RateAction::SetRate {
-            records_per_s_max, ..
-        } in out
-        {
+        for RateAction::SetRate { records_per_s_max, .. } in out {
             self.rate = records_per_s_max;
         }
     }
 
     fn look(&mut self) -> (Duration, u64) {
         self.batch_max = 0;
-        (
-            std::mem::take(&mut self.delay_max),
-            std::mem::take(&mut self.outstanding_max),
-        )
+        (std::mem::take(&mut self.delay_max), std::mem::take(&mut self.outstanding_max))
     }
 
     /// Lets `seconds` pass, with `offered` records per second wanting in and `capacity` going out.
@@ -96,7 +90,7 @@ impl Pipeline {
             self.now += self.step;
             let step_s = self.step as f64 / 1e9;
             self.received += offered.min(self.rate as f64) * step_s;
-            if self.now % self.interval == 0 {
+            if self.now.is_multiple_of(self.interval) {
                 self.cut();
             }
             self.process(step_s, capacity);
@@ -115,14 +109,7 @@ impl Pipeline {
         self.batch_max = self.batch_max.max(records);
         let (number, cut) = (self.batches, self.now);
         self.batches += 1;
-        self.waiting.push_back(Batch {
-            number,
-            records,
-            cut,
-            started: 0,
-            done: 0,
-            progress: 0.0,
-        });
+        self.waiting.push_back(Batch { number, records, cut, started: 0, done: 0, progress: 0.0 });
     }
 
     fn process(&mut self, step_s: f64, capacity: f64) {
@@ -161,11 +148,7 @@ impl Pipeline {
                 batch: BatchNumber(batch.number),
                 time: BatchTime(batch.cut / 1_000_000),
                 records: batch.records,
-                inputs: vec![InputLoad {
-                    input: input(0),
-                    records: batch.records,
-                    bytes: 0,
-                }],
+                inputs: vec![InputLoad { input: input(0), records: batch.records, bytes: 0 }],
                 scheduling_delay: Duration::from_nanos(batch.started - batch.cut),
                 processing_time: Duration::from_nanos(batch.done - batch.started),
                 total_delay,
@@ -196,18 +179,12 @@ fn tenfold_overload_keeps_delay_and_memory_bounded_and_passes() {
             (outstanding as f64) < 4.0 * per_interval,
             "{interval_ms} ms: {outstanding} records outstanding"
         );
-        assert!(
-            published as f64 > 0.7 * 30.0 * CAPACITY,
-            "{interval_ms} ms: only {published} published"
-        );
+        assert!(published as f64 > 0.7 * 30.0 * CAPACITY, "{interval_ms} ms: only {published} published");
         // Back to normal within twice the overload's length: at its end not one batch waits for another.
         pipeline.run(58, CAPACITY / 2.0, CAPACITY);
         pipeline.look();
         pipeline.run(2, CAPACITY / 2.0, CAPACITY);
-        assert!(
-            pipeline.look().0 <= interval,
-            "{interval_ms} ms: not back to normal"
-        );
+        assert!(pipeline.look().0 <= interval, "{interval_ms} ms: not back to normal");
     }
 }
 
@@ -231,10 +208,7 @@ fn a_breakdown_to_a_tenth_keeps_delay_bounded_and_passes() {
         pipeline.published = 0;
         pipeline.run(10, CAPACITY * 2.0, CAPACITY);
         let (delay, _) = pipeline.look();
-        assert!(
-            delay <= 3 * interval,
-            "{interval_ms} ms: delay {delay:?} after the breakdown"
-        );
+        assert!(delay <= 3 * interval, "{interval_ms} ms: delay {delay:?} after the breakdown");
         let published = pipeline.published as f64;
         assert!(
             published > 0.7 * 10.0 * CAPACITY,

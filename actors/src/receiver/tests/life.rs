@@ -16,34 +16,19 @@ use tidemill_protocol::{
     time::BatchTime,
 };
 
-const RECEIVER: ReceiverId = ReceiverId {
-    stream: StreamId(2),
-    index: ReceiverIndex(1),
-    incarnation: Incarnation(3),
-};
+const RECEIVER: ReceiverId =
+    ReceiverId { stream: StreamId(2), index: ReceiverIndex(1), incarnation: Incarnation(3) };
 
 fn member(node: u16) -> Member {
-    Member {
-        node: NodeId(node),
-        incarnation: Incarnation(0),
-    }
+    Member { node: NodeId(node), incarnation: Incarnation(0) }
 }
 
 fn block(sequence: u64) -> BlockId {
-    BlockId {
-        receiver: RECEIVER,
-        sequence,
-    }
+    BlockId { receiver: RECEIVER, sequence }
 }
 
 fn content(sequence: u64, last: u64) -> BlockContent {
-    BlockContent {
-        sequence,
-        rows: 2,
-        bytes: 20,
-        first: Some(Position(last - 1)),
-        last: Some(Position(last)),
-    }
+    BlockContent { sequence, rows: 2, bytes: 20, first: Some(Position(last - 1)), last: Some(Position(last)) }
 }
 
 struct Life(ReceiverCore);
@@ -80,25 +65,12 @@ impl Life {
 
     /// Fills a block and lets the core close it by its size.
     fn close(&mut self, ms: u64, sequence: u64, last: u64) -> Vec<Action> {
-        assert_eq!(
-            self.tell(ms, Event::Appended { full: true }),
-            vec![Action::CloseBlock]
-        );
-        self.tell(
-            ms,
-            Event::Closed {
-                content: Some(content(sequence, last)),
-            },
-        )
+        assert_eq!(self.tell(ms, Event::Appended { full: true }), vec![Action::CloseBlock]);
+        self.tell(ms, Event::Closed { content: Some(content(sequence, last)) })
     }
 
     fn peers(&mut self, ms: u64, nodes: &[u16]) -> Vec<Action> {
-        self.tell(
-            ms,
-            Event::Peers {
-                members: nodes.iter().map(|n| member(*n)).collect(),
-            },
-        )
+        self.tell(ms, Event::Peers { members: nodes.iter().map(|n| member(*n)).collect() })
     }
 }
 
@@ -116,39 +88,23 @@ fn added(sequence: u64, last: u64, batch: u64, awaits_safety: bool) -> Action {
 }
 
 fn safe(sequence: u64, replica: Option<u16>) -> Action {
-    Action::TellDriver(ToDriver::BlockSafe {
-        block: block(sequence),
-        replica: replica.map(member),
-    })
+    Action::TellDriver(ToDriver::BlockSafe { block: block(sequence), replica: replica.map(member) })
 }
 
 fn replicate(sequence: u64, to: u16) -> Action {
-    Action::Replicate {
-        block: block(sequence),
-        to: member(to),
-    }
+    Action::Replicate { block: block(sequence), to: member(to) }
 }
 
 fn end_of_batch(batch: u64) -> Action {
-    Action::TellDriver(ToDriver::EndOfBatch {
-        receiver: RECEIVER,
-        batch: BatchNumber(batch),
-    })
+    Action::TellDriver(ToDriver::EndOfBatch { receiver: RECEIVER, batch: BatchNumber(batch) })
 }
 
 fn exited(reason: ReceiverExitReason) -> Action {
-    Action::TellDriver(ToDriver::ReceiverExited {
-        receiver: RECEIVER,
-        reason,
-    })
+    Action::TellDriver(ToDriver::ReceiverExited { receiver: RECEIVER, reason })
 }
 
 fn cut(batch: u64, at_ms: u64, wall_ms: u64) -> Event {
-    Event::Cut {
-        batch: BatchNumber(batch),
-        at: BatchTime(at_ms),
-        wall: Duration::from_millis(wall_ms),
-    }
+    Event::Cut { batch: BatchNumber(batch), at: BatchTime(at_ms), wall: Duration::from_millis(wall_ms) }
 }
 
 #[test]
@@ -160,12 +116,7 @@ fn a_block_is_closed_one_interval_after_its_first_record() {
     assert_eq!(life.tell(299, Event::Wake), vec![]);
     assert_eq!(life.tell(300, Event::Wake), vec![Action::CloseBlock]);
     assert_eq!(
-        life.tell(
-            300,
-            Event::Closed {
-                content: Some(content(0, 2))
-            }
-        ),
+        life.tell(300, Event::Closed { content: Some(content(0, 2)) }),
         vec![added(0, 2, 7, false), safe(0, None)]
     );
     assert_eq!(life.0.next_deadline(), None);
@@ -182,20 +133,10 @@ fn a_cut_ends_the_batch_after_its_last_block_and_what_comes_later_is_in_the_next
     assert_eq!(life.tell(60, Event::Wake), vec![Action::CloseBlock]);
     // Between the cut and its execution more came: it is taken along, and the late event closes nothing twice.
     life.append(60);
-    let told = life.tell(
-        61,
-        Event::Closed {
-            content: Some(content(0, 2)),
-        },
-    );
+    let told = life.tell(61, Event::Closed { content: Some(content(0, 2)) });
     assert_eq!(told, vec![added(0, 2, 7, false), safe(0, None), end_of_batch(7)]);
     assert_eq!(life.tell(160, Event::Wake), vec![Action::CloseBlock]);
-    let told = life.tell(
-        160,
-        Event::Closed {
-            content: Some(content(1, 4)),
-        },
-    );
+    let told = life.tell(160, Event::Closed { content: Some(content(1, 4)) });
     assert_eq!(told, vec![added(1, 4, 8, false), safe(1, None), end_of_batch(8)]);
 }
 
@@ -204,10 +145,7 @@ fn an_empty_batch_is_ended_too() {
     let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Single);
     life.tell(0, cut(7, 100, 0));
     assert_eq!(life.tell(100, Event::Wake), vec![Action::CloseBlock]);
-    assert_eq!(
-        life.tell(100, Event::Closed { content: None }),
-        vec![end_of_batch(7)]
-    );
+    assert_eq!(life.tell(100, Event::Closed { content: None }), vec![end_of_batch(7)]);
 }
 
 #[test]
@@ -215,12 +153,7 @@ fn a_cut_that_has_passed_is_made_up_for_and_an_old_one_is_ignored() {
     let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Single);
     assert_eq!(life.tell(50, cut(9, 100, 500)), vec![Action::CloseBlock]);
     // Batches 7 and 8 were missed: what there is belongs to 9.
-    let told = life.tell(
-        50,
-        Event::Closed {
-            content: Some(content(0, 2)),
-        },
-    );
+    let told = life.tell(50, Event::Closed { content: Some(content(0, 2)) });
     assert_eq!(told, vec![added(0, 2, 9, false), safe(0, None), end_of_batch(9)]);
     assert_eq!(life.tell(51, cut(8, 600, 500)), vec![]);
     assert_eq!(life.0.next_deadline(), None);
@@ -232,38 +165,14 @@ fn a_block_is_acknowledged_when_the_driver_has_it_and_all_before_it() {
     assert_eq!(life.peers(0, &[1, 2, 3]), vec![]);
     assert_eq!(life.close(1, 0, 10), vec![added(0, 10, 7, true), replicate(0, 2)]);
     assert_eq!(life.close(2, 1, 20), vec![added(1, 20, 7, true), replicate(1, 3)]);
-    assert_eq!(
-        life.tell(
-            3,
-            Event::Replicated {
-                sequence: 1,
-                peer: member(3)
-            }
-        ),
-        vec![safe(1, Some(3))]
-    );
+    assert_eq!(life.tell(3, Event::Replicated { sequence: 1, peer: member(3) }), vec![safe(1, Some(3))]);
     assert_eq!(life.tell(4, Event::SafeRecorded { block: block(1) }), vec![]);
-    assert_eq!(
-        life.tell(
-            5,
-            Event::Replicated {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![safe(0, Some(2))]
-    );
+    assert_eq!(life.tell(5, Event::Replicated { sequence: 0, peer: member(2) }), vec![safe(0, Some(2))]);
     assert_eq!(
         life.tell(6, Event::SafeRecorded { block: block(0) }),
         vec![Action::Acknowledge(Position(20))]
     );
-    let other = BlockId {
-        receiver: ReceiverId {
-            incarnation: Incarnation(2),
-            ..RECEIVER
-        },
-        sequence: 0,
-    };
+    let other = BlockId { receiver: ReceiverId { incarnation: Incarnation(2), ..RECEIVER }, sequence: 0 };
     assert_eq!(life.tell(7, Event::SafeRecorded { block: other }), vec![]);
 }
 
@@ -272,59 +181,14 @@ fn a_peer_that_refuses_is_followed_by_another_and_by_a_second_round() {
     let mut life = Life::new(StreamKind::Acknowledged, StorageLevel::Replicated);
     life.peers(0, &[2, 3]);
     assert_eq!(life.close(0, 0, 10)[1], replicate(0, 2));
-    assert_eq!(
-        life.tell(
-            1,
-            Event::ReplicaFailed {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![replicate(0, 3)]
-    );
+    assert_eq!(life.tell(1, Event::ReplicaFailed { sequence: 0, peer: member(2) }), vec![replicate(0, 3)]);
     // The refusal of one that was given up already means nothing.
-    assert_eq!(
-        life.tell(
-            1,
-            Event::ReplicaFailed {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![]
-    );
-    assert_eq!(
-        life.tell(
-            2,
-            Event::ReplicaFailed {
-                sequence: 0,
-                peer: member(3)
-            }
-        ),
-        vec![]
-    );
+    assert_eq!(life.tell(1, Event::ReplicaFailed { sequence: 0, peer: member(2) }), vec![]);
+    assert_eq!(life.tell(2, Event::ReplicaFailed { sequence: 0, peer: member(3) }), vec![]);
     assert_eq!(life.0.next_deadline(), Some(at(102)));
     assert_eq!(life.tell(102, Event::Wake), vec![replicate(0, 2)]);
-    assert_eq!(
-        life.tell(
-            103,
-            Event::ReplicaFailed {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![replicate(0, 3)]
-    );
-    assert_eq!(
-        life.tell(
-            104,
-            Event::ReplicaFailed {
-                sequence: 0,
-                peer: member(3)
-            }
-        ),
-        vec![]
-    );
+    assert_eq!(life.tell(103, Event::ReplicaFailed { sequence: 0, peer: member(2) }), vec![replicate(0, 3)]);
+    assert_eq!(life.tell(104, Event::ReplicaFailed { sequence: 0, peer: member(3) }), vec![]);
     assert_eq!(life.0.next_deadline(), Some(at(304)), "twice the first wait");
 }
 
@@ -334,46 +198,13 @@ fn a_lost_peer_is_replaced_before_and_after_the_block_was_safe() {
     life.peers(0, &[2, 3]);
     assert_eq!(life.close(0, 0, 10)[1], replicate(0, 2));
     assert_eq!(life.peers(1, &[3]), vec![replicate(0, 3)]);
-    assert_eq!(
-        life.tell(
-            2,
-            Event::Replicated {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![],
-        "it has gone"
-    );
-    assert_eq!(
-        life.tell(
-            3,
-            Event::Replicated {
-                sequence: 0,
-                peer: member(3)
-            }
-        ),
-        vec![safe(0, Some(3))]
-    );
+    assert_eq!(life.tell(2, Event::Replicated { sequence: 0, peer: member(2) }), vec![], "it has gone");
+    assert_eq!(life.tell(3, Event::Replicated { sequence: 0, peer: member(3) }), vec![safe(0, Some(3))]);
     life.tell(4, Event::SafeRecorded { block: block(0) });
     assert_eq!(life.peers(5, &[2]), vec![replicate(0, 2)]);
-    assert_eq!(
-        life.tell(
-            6,
-            Event::Replicated {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![safe(0, Some(2))]
-    );
+    assert_eq!(life.tell(6, Event::Replicated { sequence: 0, peer: member(2) }), vec![safe(0, Some(2))]);
     // Once released it needs no copy any more.
-    life.tell(
-        7,
-        Event::Released {
-            blocks: vec![block(0)],
-        },
-    );
+    life.tell(7, Event::Released { blocks: vec![block(0)] });
     assert_eq!(life.peers(8, &[3]), vec![]);
 }
 
@@ -388,41 +219,22 @@ fn with_one_executor_replicated_waits_and_degraded_does_not() {
     let mut life = Life::new(StreamKind::Acknowledged, StorageLevel::ReplicatedAllowDegraded);
     life.peers(0, &[1]);
     assert_eq!(life.close(0, 0, 10), vec![added(0, 10, 7, true), safe(0, None)]);
-    assert_eq!(
-        life.peers(5, &[1, 2]),
-        vec![replicate(0, 2)],
-        "degraded only while alone"
-    );
+    assert_eq!(life.peers(5, &[1, 2]), vec![replicate(0, 2)], "degraded only while alone");
     assert_eq!(life.peers(6, &[1]), vec![safe(0, None)]);
 }
 
 #[test]
 fn too_many_unsafe_blocks_pause_the_source_until_one_is_safe() {
-    let config = ReceiverConfig {
-        unsafe_blocks_max: 2,
-        ..ReceiverConfig::default()
-    };
+    let config = ReceiverConfig { unsafe_blocks_max: 2, ..ReceiverConfig::default() };
     let mut life = Life::with(config, StreamKind::Acknowledged, StorageLevel::Replicated);
     life.peers(0, &[2]);
     assert_eq!(life.close(0, 0, 10).len(), 2);
     assert_eq!(life.close(0, 1, 20).last(), Some(&Action::Pause(true)));
-    life.tell(
-        1,
-        Event::Replicated {
-            sequence: 0,
-            peer: member(2),
-        },
-    );
+    life.tell(1, Event::Replicated { sequence: 0, peer: member(2) });
     let told = life.tell(2, Event::SafeRecorded { block: block(0) });
-    assert_eq!(
-        told,
-        vec![Action::Acknowledge(Position(10)), Action::Pause(false)]
-    );
+    assert_eq!(told, vec![Action::Acknowledge(Position(10)), Action::Pause(false)]);
 
-    let config = ReceiverConfig {
-        unsafe_bytes_max: 40,
-        ..ReceiverConfig::default()
-    };
+    let config = ReceiverConfig { unsafe_bytes_max: 40, ..ReceiverConfig::default() };
     let mut life = Life::with(config, StreamKind::Acknowledged, StorageLevel::Replicated);
     life.peers(0, &[2]);
     life.close(0, 0, 10);
@@ -437,54 +249,13 @@ fn an_exhausted_source_exits_after_its_last_block_and_finishes_after_its_release
     life.append(1);
     let told = life.tell(2, Event::SourceEnded(SourceEnd::Returned));
     assert_eq!(told, vec![Action::CloseSink, Action::CloseBlock]);
-    let told = life.tell(
-        3,
-        Event::Closed {
-            content: Some(content(0, 2)),
-        },
-    );
-    assert_eq!(
-        told,
-        vec![
-            added(0, 2, 7, true),
-            replicate(0, 2),
-            exited(ReceiverExitReason::Exhausted)
-        ]
-    );
+    let told = life.tell(3, Event::Closed { content: Some(content(0, 2)) });
+    assert_eq!(told, vec![added(0, 2, 7, true), replicate(0, 2), exited(ReceiverExitReason::Exhausted)]);
     assert_eq!(life.0.next_deadline(), None, "cuts are over");
-    assert_eq!(
-        life.tell(
-            4,
-            Event::Replicated {
-                sequence: 0,
-                peer: member(2)
-            }
-        ),
-        vec![safe(0, Some(2))]
-    );
-    assert_eq!(
-        life.tell(5, Event::SafeRecorded { block: block(0) }),
-        vec![Action::Acknowledge(Position(2))]
-    );
-    assert_eq!(
-        life.tell(
-            6,
-            Event::Released {
-                blocks: vec![block(0)]
-            }
-        ),
-        vec![Action::Finished]
-    );
-    assert_eq!(
-        life.tell(
-            7,
-            Event::Released {
-                blocks: vec![block(0)]
-            }
-        ),
-        vec![],
-        "once"
-    );
+    assert_eq!(life.tell(4, Event::Replicated { sequence: 0, peer: member(2) }), vec![safe(0, Some(2))]);
+    assert_eq!(life.tell(5, Event::SafeRecorded { block: block(0) }), vec![Action::Acknowledge(Position(2))]);
+    assert_eq!(life.tell(6, Event::Released { blocks: vec![block(0)] }), vec![Action::Finished]);
+    assert_eq!(life.tell(7, Event::Released { blocks: vec![block(0)] }), vec![], "once");
 }
 
 #[test]
@@ -493,23 +264,12 @@ fn a_failed_acknowledged_source_drops_its_open_block_and_an_unacknowledged_one_r
     let reason = || exited(ReceiverExitReason::Failed("no route".to_owned()));
     let mut life = Life::new(StreamKind::Acknowledged, StorageLevel::Replicated);
     life.append(0);
-    assert_eq!(
-        life.tell(1, failed()),
-        vec![Action::CloseSink, reason(), Action::Finished]
-    );
+    assert_eq!(life.tell(1, failed()), vec![Action::CloseSink, reason(), Action::Finished]);
 
     let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Single);
     life.append(0);
-    assert_eq!(
-        life.tell(1, failed()),
-        vec![Action::CloseSink, Action::CloseBlock]
-    );
-    let told = life.tell(
-        2,
-        Event::Closed {
-            content: Some(content(0, 2)),
-        },
-    );
+    assert_eq!(life.tell(1, failed()), vec![Action::CloseSink, Action::CloseBlock]);
+    let told = life.tell(2, Event::Closed { content: Some(content(0, 2)) });
     assert_eq!(told, vec![added(0, 2, 7, false), safe(0, None), reason()]);
 }
 
@@ -517,10 +277,7 @@ fn a_failed_acknowledged_source_drops_its_open_block_and_an_unacknowledged_one_r
 fn a_panic_is_an_exit_with_its_words() {
     let mut life = Life::new(StreamKind::Acknowledged, StorageLevel::Replicated);
     let told = life.tell(1, Event::SourceEnded(SourceEnd::Panicked("at line 5".to_owned())));
-    assert_eq!(
-        told[1],
-        exited(ReceiverExitReason::Panicked("at line 5".to_owned()))
-    );
+    assert_eq!(told[1], exited(ReceiverExitReason::Panicked("at line 5".to_owned())));
 }
 
 #[test]
@@ -538,10 +295,7 @@ fn a_stopped_receiver_reports_what_it_has_and_a_deaf_source_is_dropped() {
     life.tell(10, Event::Stop);
     assert_eq!(life.0.next_deadline(), Some(at(5_010)));
     let told = life.tell(5_010, Event::Wake);
-    assert_eq!(
-        told,
-        vec![Action::AbortSource, Action::CloseSink, Action::CloseBlock]
-    );
+    assert_eq!(told, vec![Action::AbortSource, Action::CloseSink, Action::CloseBlock]);
 }
 
 #[test]
@@ -553,17 +307,8 @@ fn a_stop_before_the_start_is_heard() {
         records_per_s_max: 1,
     };
     let (kind, storage) = (StreamKind::Acknowledged, StorageLevel::Replicated);
-    let mut life = Life(ReceiverCore::new(
-        ReceiverConfig::default(),
-        order,
-        member(1),
-        kind,
-        storage,
-    ));
-    assert_eq!(
-        life.tell(0, Event::Stop),
-        vec![Action::CloseSink, Action::CloseBlock]
-    );
+    let mut life = Life(ReceiverCore::new(ReceiverConfig::default(), order, member(1), kind, storage));
+    assert_eq!(life.tell(0, Event::Stop), vec![Action::CloseSink, Action::CloseBlock]);
     let told = life.tell(0, Event::Closed { content: None });
     assert_eq!(told, vec![exited(ReceiverExitReason::Stopped), Action::Finished]);
     assert_eq!(life.tell(1, Event::Start), vec![]);

@@ -78,7 +78,7 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 fn main() -> ExitCode {
     // Executors end and begin here all the time: a log is only for those who ask for one.
     if std::env::var_os("RUST_LOG").is_some() {
-        tidemill::app::install_log();
+        tidemill::app::install_log("warn");
     }
     faults::silence_planned_panics();
     let is_well = match Line::parse().command {

@@ -54,11 +54,7 @@ impl Nodes {
     /// The current life of the node at `ip`.
     pub(super) fn life(&self, ip: IpAddr) -> Life {
         let number = self.change(ip, |node| node.life);
-        Life {
-            nodes: self.clone(),
-            ip,
-            number,
-        }
+        Life { nodes: self.clone(), ip, number }
     }
 
     /// Ends the current life and gives its work, for the caller to abort; none if it has ended already.
@@ -100,8 +96,7 @@ impl Life {
 
     /// Whether this life has not ended.
     pub(super) fn is_alive(&self) -> bool {
-        self.nodes
-            .change(self.ip, |node| node.alive && node.life == self.number)
+        self.nodes.change(self.ip, |node| node.alive && node.life == self.number)
     }
 
     /// What a job that begins now takes, if it costs `cost` on a sound node.
