@@ -256,3 +256,27 @@ fn the_books_are_exact_under_many_threads() {
     assert_eq!(store.clear().bytes, before);
     assert_eq!(store.bytes(), 0);
 }
+
+/// Found with a real sender: two executors that were full of what they had received refused each other's copies for ever.
+#[test]
+fn a_store_that_is_full_of_received_blocks_takes_copies_up_to_half_of_its_budget() {
+    let store = store(800, 0);
+    let room = store.has_room();
+    for sequence in 0..4 {
+        assert_eq!(*room.borrow(), sequence < 2, "300 of 800 bytes are three eighths");
+        assert_eq!(store.put_received(block(sequence), data(25)), Ok(()));
+    }
+    for sequence in 10..12 {
+        assert!(!store.is_full());
+        assert_eq!(store.put_block(block(sequence), data(25)), Ok(()));
+    }
+    assert!(store.is_full());
+    let full = PutBlockError::Full { needed: 8, used: 1_200, bytes_max: 800 };
+    assert_eq!(store.put_block(block(12), data(1)), Err(full));
+    for sequence in 0..4 {
+        assert!(store.remove(DataKey::Block(block(sequence))));
+    }
+    assert!(*room.borrow());
+    assert_eq!(store.put_block(block(12), data(25)), Ok(()));
+    assert_eq!(store.bytes(), 600);
+}

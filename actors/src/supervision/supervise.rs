@@ -328,7 +328,7 @@ impl SupervisorLife {
             return;
         };
         let (supervisor, child) = (&*self.path, &*resident.spec.id);
-        let on_order = *exit == Exit::Killed && resident.spec.shutdown == Shutdown::Brutal;
+        let on_order = *exit == Exit::Killed && resident.spec.shutdown == super::Shutdown::Brutal;
         if exit.is_orderly() || on_order {
             tracing::debug!(supervisor, child, %exit, "a child has ended");
         } else {

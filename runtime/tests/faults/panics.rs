@@ -105,7 +105,7 @@ fn an_application_whose_closure_panics_prints_one_line_and_exits_with_1() {
     assert_eq!(output.status.code(), Some(i32::from(app::EXIT_FAILED)), "{error}");
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines.len(), 1, "one line, no backtrace, nothing for each attempt:\n{error}");
-    for part in ["flaky: batch-0/stage-0/p0 failed 4 times", "attempt to divide by zero", file!()] {
+    for part in ["flaky: batch-", "/stage-0/p0 failed 4 times", "attempt to divide by zero", file!()] {
         assert!(lines[0].contains(part), "{} lacks {part}", lines[0]);
     }
 }
