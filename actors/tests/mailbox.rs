@@ -63,9 +63,7 @@ fn lanes_are_bounded_and_control_goes_first() {
         for n in 1..=3 {
             items.try_send(Item(n)).unwrap();
         }
-        let Err(SendError::Full(Item(4))) = items.try_send(Item(4)) else {
-            panic!("the message comes back")
-        };
+        let Err(SendError::Full(Item(4))) = items.try_send(Item(4)) else { panic!("the message comes back") };
         items.tell_control(Item(11)).unwrap();
         items.tell_control(Item(12)).unwrap();
         assert!(items.tell_control(Item(13)).unwrap_err().is_retryable());
@@ -100,16 +98,8 @@ fn senders_wait_for_room_and_lose_nothing() {
         }
         let mut all = kept.ask(Kept).await.unwrap();
         for from in [0, 1_000, 2_000] {
-            let of_one: Vec<u32> = all
-                .iter()
-                .copied()
-                .filter(|n| n / 1_000 == from / 1_000)
-                .collect();
-            assert_eq!(
-                of_one,
-                (from..from + 500).collect::<Vec<_>>(),
-                "each sender's order is kept"
-            );
+            let of_one: Vec<u32> = all.iter().copied().filter(|n| n / 1_000 == from / 1_000).collect();
+            assert_eq!(of_one, (from..from + 500).collect::<Vec<_>>(), "each sender's order is kept");
         }
         all.dedup();
         assert_eq!(all.len(), 1_500);
@@ -143,11 +133,7 @@ fn an_answer_may_come_later_and_does_not_hold_the_mailbox() {
         later.send(Later(give)).await.unwrap();
         world.clock.sleep(ms(10)).await;
         root.shutdown();
-        assert_eq!(
-            answer.await,
-            Err(AskError::Lost),
-            "what was spawned ends with its life"
-        );
+        assert_eq!(answer.await, Err(AskError::Lost), "what was spawned ends with its life");
     });
 }
 
@@ -156,11 +142,8 @@ fn a_plain_thread_can_ask() {
     in_virtual_time(1, |world| async move {
         let log = Log::default();
         let mailbox = Mailbox::new();
-        let (counts, orders, hang) = (
-            mailbox.address::<Count>(),
-            mailbox.address::<Do>(),
-            mailbox.address::<Hang>(),
-        );
+        let (counts, orders, hang) =
+            (mailbox.address::<Count>(), mailbox.address::<Do>(), mailbox.address::<Hang>());
         let _root = Supervisor::start(
             SupervisorSpec::new("root", Strategy::OneForOne).child(probe("a", &log, mailbox)),
             &world,
@@ -175,10 +158,7 @@ fn a_plain_thread_can_ask() {
             tell.send((first, lost, late)).unwrap();
         });
         let (first, lost, late) = told.await.unwrap();
-        assert_eq!(
-            (first, lost, late),
-            (Ok(1), Err(AskError::Lost), Err(AskError::TimedOut))
-        );
+        assert_eq!((first, lost, late), (Ok(1), Err(AskError::Lost), Err(AskError::TimedOut)));
         thread.join().unwrap();
     });
 }
@@ -197,19 +177,12 @@ fn a_flood_does_not_hold_the_thread() {
             std::future::poll_fn(|task| {
                 depths.push(items.depth());
                 task.waker().wake_by_ref();
-                if items.depth() == 0 {
-                    std::task::Poll::Ready(())
-                } else {
-                    std::task::Poll::Pending
-                }
+                if items.depth() == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
             })
             .await;
             depths
         });
         let depths = other.await.unwrap();
-        assert!(
-            depths.len() >= 1_000 / DRAIN_BUDGET as usize,
-            "another task saw only the depths {depths:?}"
-        );
+        assert!(depths.len() >= 1_000 / DRAIN_BUDGET as usize, "another task saw only the depths {depths:?}");
     });
 }

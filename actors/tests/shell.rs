@@ -45,11 +45,7 @@ impl Core for Echo {
             Event::Word(word) => {
                 self.heard += 1;
                 let draw = self.rng.range(0, 1_000);
-                out.extend([1, 2].map(|_| Action::Say {
-                    word,
-                    heard: self.heard,
-                    draw,
-                }));
+                out.extend([1, 2].map(|_| Action::Say { word, heard: self.heard, draw }));
                 self.ring_at = Some(now + ms(word));
             }
             Event::Wake if self.ring_at.is_some_and(|at| at <= now) => {
@@ -70,12 +66,7 @@ impl Core for Echo {
 }
 
 fn echo() -> Echo {
-    Echo {
-        heard: 0,
-        ring_at: None,
-        rng: SeededRng::new(5),
-        obeys: true,
-    }
+    Echo { heard: 0, ring_at: None, rng: SeededRng::new(5), obeys: true }
 }
 
 #[derive(Clone, Default)]
@@ -90,11 +81,7 @@ impl Perform<Echo> for Performed {
 impl Performed {
     fn rings(&self) -> Vec<u64> {
         let ring = |action: &Action| {
-            if let Action::Ring(at) = action {
-                Some(at.0 / 1_000_000)
-            } else {
-                None
-            }
+            if let Action::Ring(at) = action { Some(at.0 / 1_000_000) } else { None }
         };
         self.0.lock().unwrap().iter().filter_map(ring).collect()
     }
@@ -104,9 +91,7 @@ fn start(world: &World, inbox: ShellInbox<Echo>, performed: &Performed, obeys: b
     let performed = performed.clone();
     let core = move |_: &_| Echo { obeys, ..echo() };
     let child = Shell::child_spec("echo", inbox, core, move |_| performed.clone());
-    let spec = SupervisorSpec::new("root", Strategy::OneForOne)
-        .intensity(PLENTY)
-        .backoff(steady(ms(10)));
+    let spec = SupervisorSpec::new("root", Strategy::OneForOne).intensity(PLENTY).backoff(steady(ms(10)));
     Supervisor::start(spec.child(child), world)
 }
 
@@ -125,16 +110,8 @@ fn actions_are_performed_in_order_and_seen_by_the_observer() {
         address.tell(Event::Word(8_000));
         world.clock.sleep(ms(1)).await;
         let actions = performed.0.lock().unwrap().clone();
-        let heard: Vec<u64> = actions
-            .iter()
-            .map(|a| {
-                if let Action::Say { heard, .. } = a {
-                    *heard
-                } else {
-                    0
-                }
-            })
-            .collect();
+        let heard: Vec<u64> =
+            actions.iter().map(|a| if let Action::Say { heard, .. } = a { *heard } else { 0 }).collect();
         assert_eq!(heard, [1, 1, 2, 2]);
         let expected: Vec<String> = actions.iter().map(|action| format!("echo {action:?}")).collect();
         assert_eq!(*seen.lock().unwrap(), expected);
@@ -167,9 +144,7 @@ fn a_core_that_never_moves_its_deadline_is_found_out() {
         let root = start(&world, inbox, &Performed::default(), false);
         let mut exits = root.watch("echo");
         address.tell(Event::Word(1));
-        let Some(Exit::Panicked(text)) = exits.recv().await else {
-            panic!("it went on")
-        };
+        let Some(Exit::Panicked(text)) = exits.recv().await else { panic!("it went on") };
         assert!(text.starts_with("echo was woken in vain"), "{text}");
     });
 }
@@ -188,10 +163,7 @@ fn the_flight_recorder_replays_a_life() {
         let recorded: Vec<Vec<Action>> = flight.iter().map(|record| record.actions.clone()).collect();
         assert_eq!(recorded.concat(), *performed.0.lock().unwrap());
         assert!(
-            recorded
-                .concat()
-                .iter()
-                .any(|action| matches!(action, Action::Ring(_))),
+            recorded.concat().iter().any(|action| matches!(action, Action::Ring(_))),
             "wakes are recorded too"
         );
         assert_eq!(replay(&mut echo(), &flight), recorded);
@@ -207,27 +179,15 @@ fn a_core_that_panics_leaves_its_last_flight_behind() {
         for word in [1_000, 2_000, 0, 3_000] {
             address.tell(Event::Word(word));
         }
-        let Some(Exit::Panicked(text)) = exits.recv().await else {
-            panic!("no panic")
-        };
-        assert!(
-            text.starts_with("a bomb after 2 words at ") && text.contains("shell.rs:"),
-            "{text}"
-        );
+        let Some(Exit::Panicked(text)) = exits.recv().await else { panic!("no panic") };
+        assert!(text.starts_with("a bomb after 2 words at ") && text.contains("shell.rs:"), "{text}");
         world.clock.sleep(ms(100)).await;
         let last = address.last_flight();
         assert!(matches!(last.last().unwrap().event, Event::Word(0)), "{last:?}");
         assert_eq!((last.len(), last[2].actions.len()), (3, 0));
         let now = address.flight_recorder();
         assert!(
-            matches!(
-                now[0].actions[0],
-                Action::Say {
-                    word: 3_000,
-                    heard: 1,
-                    ..
-                }
-            ),
+            matches!(now[0].actions[0], Action::Say { word: 3_000, heard: 1, .. }),
             "a fresh core: {now:?}"
         );
         assert!(address.alive());

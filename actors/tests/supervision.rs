@@ -27,10 +27,7 @@ fn n_restarts_are_granted_and_the_next_one_ends_the_supervisor() {
         let mailbox = Mailbox::new();
         let b = mailbox.address::<Do>();
         let spec = SupervisorSpec::new("root", Strategy::OneForOne)
-            .intensity(Intensity {
-                restarts_max: 3,
-                period: Duration::from_secs(10),
-            })
+            .intensity(Intensity { restarts_max: 3, period: Duration::from_secs(10) })
             .backoff(steady(Duration::ZERO))
             .child(probe("a", &log, Mailbox::new()))
             .child(probe("b", &log, mailbox));
@@ -42,13 +39,8 @@ fn n_restarts_are_granted_and_the_next_one_ends_the_supervisor() {
         assert_eq!(log.line(), "+a +b +b +b +b");
         assert_eq!(root.tree().get("root/b").unwrap().restarts, 3);
         b.try_send(failure()).unwrap();
-        let Exit::Failed(text) = root.ended().await else {
-            panic!("it ended well")
-        };
-        assert_eq!(
-            text,
-            "more than 3 restarts in 10s; the last, b, ended: failed: enough"
-        );
+        let Exit::Failed(text) = root.ended().await else { panic!("it ended well") };
+        assert_eq!(text, "more than 3 restarts in 10s; the last, b, ended: failed: enough");
         assert_eq!(log.line(), "-a");
         assert!(matches!(b.try_send(failure()), Err(SendError::Gone(_))));
     });
@@ -61,10 +53,7 @@ fn restarts_count_for_the_period_and_not_longer() {
         let mailbox = Mailbox::new();
         let b = mailbox.address::<Do>();
         let spec = SupervisorSpec::new("root", Strategy::OneForOne)
-            .intensity(Intensity {
-                restarts_max: 1,
-                period: Duration::from_secs(10),
-            })
+            .intensity(Intensity { restarts_max: 1, period: Duration::from_secs(10) })
             .backoff(steady(Duration::ZERO))
             .child(probe("b", &log, mailbox));
         let root = Supervisor::start(spec, &world);
@@ -90,9 +79,7 @@ fn starts(seed: u64, backoff: Backoff) -> Vec<u64> {
         for _ in 0..5 {
             b.try_send(failure()).unwrap();
         }
-        let spec = SupervisorSpec::new("root", Strategy::OneForOne)
-            .intensity(PLENTY)
-            .backoff(backoff);
+        let spec = SupervisorSpec::new("root", Strategy::OneForOne).intensity(PLENTY).backoff(backoff);
         let _root = Supervisor::start(spec.child(probe("b", &log, mailbox)), &world);
         world.clock.sleep(Duration::from_secs(60)).await;
     });
@@ -101,18 +88,10 @@ fn starts(seed: u64, backoff: Backoff) -> Vec<u64> {
 
 #[test]
 fn waits_grow_and_follow_the_seed() {
-    let plain = Backoff {
-        jitter: 0.0,
-        max: ms(200),
-        ..Backoff::default()
-    };
+    let plain = Backoff { jitter: 0.0, max: ms(200), ..Backoff::default() };
     assert_eq!(starts(1, plain), [0, 20, 60, 140, 300, 500]);
 
-    let spread = Backoff {
-        initial: ms(100),
-        jitter: 0.5,
-        ..Backoff::default()
-    };
+    let spread = Backoff { initial: ms(100), jitter: 0.5, ..Backoff::default() };
     let by_seed = |seed| {
         let mut rng = Entropy::seeded(seed).rng("supervisor/root");
         let mut at = Duration::ZERO;
@@ -125,10 +104,7 @@ fn waits_grow_and_follow_the_seed() {
     };
     // A timer of tokio's is at most a millisecond late.
     for (seen, expected) in starts(7, spread).into_iter().zip(by_seed(7)) {
-        assert!(
-            (expected..=expected + 5).contains(&seen),
-            "started at {seen} instead of {expected} ms"
-        );
+        assert!((expected..=expected + 5).contains(&seen), "started at {seen} instead of {expected} ms");
     }
     assert_eq!(starts(7, spread), starts(7, spread));
     assert_ne!(starts(7, spread), starts(8, spread));
@@ -140,21 +116,12 @@ fn a_healthy_period_makes_waits_short_again() {
         let log = Log::default();
         let mailbox = Mailbox::new();
         let b = mailbox.address::<Do>();
-        let backoff = Backoff {
-            initial: ms(100),
-            jitter: 0.0,
-            healthy_after: ms(1_000),
-            ..Backoff::default()
-        };
-        let spec = SupervisorSpec::new("root", Strategy::OneForOne)
-            .intensity(PLENTY)
-            .backoff(backoff);
+        let backoff =
+            Backoff { initial: ms(100), jitter: 0.0, healthy_after: ms(1_000), ..Backoff::default() };
+        let spec = SupervisorSpec::new("root", Strategy::OneForOne).intensity(PLENTY).backoff(backoff);
         let _root = Supervisor::start(spec.child(probe("b", &log, mailbox)), &world);
         for at in [0, 500, 1_499, 3_000, 3_200] {
-            world
-                .clock
-                .sleep_until(tidemill_protocol::time::Time(at * 1_000_000))
-                .await;
+            world.clock.sleep_until(tidemill_protocol::time::Time(at * 1_000_000)).await;
             b.try_send(failure()).unwrap();
         }
         world.clock.sleep(ms(5_000)).await;
@@ -169,23 +136,14 @@ fn escalation_climbs_two_levels() {
         let log = Log::default();
         let (leaf, top) = (Mailbox::new(), Mailbox::new());
         let (leaf_address, counts) = (leaf.address::<Do>(), leaf.address::<Count>());
-        let once = Intensity {
-            restarts_max: 1,
-            period: Duration::from_secs(60),
-        };
-        let make = |id: &str| {
-            SupervisorSpec::new(id, Strategy::OneForOne)
-                .intensity(once)
-                .backoff(steady(ms(1)))
-        };
+        let once = Intensity { restarts_max: 1, period: Duration::from_secs(60) };
+        let make =
+            |id: &str| SupervisorSpec::new(id, Strategy::OneForOne).intensity(once).backoff(steady(ms(1)));
         let inner = make("inner").child(probe("leaf", &log, leaf));
-        let middle = make("middle")
-            .child(probe("beside", &log, Mailbox::new()))
-            .child(ChildSpec::supervisor(inner));
+        let middle =
+            make("middle").child(probe("beside", &log, Mailbox::new())).child(ChildSpec::supervisor(inner));
         let root = Supervisor::start(
-            make("root")
-                .child(probe("top", &log, top))
-                .child(ChildSpec::supervisor(middle)),
+            make("root").child(probe("top", &log, top)).child(ChildSpec::supervisor(middle)),
             &world,
         );
         let mut middle_exits = root.watch("middle");
@@ -210,20 +168,10 @@ fn escalation_climbs_two_levels() {
             ]
         );
         assert!(matches!(middle_exits.recv().await, Some(Exit::Failed(_))));
-        assert_eq!(
-            counts.ask(Count).await,
-            Ok(1),
-            "the address is good over restarts of its supervisors"
-        );
+        assert_eq!(counts.ask(Count).await, Ok(1), "the address is good over restarts of its supervisors");
         leaf_address.try_send(failure()).unwrap();
-        let Exit::Failed(text) = root.ended().await else {
-            panic!("it ended well")
-        };
-        assert_eq!(
-            text.matches("more than 1 restarts").count(),
-            3,
-            "each level says its own: {text}"
-        );
+        let Exit::Failed(text) = root.ended().await else { panic!("it ended well") };
+        assert_eq!(text.matches("more than 1 restarts").count(), 3, "each level says its own: {text}");
         assert_eq!(log.line(), "-beside -top");
     });
 }
@@ -257,10 +205,7 @@ fn a_brutal_child_is_not_asked() {
     in_virtual_time(1, |world| async move {
         let log = Log::default();
         let child = probe("a", &log, Mailbox::new()).shutdown(Shutdown::Brutal);
-        let root = Supervisor::start(
-            SupervisorSpec::new("root", Strategy::OneForOne).child(child),
-            &world,
-        );
+        let root = Supervisor::start(SupervisorSpec::new("root", Strategy::OneForOne).child(child), &world);
         let mut exits = root.watch("a");
         world.clock.sleep(ms(1)).await;
         root.shutdown();
@@ -287,18 +232,9 @@ fn a_panic_loses_one_message_and_its_state_and_nothing_else() {
             counts.ask(Count),
         );
         assert_eq!(in_flight, Err(AskError::Lost));
-        assert_eq!(
-            (first, second),
-            (Ok(1), Ok(2)),
-            "waiting messages are read by a fresh actor"
-        );
-        let Some(Exit::Panicked(text)) = exits.recv().await else {
-            panic!("no panic was told")
-        };
-        assert!(
-            text.starts_with("the glass fell at ") && text.contains("support/mod.rs:"),
-            "{text}"
-        );
+        assert_eq!((first, second), (Ok(1), Ok(2)), "waiting messages are read by a fresh actor");
+        let Some(Exit::Panicked(text)) = exits.recv().await else { panic!("no panic was told") };
+        assert!(text.starts_with("the glass fell at ") && text.contains("support/mod.rs:"), "{text}");
         let entry = root.tree().get("root/a").cloned().unwrap();
         assert_eq!(
             (entry.restarts, entry.last_exit, entry.state),
@@ -328,10 +264,7 @@ fn an_actor_that_hangs_with_messages_waiting_is_started_again() {
         assert_eq!(exits.recv().await, Some(Exit::Failed(text)));
         let seen = log.take();
         assert_eq!((seen.len(), &*seen[0].1), (1, "+a"));
-        assert!(
-            (5_400..=5_520).contains(&seen[0].0),
-            "found within the limit and a quarter: {seen:?}"
-        );
+        assert!((5_400..=5_520).contains(&seen[0].0), "found within the limit and a quarter: {seen:?}");
     });
 }
 
@@ -349,20 +282,12 @@ fn children_come_and_go() {
         root.terminate_child("a").await.unwrap();
         assert_eq!(counts.ask(Count).await, Err(AskError::Gone));
         assert!(root.tree().get("root/a").is_none());
-        assert_eq!(
-            root.terminate_child("a").await,
-            Err(TerminateChildError::Unknown("a".into()))
-        );
-        root.start_child(probe("a", &log, Mailbox::new()).restart(Restart::Temporary))
-            .await
-            .unwrap();
+        assert_eq!(root.terminate_child("a").await, Err(TerminateChildError::Unknown("a".into())));
+        root.start_child(probe("a", &log, Mailbox::new()).restart(Restart::Temporary)).await.unwrap();
         root.shutdown();
         assert_eq!(root.ended().await, Exit::Shutdown);
         assert_eq!(log.line(), "+a -a +a -a");
-        assert_eq!(
-            root.start_child(probe("b", &log, Mailbox::new())).await,
-            Err(StartChildError::Gone)
-        );
+        assert_eq!(root.start_child(probe("b", &log, Mailbox::new())).await, Err(StartChildError::Gone));
     });
 }
 
@@ -374,12 +299,7 @@ fn a_factory_that_panics_is_a_failure_like_any_other() {
         let child = ChildSpec::new("a", move || {
             calls += 1;
             assert!(calls > 2, "not yet");
-            support::Probe {
-                name: "a",
-                log: seen.clone(),
-                counted: 0,
-                clock: None,
-            }
+            support::Probe { name: "a", log: seen.clone(), counted: 0, clock: None }
         });
         let spec = SupervisorSpec::new("root", Strategy::OneForOne).backoff(steady(ms(10)));
         let root = Supervisor::start(spec.child(child), &world);
@@ -414,9 +334,6 @@ fn a_tree_can_be_listed() {
         ];
         assert_eq!(root.tree().to_string().lines().collect::<Vec<_>>(), expected);
         let paths: Vec<String> = root.tree().entries.into_iter().map(|entry| entry.path).collect();
-        assert_eq!(
-            paths,
-            ["node", "node/driver", "node/driver/scheduler", "node/receiver"]
-        );
+        assert_eq!(paths, ["node", "node/driver", "node/driver/scheduler", "node/receiver"]);
     });
 }

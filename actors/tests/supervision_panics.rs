@@ -44,10 +44,7 @@ impl Actor for Fragile {
 
 impl Drop for Fragile {
     fn drop(&mut self) {
-        assert!(
-            !self.first_life || std::thread::panicking(),
-            "a third panic, while being dropped"
-        );
+        assert!(!self.first_life || std::thread::panicking(), "a third panic, while being dropped");
     }
 }
 
@@ -68,24 +65,14 @@ impl Handler<Strike> for Fragile {
 
 #[test]
 fn a_panic_anywhere_ends_one_life_and_nothing_else() {
-    for place in [
-        Where::Started,
-        Where::StartedWithError,
-        Where::Handler,
-        Where::Spawned,
-        Where::Waiting,
-    ] {
+    for place in [Where::Started, Where::StartedWithError, Where::Handler, Where::Spawned, Where::Waiting] {
         in_virtual_time(1, |world| async move {
             let mailbox = Mailbox::<Fragile>::new();
             let strike: Address<Strike> = mailbox.address();
-            let make = move |start: &Start| Fragile {
-                first_life: start.count == 0,
-                at_start: Some(place),
-            };
+            let make = move |start: &Start| Fragile { first_life: start.count == 0, at_start: Some(place) };
             let child = ChildSpec::with_mailbox("fragile", mailbox, make);
-            let spec = SupervisorSpec::new("root", Strategy::OneForOne)
-                .intensity(PLENTY)
-                .backoff(steady(ms(10)));
+            let spec =
+                SupervisorSpec::new("root", Strategy::OneForOne).intensity(PLENTY).backoff(steady(ms(10)));
             let root = Supervisor::start(spec.child(child), &world);
             let mut exits = root.watch("fragile");
             if !matches!(place, Where::Started | Where::StartedWithError) {
@@ -101,11 +88,7 @@ fn a_panic_anywhere_ends_one_life_and_nothing_else() {
             }
             world.clock.sleep(ms(50)).await;
             let entry = root.tree().get("root/fragile").cloned().unwrap();
-            assert_eq!(
-                (entry.restarts, entry.state),
-                (1, ChildState::Running),
-                "{place:?}"
-            );
+            assert_eq!((entry.restarts, entry.state), (1, ChildState::Running), "{place:?}");
             root.shutdown();
             assert_eq!(root.ended().await, Exit::Shutdown);
         });
@@ -115,14 +98,8 @@ fn a_panic_anywhere_ends_one_life_and_nothing_else() {
 #[test]
 fn an_actor_that_panics_while_it_stops_has_stopped() {
     in_virtual_time(1, |world| async move {
-        let child = ChildSpec::new("fragile", || Fragile {
-            first_life: true,
-            at_start: None,
-        });
-        let root = Supervisor::start(
-            SupervisorSpec::new("root", Strategy::OneForOne).child(child),
-            &world,
-        );
+        let child = ChildSpec::new("fragile", || Fragile { first_life: true, at_start: None });
+        let root = Supervisor::start(SupervisorSpec::new("root", Strategy::OneForOne).child(child), &world);
         let mut exits = root.watch("fragile");
         world.clock.sleep(ms(1)).await;
         root.shutdown();

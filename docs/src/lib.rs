@@ -4,7 +4,7 @@
 //!   workspace   the files of the project and the manifests' dependencies
 //!   tokens      Rust source without comments and strings, as tokens
 //!      |
-//!   tests/      arrow, purity, files, words, pages
+//!   tests/      arrow, purity, files, words, pages, waits
 //! ```
 //!
 //! This crate must not be needed by any other: it reads the sources, nothing reads it.
@@ -23,6 +23,14 @@ pub struct Architecture;
 #[cfg(doctest)]
 #[doc = include_str!("../GLOSSARY.md")]
 pub struct Glossary;
+
+#[cfg(doctest)]
+#[doc = include_str!("../PROTOCOL.md")]
+pub struct Protocol;
+
+#[cfg(doctest)]
+#[doc = include_str!("../BENCHMARKS.md")]
+pub struct Benchmarks;
 
 #[cfg(doctest)]
 #[doc = include_str!("../FAULTS.md")]

@@ -18,11 +18,7 @@ pub struct Token {
 /// assert_eq!(words, ["let", "x", "=", "std", "::", "fs", "::", "read", "(", ")", ";"]);
 /// ```
 pub fn tokens(source: &str) -> Vec<Token> {
-    let mut reader = Reader {
-        chars: source.chars().collect(),
-        at: 0,
-        line: 1,
-    };
+    let mut reader = Reader { chars: source.chars().collect(), at: 0, line: 1 };
     let mut out = Vec::new();
     while let Some(c) = reader.peek(0) {
         let line = reader.line;
@@ -39,10 +35,7 @@ pub fn tokens(source: &str) -> Vec<Token> {
             }
             ':' if reader.peek(1) == Some(':') => {
                 reader.advance(2);
-                out.push(Token {
-                    text: "::".into(),
-                    line,
-                });
+                out.push(Token { text: "::".into(), line });
             }
             c => {
                 reader.advance(1);
@@ -173,20 +166,13 @@ mod tests {
     use super::tokens;
 
     fn words(source: &str) -> Vec<String> {
-        tokens(source)
-            .into_iter()
-            .map(|t| t.text)
-            .filter(|t| t.chars().all(super::is_word))
-            .collect()
+        tokens(source).into_iter().map(|t| t.text).filter(|t| t.chars().all(super::is_word)).collect()
     }
 
     #[test]
     fn strings_and_characters_of_every_kind_are_removed() {
         let source = r###"a "x" b 'x' c '\'' d b"x" e r"x\" f r#"x"x"# g br##"x"#x"## h b'x' i "\"x" j c"x" k '"' l"###;
-        assert_eq!(
-            words(source),
-            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]
-        );
+        assert_eq!(words(source), ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]);
     }
 
     #[test]
@@ -200,10 +186,7 @@ mod tests {
 
     #[test]
     fn nested_comments_end_where_they_should() {
-        assert_eq!(
-            words("a /* /* x */ x */ b // x\nc /// x\nd /** x */ e"),
-            ["a", "b", "c", "d", "e"]
-        );
+        assert_eq!(words("a /* /* x */ x */ b // x\nc /// x\nd /** x */ e"), ["a", "b", "c", "d", "e"]);
     }
 
     #[test]

@@ -8,9 +8,7 @@ use std::{
 /// The workspace's folder.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent()
-        .expect("this crate is a folder of the workspace")
-        .to_path_buf()
+    here.parent().expect("this crate is a folder of the workspace").to_path_buf()
 }
 
 /// All files below `folder`, sorted. Build output and version control are left out.
@@ -24,9 +22,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     for entry in entries {
-        let path = entry
-            .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-            .path();
+        let path = entry.unwrap_or_else(|e| panic!("{}: {e}", folder.display())).path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if path.is_symlink() || matches!(name, "target" | ".git") {
             continue;
@@ -41,10 +37,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// All Rust sources of the project, sorted.
 pub fn rust_files() -> Vec<PathBuf> {
-    files(&root())
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-        .collect()
+    files(&root()).into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).collect()
 }
 
 /// A file's text; `None` if it is not UTF-8 (an image, a corpus of a fuzz target).
@@ -76,12 +69,7 @@ pub fn dependencies(manifest: &str) -> Vec<String> {
                 names.push(name.trim_matches('"').to_string());
             }
         } else if inside && !line.is_empty() && !line.starts_with('#') && line.contains('=') {
-            let name = line
-                .split(['=', '.'])
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .trim_matches('"');
+            let name = line.split(['=', '.']).next().unwrap_or_default().trim().trim_matches('"');
             names.push(name.to_string());
         }
     }

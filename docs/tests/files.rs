@@ -6,21 +6,15 @@ use tidemill_docs::{tokens::tokens, workspace};
 const LINES_OF_A_FILE_MAX: usize = 500;
 const LINES_OF_A_SHELL_MAX: usize = 150;
 const LINES_OF_AN_EXAMPLE_MAX: usize = 60;
-const NAMES_THAT_SAY_NOTHING: [&str; 10] = [
-    "utils", "util", "common", "helpers", "helper", "manager", "misc", "shared", "stuff", "types",
-];
+const NAMES_THAT_SAY_NOTHING: [&str; 10] =
+    ["utils", "util", "common", "helpers", "helper", "manager", "misc", "shared", "stuff", "types"];
 
 /// What is wrong with a source file, by its place, its name and its text.
 fn findings(path: &str, source: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let lines = source.lines().count();
-    let name = Path::new(path)
-        .file_stem()
-        .and_then(|n| n.to_str())
-        .unwrap_or_default();
-    let folders = path
-        .split('/')
-        .filter(|part| NAMES_THAT_SAY_NOTHING.contains(part));
+    let name = Path::new(path).file_stem().and_then(|n| n.to_str()).unwrap_or_default();
+    let folders = path.split('/').filter(|part| NAMES_THAT_SAY_NOTHING.contains(part));
     if !source.starts_with("//!") {
         wrong.push(format!("{path}: does not open with //!"));
     }
@@ -28,14 +22,10 @@ fn findings(path: &str, source: &str) -> Vec<String> {
         wrong.push(format!("{path}: {lines} lines, at most {LINES_OF_A_FILE_MAX}"));
     }
     if name == "actor" && lines > LINES_OF_A_SHELL_MAX {
-        wrong.push(format!(
-            "{path}: {lines} lines, a shell has at most {LINES_OF_A_SHELL_MAX}"
-        ));
+        wrong.push(format!("{path}: {lines} lines, a shell has at most {LINES_OF_A_SHELL_MAX}"));
     }
     if path.starts_with("examples/") && source.contains("fn main") && lines > LINES_OF_AN_EXAMPLE_MAX {
-        wrong.push(format!(
-            "{path}: {lines} lines, a lesson has at most {LINES_OF_AN_EXAMPLE_MAX}"
-        ));
+        wrong.push(format!("{path}: {lines} lines, a lesson has at most {LINES_OF_AN_EXAMPLE_MAX}"));
     }
     if NAMES_THAT_SAY_NOTHING.contains(&name) || folders.count() > 0 {
         wrong.push(format!("{path}: a name that says nothing"));
@@ -57,10 +47,7 @@ fn every_file_opens_with_its_purpose_and_stays_short() {
     for (krate, lengths) in &mut lengths {
         lengths.sort_unstable();
         let (median, longest) = (lengths[lengths.len() / 2], lengths[lengths.len() - 1]);
-        println!(
-            "{krate}: {} files, median {median} lines, longest {longest}",
-            lengths.len()
-        );
+        println!("{krate}: {} files, median {median} lines, longest {longest}", lengths.len());
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -76,11 +63,7 @@ fn what_breaks_the_rules_is_caught() {
         ("actors/src/scheduler/actor.rs", &long[..long.len() - 360], 0),
         ("actors/src/utils.rs", "//! x\n", 1),
         ("actors/src/common/mod.rs", "//! x\n", 1),
-        (
-            "examples/src/bin/lesson.rs",
-            &long[..long.len() - 400].replace("Long", "fn main"),
-            1,
-        ),
+        ("examples/src/bin/lesson.rs", &long[..long.len() - 400].replace("Long", "fn main"), 1),
     ];
     for (path, source, expected) in table {
         assert_eq!(findings(path, source).len(), expected, "{path}");
@@ -97,13 +80,7 @@ fn the_crates_first_pages_are_maps_without_logic() {
             .filter(|t| matches!(t.text.as_str(), "fn" | "impl" | "struct" | "enum" | "trait"))
             .map(|t| format!("line {}: {}", t.line, t.text))
             .collect();
-        assert!(
-            logic.is_empty(),
-            "{krate}/src/lib.rs is a map, no logic: {logic:?}"
-        );
-        assert!(
-            source.contains("#![deny(missing_docs)]"),
-            "{krate}/src/lib.rs does not deny missing docs"
-        );
+        assert!(logic.is_empty(), "{krate}/src/lib.rs is a map, no logic: {logic:?}");
+        assert!(source.contains("#![deny(missing_docs)]"), "{krate}/src/lib.rs does not deny missing docs");
     }
 }

@@ -7,23 +7,14 @@ use tidemill_docs::workspace;
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![workspace::root().join("README.md")];
     let below = workspace::files(&workspace::root().join("docs"));
-    pages.extend(
-        below
-            .into_iter()
-            .filter(|path| path.extension().is_some_and(|e| e == "md")),
-    );
+    pages.extend(below.into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")));
     pages
 }
 
 /// The places that a page links to, without those on the web and within the page itself.
 fn links(page: &str) -> Vec<&str> {
-    let targets = page
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', '#', '\n']).next());
-    targets
-        .filter(|target| !target.is_empty() && !target.contains("://"))
-        .collect()
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#', '\n']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
 }
 
 #[test]
@@ -31,13 +22,9 @@ fn every_page_is_a_doctest() {
     let lib = include_str!("../src/lib.rs");
     for page in pages() {
         let shown = workspace::shown(&page);
-        let from_lib = shown
-            .strip_prefix("docs/")
-            .map_or(format!("../../{shown}"), |inside| format!("../{inside}"));
-        assert!(
-            lib.contains(&format!("include_str!(\"{from_lib}\")")),
-            "{shown} is not in docs/src/lib.rs"
-        );
+        let from_lib =
+            shown.strip_prefix("docs/").map_or(format!("../../{shown}"), |inside| format!("../{inside}"));
+        assert!(lib.contains(&format!("include_str!(\"{from_lib}\")")), "{shown} is not in docs/src/lib.rs");
     }
 }
 
@@ -47,11 +34,7 @@ fn every_link_leads_to_a_file() {
         let text = workspace::text(&page).expect("pages are UTF-8");
         let folder = page.parent().unwrap_or(Path::new("."));
         for target in links(&text) {
-            assert!(
-                folder.join(target).exists(),
-                "{}: nothing at {target}",
-                workspace::shown(&page)
-            );
+            assert!(folder.join(target).exists(), "{}: nothing at {target}", workspace::shown(&page));
         }
     }
 }

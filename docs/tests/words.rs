@@ -3,12 +3,8 @@
 use tidemill_docs::{tokens::tokens, workspace};
 
 /// Put together here, so that this file does not hold what it looks for.
-const MACHINE_PATHS: [&str; 4] = [
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-    concat!("/wo", "rk/"),
-    concat!("/Us", "ers/"),
-];
+const MACHINE_PATHS: [&str; 4] =
+    [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
 
 /// The lines of `text` that hold a path of a machine.
 fn machine_paths(text: &str) -> Vec<usize> {
@@ -16,15 +12,9 @@ fn machine_paths(text: &str) -> Vec<usize> {
     let starts_a_path =
         |line: &str, at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '.' || c == '-');
     let holds = |line: &str| {
-        MACHINE_PATHS
-            .iter()
-            .any(|path| line.match_indices(path).any(|(at, _)| starts_a_path(line, at)))
+        MACHINE_PATHS.iter().any(|path| line.match_indices(path).any(|(at, _)| starts_a_path(line, at)))
     };
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| holds(line))
-        .map(|(i, _)| i + 1)
-        .collect()
+    text.lines().enumerate().filter(|(_, line)| holds(line)).map(|(i, _)| i + 1).collect()
 }
 
 #[test]
@@ -35,11 +25,7 @@ fn no_file_holds_a_path_of_a_machine() {
         let Some(text) = workspace::text(&path).filter(|_| !shown.starts_with("runtime/data/")) else {
             continue;
         };
-        wrong.extend(
-            machine_paths(&text)
-                .into_iter()
-                .map(|line| format!("{shown}:{line}")),
-        );
+        wrong.extend(machine_paths(&text).into_iter().map(|line| format!("{shown}:{line}")));
     }
     assert!(wrong.is_empty(), "paths of a machine: {wrong:#?}");
 }
@@ -49,10 +35,7 @@ fn no_source_holds_unsafe_code() {
     let mut wrong = Vec::new();
     for path in workspace::rust_files() {
         let source = workspace::text(&path).expect("sources are UTF-8");
-        let lines = tokens(&source)
-            .into_iter()
-            .filter(|t| t.text == "unsafe")
-            .map(|t| t.line);
+        let lines = tokens(&source).into_iter().filter(|t| t.text == "unsafe").map(|t| t.line);
         wrong.extend(lines.map(|line| format!("{}:{line}", workspace::shown(&path))));
     }
     assert!(wrong.is_empty(), "unsafe code: {wrong:#?}");

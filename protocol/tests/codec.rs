@@ -3,11 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_protocol::codec::{self, CodecError, Limits, PIECE_BYTES_MAX, Shape, scan};
 
-const LOOSE: Limits = Limits {
-    bytes: 1 << 30,
-    depth: 1 << 20,
-    elements: 1 << 40,
-};
+const LOOSE: Limits = Limits { bytes: 1 << 30, depth: 1 << 20, elements: 1 << 40 };
 
 /// A value of each format of the specification, with its depth and number of values.
 fn formats() -> Vec<(&'static str, Vec<u8>, usize, u64)> {
@@ -63,10 +59,7 @@ fn the_scan_measures_every_format_and_refuses_each_of_its_prefixes() {
         assert_eq!(scan(&bytes, &LOOSE).unwrap(), Shape { depth, elements }, "{name}");
         for cut in 0..bytes.len().min(40) {
             let refused = scan(&bytes[..cut], &LOOSE);
-            assert!(
-                matches!(refused, Err(CodecError::Truncated { .. })),
-                "{name} cut to {cut}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(CodecError::Truncated { .. })), "{name} cut to {cut}: {refused:?}");
         }
         let longer = [bytes.as_slice(), &[0xc0, 0xc0]].concat();
         assert!(
@@ -92,47 +85,22 @@ fn the_scan_knows_all_256_markers() {
 #[test]
 fn each_limit_is_exact() {
     let nested = |levels: usize| [vec![0x91; levels], vec![0xc0]].concat();
-    let limits = Limits {
-        bytes: 100,
-        depth: 5,
-        elements: 9,
-    };
-    assert_eq!(
-        scan(&nested(5), &limits).unwrap(),
-        Shape {
-            depth: 5,
-            elements: 6
-        }
-    );
-    assert!(matches!(
-        scan(&nested(6), &limits),
-        Err(CodecError::TooDeep { max: 5, at: 5 })
-    ));
-    assert_eq!(
-        scan(&[0x98, 0, 0, 0, 0, 0, 0, 0, 0], &limits).unwrap(),
-        Shape {
-            depth: 1,
-            elements: 9
-        }
-    );
+    let limits = Limits { bytes: 100, depth: 5, elements: 9 };
+    assert_eq!(scan(&nested(5), &limits).unwrap(), Shape { depth: 5, elements: 6 });
+    assert!(matches!(scan(&nested(6), &limits), Err(CodecError::TooDeep { max: 5, at: 5 })));
+    assert_eq!(scan(&[0x98, 0, 0, 0, 0, 0, 0, 0, 0], &limits).unwrap(), Shape { depth: 1, elements: 9 });
     let nine = scan(&[0x99, 0, 0, 0, 0, 0, 0, 0, 0, 0], &limits);
     assert!(matches!(nine, Err(CodecError::TooManyElements { max: 9, at: 0 })));
     let bin = |n: u8| [vec![0xc4, n], vec![0; usize::from(n)]].concat();
     scan(&bin(98), &limits).unwrap();
-    assert!(matches!(
-        scan(&bin(99), &limits),
-        Err(CodecError::TooLong { bytes: 101, max: 100 })
-    ));
+    assert!(matches!(scan(&bin(99), &limits), Err(CodecError::TooLong { bytes: 101, max: 100 })));
 }
 
 #[test]
 fn an_empty_container_is_as_deep_as_a_full_one() {
     let limits = Limits { depth: 1, ..LOOSE };
     scan(&[0x90], &limits).unwrap();
-    assert!(matches!(
-        scan(&[0x91, 0x80], &limits),
-        Err(CodecError::TooDeep { max: 1, at: 1 })
-    ));
+    assert!(matches!(scan(&[0x91, 0x80], &limits), Err(CodecError::TooDeep { max: 1, at: 1 })));
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -150,16 +118,8 @@ enum Kind {
 
 fn rows() -> Vec<Row> {
     vec![
-        Row {
-            key: "ebb".to_string(),
-            count: 1,
-            kind: Kind::Bare,
-        },
-        Row {
-            key: "flow".to_string(),
-            count: 300,
-            kind: Kind::With { left: -1 },
-        },
+        Row { key: "ebb".to_string(), count: 1, kind: Kind::Bare },
+        Row { key: "flow".to_string(), count: 300, kind: Kind::With { left: -1 } },
     ]
 }
 
@@ -170,23 +130,14 @@ fn the_named_form_has_field_names_and_the_compact_form_has_none_but_both_name_va
     let holds = |bytes: &[u8], word: &str| bytes.windows(word.len()).any(|w| w == word.as_bytes());
     assert!(holds(&named, "count") && holds(&named, "left") && holds(&named, "With"));
     assert!(!holds(&compact, "count") && !holds(&compact, "left") && holds(&compact, "With"));
-    assert_eq!(
-        codec::decode::<Vec<Row>>(&named, &Limits::CONTROL).unwrap(),
-        rows()
-    );
-    assert_eq!(
-        codec::decode_compact::<Vec<Row>>(&compact, &Limits::BLOCK).unwrap(),
-        rows()
-    );
+    assert_eq!(codec::decode::<Vec<Row>>(&named, &Limits::CONTROL).unwrap(), rows());
+    assert_eq!(codec::decode_compact::<Vec<Row>>(&compact, &Limits::BLOCK).unwrap(), rows());
 }
 
 #[test]
 fn another_type_is_malformed_and_not_a_panic() {
     let bytes = codec::encode(&rows()).unwrap();
-    assert!(matches!(
-        codec::decode::<Vec<u64>>(&bytes, &Limits::CONTROL),
-        Err(CodecError::Malformed(_))
-    ));
+    assert!(matches!(codec::decode::<Vec<u64>>(&bytes, &Limits::CONTROL), Err(CodecError::Malformed(_))));
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -195,19 +146,14 @@ struct Chain {
 }
 
 fn chain(links: usize) -> Chain {
-    (1..links).fold(Chain { next: None }, |inner, _| Chain {
-        next: Some(Box::new(inner)),
-    })
+    (1..links).fold(Chain { next: None }, |inner, _| Chain { next: Some(Box::new(inner)) })
 }
 
 #[test]
 fn a_value_that_is_too_deep_for_a_block_is_refused_where_it_is_encoded() {
     let legal = codec::encode_compact(&chain(128)).unwrap();
     codec::decode_compact::<Chain>(&legal, &Limits::BLOCK).unwrap();
-    assert!(matches!(
-        codec::encode_compact(&chain(129)),
-        Err(CodecError::TooDeep { max: 128, .. })
-    ));
+    assert!(matches!(codec::encode_compact(&chain(129)), Err(CodecError::TooDeep { max: 128, .. })));
 }
 
 #[test]
@@ -252,10 +198,7 @@ fn the_compact_form_is_rmp_serdes_default_for_all_of_serdes_data_model() {
         Model::Unit,
         Model::Newtype(Name("ebb".to_string())),
         Model::Tuple(-128, -32_768),
-        Model::Struct {
-            a: Some(-70_000),
-            b: None,
-        },
+        Model::Struct { a: Some(-70_000), b: None },
         Model::Unsigned(255, 65_535, u32::MAX, u64::MAX),
         Model::Wide(i128::MIN, u128::MAX),
         Model::Floats(1.5, -0.1),
@@ -267,20 +210,12 @@ fn the_compact_form_is_rmp_serdes_default_for_all_of_serdes_data_model() {
     ];
     let bytes = codec::encode_compact(&values).unwrap();
     assert_eq!(bytes, rmp_serde::to_vec(&values).unwrap());
-    assert_eq!(
-        codec::decode_compact::<Vec<Model>>(&bytes, &Limits::BLOCK).unwrap(),
-        values
-    );
+    assert_eq!(codec::decode_compact::<Vec<Model>>(&bytes, &Limits::BLOCK).unwrap(), values);
 }
 
 #[test]
 fn a_piece_has_as_many_values_as_bytes() {
     let bytes = codec::encode_compact(&vec![(); PIECE_BYTES_MAX - 5]).unwrap();
     assert_eq!(bytes.len(), PIECE_BYTES_MAX);
-    assert_eq!(
-        codec::decode_compact::<Vec<()>>(&bytes, &Limits::BLOCK)
-            .unwrap()
-            .len(),
-        PIECE_BYTES_MAX - 5
-    );
+    assert_eq!(codec::decode_compact::<Vec<()>>(&bytes, &Limits::BLOCK).unwrap().len(), PIECE_BYTES_MAX - 5);
 }

@@ -17,9 +17,7 @@ const INPUT_BYTES_MAX: usize = 2_048;
 type Corpus = BTreeMap<String, Vec<u8>>;
 
 fn folder(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
 }
 
 /// For `codec`: each sample, after the byte that chooses its type.
@@ -43,10 +41,7 @@ fn codec_corpus() -> Corpus {
             name: "ebb".to_string(),
         },
     ]);
-    corpus.insert(
-        "Tree-00".to_string(),
-        [&[5][..], &codec::encode(&tree).unwrap()].concat(),
-    );
+    corpus.insert("Tree-00".to_string(), [&[5][..], &codec::encode(&tree).unwrap()].concat());
     // Every family of markers once: [f32, f64, bin8, ext8, fixext1, map16, str8, array32, nil, true, i8, u64]
     let markers = b"\x05\x9c\xca\0\0\0\0\xcb\0\0\0\0\0\0\0\0\xc4\x01\0\xc7\x01\0\0\xd4\0\0\xde\0\0\xd9\x01a\xdd\0\0\0\0\xc0\xc3\xd0\0\xcf\0\0\0\0\0\0\0\0";
     corpus.insert("markers".to_string(), markers.to_vec());
@@ -56,9 +51,7 @@ fn codec_corpus() -> Corpus {
 /// For `frame`: the frames of each kind, one after the other, in pieces of 7 bytes.
 fn frame_corpus() -> Corpus {
     fn add<M: WireMessage>(corpus: &mut Corpus, samples: Vec<M>) {
-        let frames = samples
-            .iter()
-            .flat_map(|message| encode_message(message).unwrap());
+        let frames = samples.iter().flat_map(|message| encode_message(message).unwrap());
         corpus.insert(M::KIND.to_string(), [6].into_iter().chain(frames).collect());
     }
     let mut corpus = Corpus::new();
@@ -88,15 +81,9 @@ fn corpus(target: &str, expected: Corpus) -> Vec<Vec<u8>> {
         );
     }
     // A fuzzer may have added finds of its own: they are run too.
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    files
-        .into_iter()
-        .map(|file| std::fs::read(file).unwrap())
-        .collect()
+    files.into_iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
 /// Bytes at which decoders decide: markers, lengths, header fields.
@@ -128,9 +115,7 @@ fn mutate(rng: &mut SeededRng, corpus: &[Vec<u8>]) -> Vec<u8> {
             }
             // A tower of containers.
             6 => {
-                let container = *[0x91, 0x81, 0x92, 0xdd]
-                    .get(rng.range(0, 4) as usize)
-                    .unwrap_or(&0x91);
+                let container = *[0x91, 0x81, 0x92, 0xdd].get(rng.range(0, 4) as usize).unwrap_or(&0x91);
                 let levels = rng.range(1, 300) as usize;
                 input.splice(at..at, std::iter::repeat_n(container, levels));
             }

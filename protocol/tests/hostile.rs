@@ -29,12 +29,7 @@ fn seventy_thousand(bytes_max: usize) -> Vec<u8> {
 }
 
 fn on_a_small_stack<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    std::thread::Builder::new()
-        .stack_size(256 * 1024)
-        .spawn(work)
-        .unwrap()
-        .join()
-        .unwrap()
+    std::thread::Builder::new().stack_size(256 * 1024).spawn(work).unwrap().join().unwrap()
 }
 
 /// The kind's own decoder and limits; a new kind does not compile before it has its line here.
@@ -69,24 +64,14 @@ fn a_500_kb_enum_bomb_is_refused_by_length_in_control_and_by_depth_in_bulk() {
     let bytes = bomb(100_000);
     assert_eq!(bytes.len(), 500_007);
     each(&CONTROL, bytes.clone(), |_, e| {
-        matches!(
-            e,
-            CodecError::TooLong {
-                bytes: 500_007,
-                max: CONTROL_BYTES
-            }
-        )
+        matches!(e, CodecError::TooLong { bytes: 500_007, max: CONTROL_BYTES })
     });
-    each(&BULK, bytes, |_, e| {
-        matches!(e, CodecError::TooDeep { max: 128, at: 640 })
-    });
+    each(&BULK, bytes, |_, e| matches!(e, CodecError::TooDeep { max: 128, at: 640 }));
 }
 
 #[test]
 fn an_enum_bomb_beyond_8_mib_is_refused_by_length_in_bulk() {
-    each(&BULK, bomb(1_700_000), |_, e| {
-        matches!(e, CodecError::TooLong { max: 8_388_608, .. })
-    });
+    each(&BULK, bomb(1_700_000), |_, e| matches!(e, CodecError::TooLong { max: 8_388_608, .. }));
 }
 
 #[test]
@@ -97,14 +82,7 @@ fn a_500_kb_control_frame_is_refused_by_its_header_before_any_body() {
         let bytes = [&length[..], &[version, number]].concat();
         let mut frames = Vec::new();
         let refused = FrameDecoder::new(usize::MAX).push(&bytes, &mut frames);
-        assert_eq!(
-            refused,
-            Err(FrameError::TooLong {
-                kind,
-                bytes: 500_007,
-                max: CONTROL_BYTES
-            })
-        );
+        assert_eq!(refused, Err(FrameError::TooLong { kind, bytes: 500_007, max: CONTROL_BYTES }));
         assert!(frames.is_empty());
     }
 }
@@ -123,11 +101,7 @@ fn the_enum_bomb_cut_to_64_kib_is_refused_by_the_scan() {
     let whole = bomb_of_64_kib();
     assert!(whole.len() <= CONTROL_BYTES);
     each(&FrameKind::ALL, whole, is_too_deep);
-    each(
-        &FrameKind::ALL,
-        bomb(100_000)[..CONTROL_BYTES].to_vec(),
-        is_too_deep,
-    );
+    each(&FrameKind::ALL, bomb(100_000)[..CONTROL_BYTES].to_vec(), is_too_deep);
 }
 
 #[test]
@@ -160,15 +134,9 @@ fn legal_depth_with_70_000_elements_is_refused_by_count() {
     let half = || [vec![0xdc, 0x88, 0xb8], vec![0xc0; 35_000]].concat();
     each(&BULK, [vec![0x92], half(), half()].concat(), is_too_many);
     // The count decides in control too, were the length not there.
-    let long = Limits {
-        bytes: 1 << 20,
-        ..Limits::CONTROL
-    };
+    let long = Limits { bytes: 1 << 20, ..Limits::CONTROL };
     let refused = codec::decode::<ToExecutor>(&seventy_thousand(usize::MAX), &long);
-    assert!(
-        matches!(refused, Err(CodecError::TooManyElements { max: 65_536, at: 0 })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(CodecError::TooManyElements { max: 65_536, at: 0 })), "{refused:?}");
 }
 
 #[test]
@@ -190,9 +158,7 @@ fn the_deepest_legal_body_fits_the_small_stack() {
     each(&FrameKind::ALL, [vec![0x91; 32], vec![0xc0]].concat(), |_, e| {
         matches!(e, CodecError::Malformed(_))
     });
-    each(&BULK, [vec![0x91; 128], vec![0xc0]].concat(), |_, e| {
-        matches!(e, CodecError::Malformed(_))
-    });
+    each(&BULK, [vec![0x91; 128], vec![0xc0]].concat(), |_, e| matches!(e, CodecError::Malformed(_)));
     on_a_small_stack(|| {
         let bytes = bomb(127);
         codec::decode::<Expression>(&bytes, &Limits::BLOCK).unwrap();
@@ -225,11 +191,7 @@ fn without_the_scan_the_cut_bomb_aborts_the_process_or_is_accepted() {
         return;
     }
     let child = std::env::current_exe().unwrap();
-    let output = Command::new(child)
-        .args([NAME, "--exact", "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
+    let output = Command::new(child).args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     let accepted = output.status.success() && said.contains(ACCEPTED);

@@ -36,22 +36,10 @@ fn the_samples_hold_every_variant() {
         samples.iter().map(variant).collect()
     }
     let named = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
-    assert_eq!(
-        all(&ToExecutor::samples(), ToExecutor::variant),
-        named(ToExecutor::VARIANTS)
-    );
-    assert_eq!(
-        all(&ToDriver::samples(), ToDriver::variant),
-        named(ToDriver::VARIANTS)
-    );
-    assert_eq!(
-        all(&BulkRequest::samples(), BulkRequest::variant),
-        named(BulkRequest::VARIANTS)
-    );
-    assert_eq!(
-        all(&BulkReply::samples(), BulkReply::variant),
-        named(BulkReply::VARIANTS)
-    );
+    assert_eq!(all(&ToExecutor::samples(), ToExecutor::variant), named(ToExecutor::VARIANTS));
+    assert_eq!(all(&ToDriver::samples(), ToDriver::variant), named(ToDriver::VARIANTS));
+    assert_eq!(all(&BulkRequest::samples(), BulkRequest::variant), named(BulkRequest::VARIANTS));
+    assert_eq!(all(&BulkReply::samples(), BulkReply::variant), named(BulkReply::VARIANTS));
 }
 
 #[test]
@@ -59,11 +47,7 @@ fn a_variant_stands_on_the_wire_by_its_name() {
     for message in ToExecutor::samples() {
         let bytes = codec::encode(&message).unwrap();
         let name = message.variant().as_bytes();
-        assert!(
-            bytes.windows(name.len()).any(|w| w == name),
-            "{}",
-            message.variant()
-        );
+        assert!(bytes.windows(name.len()).any(|w| w == name), "{}", message.variant());
     }
 }
 
@@ -77,19 +61,12 @@ fn an_unknown_field_is_ignored_and_an_unknown_variant_is_refused() {
     );
     let unknown = b"\x81\xa4Pong\x81\xa5nonce\x63";
     let refused = codec::decode::<ToExecutor>(unknown, &Limits::CONTROL).unwrap_err();
-    assert!(
-        refused.to_string().contains("unknown variant `Pong`"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("unknown variant `Pong`"), "{refused}");
 }
 
 #[test]
 fn the_longest_piece_fits_a_bulk_frame() {
-    let piece = |bytes| Piece {
-        rows: u64::MAX,
-        dataset: DatasetId(u32::MAX),
-        bytes: vec![0; bytes],
-    };
+    let piece = |bytes| Piece { rows: u64::MAX, dataset: DatasetId(u32::MAX), bytes: vec![0; bytes] };
     encode_message(&BulkRequest::Piece(piece(PIECE_BYTES_MAX))).unwrap();
     encode_message(&BulkReply::Piece(piece(PIECE_BYTES_MAX))).unwrap();
     encode_message(&BulkReply::Piece(piece(PIECE_BYTES_MAX + 1024))).unwrap_err();

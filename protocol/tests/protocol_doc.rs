@@ -22,26 +22,18 @@ fn page() -> String {
 fn block(page: &str, name: &str) -> Vec<String> {
     let opening = format!("```text {name}");
     let lines = page.lines().skip_while(|line| *line != opening).skip(1);
-    lines
-        .take_while(|line| *line != "```")
-        .map(str::to_string)
-        .collect()
+    lines.take_while(|line| *line != "```").map(str::to_string).collect()
 }
 
 /// xxh3 (64 bits, no seed) of the message files one after the other, in the order of their names, line ends as LF.
 fn hash_of_the_messages() -> String {
     let folder = root().join("protocol/src/message");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
     files.sort();
     assert!(files.len() >= 6, "{files:?}");
-    let text: String = files
-        .iter()
-        .map(|file| std::fs::read_to_string(file).unwrap().replace("\r\n", "\n"))
-        .collect();
+    let text: String =
+        files.iter().map(|file| std::fs::read_to_string(file).unwrap().replace("\r\n", "\n")).collect();
     format!("messages: {:016x}", xxh3_64(text.as_bytes()))
 }
 
@@ -50,10 +42,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 /// A line for each sample: kind, variant, the whole frame.
@@ -79,16 +68,11 @@ fn kinds() -> Vec<String> {
     let line = |kind: FrameKind| {
         let limits = kind.limits();
         let name = kind.to_string();
-        format!(
-            "{:>2} {name:<12} {:>9} {:>4} {:>9}",
-            kind as u8, limits.bytes, limits.depth, limits.elements
-        )
+        format!("{:>2} {name:<12} {:>9} {:>4} {:>9}", kind as u8, limits.bytes, limits.depth, limits.elements)
     };
     let block = Limits::BLOCK;
-    let records = format!(
-        " - {:<12} {:>9} {:>4} {:>9}",
-        "(a piece)", block.bytes, block.depth, block.elements
-    );
+    let records =
+        format!(" - {:<12} {:>9} {:>4} {:>9}", "(a piece)", block.bytes, block.depth, block.elements);
     FrameKind::ALL.into_iter().map(line).chain([records]).collect()
 }
 
@@ -105,21 +89,13 @@ fn the_hash_is_that_of_the_message_files() {
 #[test]
 fn the_vectors_are_what_the_codec_writes() {
     let (found, expected) = (block(&page(), "vectors"), vectors());
-    assert!(
-        found == expected,
-        "docs/PROTOCOL.md should have these vectors:\n{}\n",
-        expected.join("\n")
-    );
+    assert!(found == expected, "docs/PROTOCOL.md should have these vectors:\n{}\n", expected.join("\n"));
 }
 
 #[test]
 fn the_kinds_and_limits_are_the_codes() {
     let (found, expected) = (block(&page(), "kinds"), kinds());
-    assert!(
-        found[1..] == expected,
-        "docs/PROTOCOL.md should have these kinds:\n{}\n",
-        expected.join("\n")
-    );
+    assert!(found[1..] == expected, "docs/PROTOCOL.md should have these kinds:\n{}\n", expected.join("\n"));
     assert_eq!(PIECE_BYTES_MAX, Limits::BLOCK.bytes);
     assert_eq!((HEADER_BYTES, VERSION), (6, 1), "the page's picture of a frame");
 }

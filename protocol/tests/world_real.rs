@@ -77,10 +77,7 @@ fn a_sleep_is_driven_by_whoever_polls_it_last() {
 #[test]
 fn the_wall_clock_is_the_systems() {
     let wall = World::real().clock.wall();
-    assert!(
-        wall > Duration::from_secs(1_700_000_000),
-        "later than 2023: {wall:?}"
-    );
+    assert!(wall > Duration::from_secs(1_700_000_000), "later than 2023: {wall:?}");
 }
 
 #[test]
@@ -95,7 +92,7 @@ fn the_same_seed_gives_the_same_draws_and_the_system_gives_others() {
 fn a_slot_runs_jobs_in_order_on_its_own_thread_and_survives_a_panic() {
     let world = World::real();
     let slot = world.spawner.slot("tidemill-slot-7");
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(100);
     for number in 0..100 {
         let tell = tell.clone();
         slot.run(
@@ -103,30 +100,23 @@ fn a_slot_runs_jobs_in_order_on_its_own_thread_and_survives_a_panic() {
                 if number == 50 {
                     panic!("job 50 panics on purpose");
                 }
-                tell.send((number, thread::current().name().map(str::to_owned)))
-                    .unwrap();
+                tell.send((number, thread::current().name().map(str::to_owned))).unwrap();
             }),
             Duration::ZERO,
         );
     }
     drop(tell);
     for number in (0..100).filter(|number| *number != 50) {
-        assert_eq!(
-            told.recv_timeout(PATIENCE).unwrap(),
-            (number, Some("tidemill-slot-7".to_owned()))
-        );
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (number, Some("tidemill-slot-7".to_owned())));
     }
-    assert_eq!(
-        told.recv_timeout(PATIENCE),
-        Err(mpsc::RecvTimeoutError::Disconnected)
-    );
+    assert_eq!(told.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]
 fn a_dropped_slot_ends_the_running_job_and_forgets_the_queued_ones() {
     let slot = World::real().spawner.slot("slot");
-    let (tell, told) = mpsc::channel();
-    let (allow, allowed) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::sync_channel(100);
+    let (allow, allowed) = mpsc::sync_channel::<()>(1);
     let tell_first = tell.clone();
     slot.run(
         Box::new(move || {
@@ -141,10 +131,7 @@ fn a_dropped_slot_ends_the_running_job_and_forgets_the_queued_ones() {
     drop(slot);
     allow.send(()).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE), Ok("ended"));
-    assert_eq!(
-        told.recv_timeout(PATIENCE),
-        Err(mpsc::RecvTimeoutError::Disconnected)
-    );
+    assert_eq!(told.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]
@@ -160,10 +147,7 @@ fn work_runs_on_a_runtime_of_its_own_and_the_world_may_be_dropped_inside_a_runti
         assert_eq!(told.await.unwrap().as_deref(), Some("tidemill-user"));
         assert_eq!(world.spawner.blocking(|| 6 * 7).await, Some(42));
         assert_eq!(
-            world
-                .spawner
-                .blocking(|| -> u8 { panic!("blocking work panics on purpose") })
-                .await,
+            world.spawner.blocking(|| -> u8 { panic!("blocking work panics on purpose") }).await,
             None
         );
         drop(world);
@@ -173,41 +157,25 @@ fn work_runs_on_a_runtime_of_its_own_and_the_world_may_be_dropped_inside_a_runti
 #[test]
 fn work_runs_on_the_callers_runtime_if_one_is_given() {
     let builder = &mut tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder
-        .worker_threads(1)
-        .thread_name("the-callers")
-        .build()
-        .unwrap();
+    let runtime = builder.worker_threads(1).thread_name("the-callers").build().unwrap();
     let world = World::real_on(runtime.handle().clone());
-    let (tell, told) = mpsc::channel();
-    world
-        .spawner
-        .spawn(async move { tell.send(thread::current().name().map(str::to_owned)).unwrap() });
-    assert_eq!(
-        told.recv_timeout(PATIENCE).unwrap().as_deref(),
-        Some("the-callers")
-    );
+    let (tell, told) = mpsc::sync_channel(100);
+    world.spawner.spawn(async move { tell.send(thread::current().name().map(str::to_owned)).unwrap() });
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().as_deref(), Some("the-callers"));
 }
 
 async fn receive(socket: &Arc<dyn AsyncUdpSocket>) -> (Vec<u8>, SocketAddr) {
     let mut bytes = vec![0; 65_536];
     let mut meta = [RecvMeta::default()];
-    let count = poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut bytes)], &mut meta))
-        .await
-        .unwrap();
+    let count =
+        poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut bytes)], &mut meta)).await.unwrap();
     assert_eq!(count, 1);
     bytes.truncate(meta[0].len);
     (bytes, meta[0].addr)
 }
 
 async fn send(socket: &Arc<dyn AsyncUdpSocket>, destination: SocketAddr, contents: &[u8]) {
-    let transmit = Transmit {
-        destination,
-        ecn: None,
-        contents,
-        segment_size: None,
-        src_ip: None,
-    };
+    let transmit = Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None };
     let mut poller = socket.clone().create_io_poller();
     loop {
         poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
@@ -225,15 +193,9 @@ async fn datagrams_go_there_and_back() {
     let (client, server) = (world.udp.bind(any).unwrap(), world.udp.bind(any).unwrap());
     send(&client, server.local_addr().unwrap(), b"there").await;
     let (bytes, from) = receive(&server).await;
-    assert_eq!(
-        (bytes.as_slice(), from),
-        (&b"there"[..], client.local_addr().unwrap())
-    );
+    assert_eq!((bytes.as_slice(), from), (&b"there"[..], client.local_addr().unwrap()));
     send(&server, from, b"and back").await;
-    assert_eq!(
-        receive(&client).await,
-        (b"and back".to_vec(), server.local_addr().unwrap())
-    );
+    assert_eq!(receive(&client).await, (b"and back".to_vec(), server.local_addr().unwrap()));
 }
 
 #[tokio::test]
@@ -286,20 +248,10 @@ fn writing_replaces_a_whole_file_and_leaves_nothing_else() {
     assert_eq!(world.files.read_range(&inner.join("two"), 1, 3).unwrap(), b"hor");
     assert_eq!(world.files.read_range(&inner.join("two"), 3, 100).unwrap(), b"rt");
     assert_eq!(world.files.read_range(&inner.join("two"), 100, 1).unwrap(), b"");
-    assert_eq!(
-        fs::read_dir(&inner).unwrap().count(),
-        3,
-        "no temporary file stays behind"
-    );
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 3, "no temporary file stays behind");
 
-    world
-        .files
-        .rename(&inner.join("two"), &inner.join("one"))
-        .unwrap();
-    assert_eq!(
-        world.files.read_range(&inner.join("one"), 0, 9).unwrap(),
-        b"short"
-    );
+    world.files.rename(&inner.join("two"), &inner.join("one")).unwrap();
+    assert_eq!(world.files.read_range(&inner.join("one"), 0, 9).unwrap(), b"short");
     world.files.remove(&inner.join("one")).unwrap();
     world.files.remove(&inner.join("one")).unwrap();
     assert_eq!(listing(&world, &inner), []);
@@ -309,12 +261,7 @@ fn writing_replaces_a_whole_file_and_leaves_nothing_else() {
 fn a_write_that_fails_leaves_nothing_behind() {
     let (world, folder) = (World::real(), Folder::new("failing"));
     world.files.create_folder(&folder.0.join("taken")).unwrap();
-    assert!(
-        world
-            .files
-            .write(&folder.0.join("taken"), b"a file cannot replace a folder")
-            .is_err()
-    );
+    assert!(world.files.write(&folder.0.join("taken"), b"a file cannot replace a folder").is_err());
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
     let missing = world.files.write(&folder.0.join("none/file"), b"").unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);

@@ -30,15 +30,7 @@ async fn exchange(connection: &quinn::Connection, ours: Vec<u8>) -> Vec<u8> {
         stream.finish().unwrap();
         stream.stopped().await.unwrap();
     };
-    let receiving = async {
-        connection
-            .accept_uni()
-            .await
-            .unwrap()
-            .read_to_end(BYTES)
-            .await
-            .unwrap()
-    };
+    let receiving = async { connection.accept_uni().await.unwrap().read_to_end(BYTES).await.unwrap() };
     let ((), theirs) = futures_util::future::join(sending, receiving).await;
     theirs
 }

@@ -48,10 +48,7 @@ impl Log {
 }
 
 fn entries(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
-    expected
-        .iter()
-        .map(|(at, name)| (*at, (*name).to_owned()))
-        .collect()
+    expected.iter().map(|(at, name)| (*at, (*name).to_owned())).collect()
 }
 
 #[test]
@@ -87,12 +84,7 @@ fn nodes_and_lives_draw_apart_but_repeat() {
     let draws = |seed| {
         sim::run(seed, SimConfig::default(), async |sim| {
             let draw = |world: &World| world.entropy.rng("x").next_u64();
-            [
-                draw(&sim.node(A)),
-                draw(&sim.node(A)),
-                draw(&sim.node(B)),
-                draw(&sim.revive(A)),
-            ]
+            [draw(&sim.node(A)), draw(&sim.node(A)), draw(&sim.node(B)), draw(&sim.revive(A))]
         })
     };
     let [first, again, other_node, next_life] = draws(1);
@@ -118,13 +110,7 @@ fn a_slot_takes_one_job_at_a_time_and_survives_a_panic() {
         sim.set_slowdown(A, 3.0);
         slot.run(log.job(&world, "slow"), ms(10));
         world.clock.sleep(ms(100)).await;
-        let expected = [
-            (10, "a"),
-            (12, "elsewhere"),
-            (35, "b"),
-            (100, "free"),
-            (131, "slow"),
-        ];
+        let expected = [(10, "a"), (12, "elsewhere"), (35, "b"), (100, "free"), (131, "slow")];
         assert_eq!(log.entries(), entries(&expected));
     });
 }
@@ -163,10 +149,7 @@ fn jobs_of_a_killed_node_never_report() {
         slot.run(log.job(&a, "late"), ms(1));
         a.spawner.slot("new").run(log.job(&a, "new"), ms(1));
         b.clock.sleep(ms(1_000)).await;
-        assert_eq!(
-            log.entries(),
-            entries(&[(10, "before"), (16, "next life"), (30, "survivor")])
-        );
+        assert_eq!(log.entries(), entries(&[(10, "before"), (16, "next life"), (30, "survivor")]));
         assert_eq!(sim.net().counts().killed, 1);
     });
 }
@@ -234,10 +217,7 @@ fn files_outlive_nodes_and_are_closed_to_the_dead() {
         b.files.remove(&folder.join("e")).unwrap();
         assert_eq!(sim.files().read_range(&folder.join("f"), 0, 9).unwrap(), b"e");
         assert_eq!(b.files.list(Path::new("/out")).unwrap(), []);
-        assert_eq!(
-            b.files.list(Path::new("/none")).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(b.files.list(Path::new("/none")).unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
 
@@ -262,11 +242,7 @@ fn fault_points_are_counted_and_may_kill_who_passes() {
         b.clock.sleep(ms(1)).await;
         b.faults.at("point");
         assert!(!sim.is_alive(A));
-        assert_eq!(
-            after.load(Ordering::Relaxed),
-            0,
-            "what is killed does not come back from its next await"
-        );
+        assert_eq!(after.load(Ordering::Relaxed), 0, "what is killed does not come back from its next await");
         assert_eq!(sim.passed("point"), 3, "the dead pass nothing");
         assert_eq!(sim.passed("another"), 0);
     });
@@ -275,21 +251,14 @@ fn fault_points_are_counted_and_may_kill_who_passes() {
 #[test]
 fn a_trace_tells_content_order_and_time_apart() {
     let trace = |script: &'static [(u64, &'static str)]| {
-        sim::run(
-            1,
-            SimConfig {
-                trace_lines: 2,
-                ..SimConfig::default()
-            },
-            async |sim| {
-                let clock = sim.node(A).clock;
-                for (at, what) in script {
-                    clock.sleep_until(Time::ZERO + ms(*at)).await;
-                    sim.trace().event(what);
-                }
-                (sim.trace().hash(), sim.trace().lines())
-            },
-        )
+        sim::run(1, SimConfig { trace_lines: 2, ..SimConfig::default() }, async |sim| {
+            let clock = sim.node(A).clock;
+            for (at, what) in script {
+                clock.sleep_until(Time::ZERO + ms(*at)).await;
+                sim.trace().event(what);
+            }
+            (sim.trace().hash(), sim.trace().lines())
+        })
     };
     let (hash, lines) = trace(&[(1, "a"), (2, "b"), (3, "c")]);
     assert_eq!(lines, ["1000000 a", "2000000 b"]);

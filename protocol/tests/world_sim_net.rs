@@ -72,40 +72,21 @@ fn connects_are_refused_where_nobody_listens() {
     run(async |sim| {
         let (a, b) = (sim.node(A), sim.node(B));
         sim.net().set_name("bob", B);
-        assert_eq!(
-            a.tcp.connect("bob:80").await.err().unwrap().kind(),
-            ErrorKind::ConnectionRefused
-        );
-        assert_eq!(
-            a.tcp.connect("carol:80").await.err().unwrap().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(a.tcp.connect("bob:80").await.err().unwrap().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(a.tcp.connect("carol:80").await.err().unwrap().kind(), ErrorKind::NotFound);
         let listener = b.tcp.listen("localhost:80").await.unwrap();
         assert_eq!(listener.local_addr(), SocketAddr::new(B, 80));
-        assert_eq!(
-            b.tcp.listen("10.0.0.2:80").await.err().unwrap().kind(),
-            ErrorKind::AddrInUse
-        );
+        assert_eq!(b.tcp.listen("10.0.0.2:80").await.err().unwrap().kind(), ErrorKind::AddrInUse);
         let mut held = Vec::new();
         for _ in 0..128 {
             held.push(a.tcp.connect("bob:80").await.unwrap());
         }
-        assert_eq!(
-            a.tcp.connect("bob:80").await.err().unwrap().kind(),
-            ErrorKind::ConnectionRefused
-        );
+        assert_eq!(a.tcp.connect("bob:80").await.err().unwrap().kind(), ErrorKind::ConnectionRefused);
         drop(listener);
-        assert_eq!(
-            a.tcp.connect("bob:80").await.err().unwrap().kind(),
-            ErrorKind::ConnectionRefused
-        );
+        assert_eq!(a.tcp.connect("bob:80").await.err().unwrap().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(sim.net().counts().tcp_refused, 3);
         let mut last = held.pop().unwrap();
-        assert_eq!(
-            last.read(&mut [0]).await.unwrap(),
-            0,
-            "a listener that goes takes its queue along"
-        );
+        assert_eq!(last.read(&mut [0]).await.unwrap(), 0, "a listener that goes takes its queue along");
     });
 }
 
@@ -122,15 +103,9 @@ fn a_killed_node_resets_its_streams() {
         let mut byte = [0];
         let (read, ()) = futures_util::future::join(client.read(&mut byte), killer).await;
         assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
-        assert_eq!(
-            client.write(b"x").await.unwrap_err().kind(),
-            ErrorKind::ConnectionReset
-        );
+        assert_eq!(client.write(b"x").await.unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert_eq!(sim.net().counts().tcp_reset, 1);
-        assert_eq!(
-            a.tcp.connect("10.0.0.2:80").await.err().unwrap().kind(),
-            ErrorKind::ConnectionRefused
-        );
+        assert_eq!(a.tcp.connect("10.0.0.2:80").await.err().unwrap().kind(), ErrorKind::ConnectionRefused);
 
         // The next life takes the port; that the dead life's listener goes later does not matter.
         let next = sim.revive(B);
@@ -155,10 +130,7 @@ fn one_connection_can_be_reset_alone() {
         assert!(connections[0].id < connections[1].id);
         assert!(sim.net().cut_tcp(connections[0].id));
         assert!(!sim.net().cut_tcp(connections[0].id), "it was reset already");
-        assert_eq!(
-            first.read(&mut [0]).await.unwrap_err().kind(),
-            ErrorKind::ConnectionReset
-        );
+        assert_eq!(first.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
         second.write_all(b"x").await.unwrap();
         let mut heard = [0];
         other.read_exact(&mut heard).await.unwrap();
@@ -206,13 +178,8 @@ async fn volley(sim: &SimWorld, length: usize) -> Vec<u32> {
         let mut contents = vec![0; length];
         contents[..4].copy_from_slice(&number.to_le_bytes());
         let destination = SocketAddr::new(B, 7);
-        let transmit = Transmit {
-            destination,
-            ecn: None,
-            contents: &contents,
-            segment_size: None,
-            src_ip: None,
-        };
+        let transmit =
+            Transmit { destination, ecn: None, contents: &contents, segment_size: None, src_ip: None };
         ours.try_send(&transmit).unwrap();
     }
     let mut heard = Vec::new();
@@ -221,29 +188,19 @@ async fn volley(sim: &SimWorld, length: usize) -> Vec<u32> {
             let mut bytes = [0; 2_000];
             let mut meta = [RecvMeta::default()];
             let mut bufs = [IoSliceMut::new(&mut bytes)];
-            poll_fn(|cx| theirs.poll_recv(cx, &mut bufs, &mut meta))
-                .await
-                .unwrap();
+            poll_fn(|cx| theirs.poll_recv(cx, &mut bufs, &mut meta)).await.unwrap();
             assert_eq!(meta[0].len, length);
             heard.push(u32::from_le_bytes(bytes[..4].try_into().unwrap()));
         }
     };
-    assert!(
-        tokio::time::timeout(Duration::from_secs(1), listen)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(1), listen).await.is_err());
     heard
 }
 
 #[test]
 fn datagrams_are_lost_doubled_and_reordered_as_set() {
     run(async |sim| {
-        let rough = Link {
-            loss: 0.2,
-            duplicate: 0.1,
-            ..Link::default()
-        };
+        let rough = Link { loss: 0.2, duplicate: 0.1, ..Link::default() };
         sim.net().set_all_links(rough);
         let heard = volley(&sim, 100).await;
         let counts = sim.net().counts();
@@ -254,15 +211,7 @@ fn datagrams_are_lost_doubled_and_reordered_as_set() {
         assert!(counts.reordered > 100 && !heard.is_sorted(), "{counts:?}");
         assert_eq!(sim.trace().datagrams(), 1_000);
 
-        sim.net().set_link(
-            A,
-            B,
-            Link {
-                delay_min: ms(1),
-                delay_max: ms(1),
-                ..Link::default()
-            },
-        );
+        sim.net().set_link(A, B, Link { delay_min: ms(1), delay_max: ms(1), ..Link::default() });
         assert_eq!(volley(&sim, 100).await, (0..1_000).collect::<Vec<_>>());
     });
 }
@@ -273,11 +222,7 @@ fn datagrams_are_dropped_where_they_cannot_go() {
         assert_eq!(volley(&sim, 1_473).await, []);
         assert_eq!(sim.net().counts().oversized, 1_000);
         sim.net().cut(B, A);
-        assert_eq!(
-            volley(&sim, 1_472).await.len(),
-            1_000,
-            "only the other direction is cut"
-        );
+        assert_eq!(volley(&sim, 1_472).await.len(), 1_000, "only the other direction is cut");
         sim.net().cut(A, B);
         assert_eq!(volley(&sim, 100).await, []);
         assert_eq!(sim.net().counts().cut, 1_000);

@@ -30,8 +30,7 @@ fn endpoint(world: &World, ip: IpAddr, is_seeded: bool) -> quinn::Endpoint {
     if is_seeded {
         let mut rng = world.entropy.rng("quinn");
         let mut seed = [0; 32];
-        seed.chunks_mut(8)
-            .for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_le_bytes()));
+        seed.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_le_bytes()));
         config.rng_seed(Some(seed));
     }
     let socket = world.udp.bind(SocketAddr::new(ip, PORT)).unwrap();
@@ -88,10 +87,7 @@ struct Outcome {
 async fn strike(sim: SimWorld, world: World, is_seeded: bool) {
     let (one, two, three) = (node(1), node(2), node(3));
     let until = async |secs| {
-        world
-            .clock
-            .sleep_until(tidemill_protocol::time::Time::ZERO + Duration::from_secs(secs))
-            .await
+        world.clock.sleep_until(tidemill_protocol::time::Time::ZERO + Duration::from_secs(secs)).await
     };
     until(1).await;
     sim.net().cut_both(one, three);
@@ -121,10 +117,7 @@ async fn scenario(sim: SimWorld, is_seeded: bool) -> Outcome {
             let mut question = vec![1; questions.range(100, 10_000) as usize];
             question[0] = 0;
             loop {
-                if connection
-                    .as_ref()
-                    .is_none_or(|open| open.close_reason().is_some())
-                {
+                if connection.as_ref().is_none_or(|open| open.close_reason().is_some()) {
                     let connecting = client.connect(SocketAddr::new(server, PORT), "node").unwrap();
                     *connection = connecting.await.ok();
                 }
@@ -156,30 +149,15 @@ async fn scenario(sim: SimWorld, is_seeded: bool) -> Outcome {
 }
 
 fn outcome(seed: u64, is_seeded: bool) -> Outcome {
-    let link = Link {
-        delay_max: Duration::from_millis(20),
-        loss: 0.05,
-        duplicate: 0.02,
-        ..Link::default()
-    };
-    let config = SimConfig {
-        link,
-        trace_lines: 20_000,
-        ..SimConfig::default()
-    };
+    let link = Link { delay_max: Duration::from_millis(20), loss: 0.05, duplicate: 0.02, ..Link::default() };
+    let config = SimConfig { link, trace_lines: 20_000, ..SimConfig::default() };
     sim::run(seed, config, async |sim| scenario(sim, is_seeded).await)
 }
 
 /// Where two runs part, for the message of a failed test.
 fn difference(one: &Outcome, other: &Outcome) -> String {
-    let at = one
-        .lines
-        .iter()
-        .zip(&other.lines)
-        .position(|(one, other)| one != other);
-    at.map_or("none in the lines kept".into(), |at| {
-        format!("{at}: {} | {}", one.lines[at], other.lines[at])
-    })
+    let at = one.lines.iter().zip(&other.lines).position(|(one, other)| one != other);
+    at.map_or("none in the lines kept".into(), |at| format!("{at}: {} | {}", one.lines[at], other.lines[at]))
 }
 
 #[test]
@@ -188,25 +166,12 @@ fn the_same_seed_gives_the_same_run_datagram_by_datagram() {
     for seed in 0..SEEDS {
         let first = outcome(seed, true);
         let second = outcome(seed, true);
-        assert!(
-            first == second,
-            "seed {seed}, first difference: {}",
-            difference(&first, &second)
-        );
+        assert!(first == second, "seed {seed}, first difference: {}", difference(&first, &second));
         assert!(first.datagrams >= 1_000, "{} datagrams", first.datagrams);
         assert_eq!(first.answers, 180, "every question is answered in the end");
         assert!(first.failures > 0, "the cut and the kill were felt");
-        let FaultCounts {
-            delivered,
-            lost,
-            duplicated,
-            reordered,
-            cut,
-            dead,
-            unbound,
-            killed,
-            ..
-        } = first.counts;
+        let FaultCounts { delivered, lost, duplicated, reordered, cut, dead, unbound, killed, .. } =
+            first.counts;
         for (name, count) in [
             ("delivered", delivered),
             ("lost", lost),
@@ -229,8 +194,5 @@ fn the_same_seed_gives_the_same_run_datagram_by_datagram() {
 #[test]
 fn without_a_seed_for_quinn_runs_differ() {
     let first = outcome(1, false);
-    assert!(
-        (0..3).any(|_| outcome(1, false).trace != first.trace),
-        "the trace does not see quinn's chance"
-    );
+    assert!((0..3).any(|_| outcome(1, false).trace != first.trace), "the trace does not see quinn's chance");
 }

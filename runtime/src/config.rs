@@ -93,7 +93,9 @@ pub enum ConfigError {
         allowed: &'static str,
     },
     /// The metrics would be visible to other machines.
-    #[error("`metrics_address` {0} is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics")]
+    #[error(
+        "`metrics_address` {0} is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics"
+    )]
     MetricsNotLocal(SocketAddr),
 }
 
@@ -125,7 +127,8 @@ impl Config {
         if let Some((field, _)) = counts.into_iter().find(|&(_, value)| value == 0) {
             return Err(ConfigError::Zero(field));
         }
-        let out_of_range = |field, value: String, allowed| Err(ConfigError::OutOfRange { field, value, allowed });
+        let out_of_range =
+            |field, value: String, allowed| Err(ConfigError::OutOfRange { field, value, allowed });
         if let BatchInterval::Every(interval) = self.batch_interval {
             let whole_ms = interval.subsec_nanos() % 1_000_000 == 0;
             if interval < BATCH_INTERVAL_MIN || interval > BATCH_INTERVAL_MAX || !whole_ms {
@@ -171,7 +174,10 @@ mod tests {
     fn each_rule_names_the_field_and_the_remedy() {
         let every = |ms| BatchInterval::Every(Duration::from_millis(ms));
         let d = Config::default;
-        assert_eq!(complaint(Config { slots_per_executor: 0, ..d() }), "`slots_per_executor` is 0; at least 1 is needed");
+        assert_eq!(
+            complaint(Config { slots_per_executor: 0, ..d() }),
+            "`slots_per_executor` is 0; at least 1 is needed"
+        );
         assert_eq!(
             complaint(Config { batch_interval: every(4), ..d() }),
             "`batch_interval` is 4ms; allowed is 5 ms to 1 h in whole milliseconds"

@@ -37,11 +37,7 @@ pub struct DStream<T, S = EveryBatch> {
 
 impl<T, S> Clone for DStream<T, S> {
     fn clone(&self) -> Self {
-        DStream {
-            graph: self.graph.clone(),
-            node: self.node,
-            types: PhantomData,
-        }
+        DStream { graph: self.graph.clone(), node: self.node, types: PhantomData }
     }
 }
 
@@ -69,11 +65,7 @@ impl Output {
 
 impl<T: Data, S: 'static> DStream<T, S> {
     pub(crate) fn at(graph: Graph, node: usize) -> Self {
-        DStream {
-            graph,
-            node,
-            types: PhantomData,
-        }
+        DStream { graph, node, types: PhantomData }
     }
 
     pub(crate) fn graph(&self) -> &Graph {
@@ -106,13 +98,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
         parents: Vec<usize>,
         partitions: Option<u32>,
     ) -> DStream<U, S> {
-        let node = self.graph.add(Node {
-            kind,
-            label,
-            name: None,
-            parents,
-            partitions,
-        });
+        let node = self.graph.add(Node { kind, label, name: None, parents, partitions });
         DStream::at(self.graph.clone(), node)
     }
 
@@ -122,10 +108,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
         U: Data,
         F: Fn(Box<dyn Push<U>>, &Rc<TaskEnv>) -> Box<dyn Push<T>> + Send + Sync + 'static,
     {
-        let kind = NodeKind::Narrow(Arc::new(NarrowFn {
-            wrap,
-            types: PhantomData::<fn(T) -> U>,
-        }));
+        let kind = NodeKind::Narrow(Arc::new(NarrowFn { wrap, types: PhantomData::<fn(T) -> U> }));
         self.add(kind, label, vec![self.node], None)
     }
 
@@ -136,10 +119,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
         F: Fn(&Rc<TaskEnv>) -> Box<dyn Push<T>> + Send + Sync + 'static,
     {
         self.graph.declare::<P>();
-        let kind = NodeKind::Exchange(Arc::new(ExchangeFn {
-            open,
-            types: PhantomData::<fn(T)>,
-        }));
+        let kind = NodeKind::Exchange(Arc::new(ExchangeFn { open, types: PhantomData::<fn(T)> }));
         let added: DStream<T, S> = self.add(kind, label, vec![self.node], partitions);
         added.node
     }
@@ -153,10 +133,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
             + Sync
             + 'static,
     {
-        let kind = NodeKind::Merge(Arc::new(MergeFn {
-            feed,
-            types: PhantomData::<fn() -> U>,
-        }));
+        let kind = NodeKind::Merge(Arc::new(MergeFn { feed, types: PhantomData::<fn() -> U> }));
         self.add(kind, label, exchanges, None)
     }
 
@@ -169,9 +146,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
     pub(crate) fn is_akin<U>(&self, other: &DStream<U, S>, what: &str) -> bool {
         let akin = self.graph.is_same(&other.graph);
         if !akin {
-            self.graph.refuse(GraphError::ForeignStream {
-                what: what.to_owned(),
-            });
+            self.graph.refuse(GraphError::ForeignStream { what: what.to_owned() });
         }
         akin
     }
@@ -182,21 +157,9 @@ impl<T: Data> DStream<T> {
     pub fn register_sink(&self, spec: SinkSpec<T>) -> Output {
         self.graph.declare::<crate::data::Rows<T>>();
         let sink: Arc<dyn Sink<T>> = spec.sink;
-        let info = SinkInfo {
-            id: SinkId(0),
-            name: spec.name,
-            kind: spec.kind,
-        };
-        let node = SinkNode {
-            parent: self.node,
-            info,
-            label: spec.label,
-            sink: Arc::new(TypedSink(sink)),
-        };
-        Output {
-            graph: self.graph.clone(),
-            id: self.graph.add_sink(node),
-        }
+        let info = SinkInfo { id: SinkId(0), name: spec.name, kind: spec.kind };
+        let node = SinkNode { parent: self.node, info, label: spec.label, sink: Arc::new(TypedSink(sink)) };
+        Output { graph: self.graph.clone(), id: self.graph.add_sink(node) }
     }
 }
 

@@ -61,12 +61,12 @@ pub use app::App;
 pub use cluster::{ClusterEvent, PipelineError, Progress, Running, StartError};
 pub use config::{BatchInterval, Checked, Config, ConfigError};
 pub use context::StreamContext;
-pub use graph::GraphError;
-pub use tidemill_protocol::time::BatchTime;
 pub use data::{Data, Text};
 pub use dataset::Dataset;
 pub use dstream::{DStream, Output};
+pub use graph::GraphError;
 pub use operators::TextOut;
+pub use tidemill_protocol::time::BatchTime;
 
 /// What most programs need: `use tidemill::prelude::*;`.
 pub mod prelude {

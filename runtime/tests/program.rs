@@ -24,7 +24,9 @@ fn refusal(arguments: &[&str]) -> String {
 
 #[test]
 fn an_unknown_option_is_refused_in_one_line_with_exit_code_2() {
-    for arguments in [&["--nonsense"][..], &["demo", "--nonsense"], &["local", "--nonsense"], &["bench", "--nonsense"]] {
+    for arguments in
+        [&["--nonsense"][..], &["demo", "--nonsense"], &["local", "--nonsense"], &["bench", "--nonsense"]]
+    {
         let line = refusal(arguments);
         assert!(line.starts_with("tidemill: unexpected argument '--nonsense' found"), "{line}");
         assert!(line.ends_with("; see --help"), "{line}");
@@ -47,7 +49,10 @@ fn a_configuration_that_cannot_be_is_refused_in_one_line_with_exit_code_2() {
     let line = refusal(&["local", "--batch-interval-ms", "4"]);
     assert_eq!(line, "tidemill: `batch_interval` is 4ms; allowed is 5 ms to 1 h in whole milliseconds");
     let line = refusal(&["local", "--metrics", "192.0.2.1:9000"]);
-    assert!(line.ends_with("is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics"), "{line}");
+    assert!(
+        line.ends_with("is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -160,7 +165,8 @@ fn the_demo_shows_queues_delays_rates_restarts_bytes_and_refused_frames_under_bo
 fn bad_input_is_counted_for_prometheus() {
     let sender = TcpListener::bind("127.0.0.1:0").unwrap();
     let (from, address) = (sender.local_addr().unwrap().to_string(), free_address());
-    let arguments = ["local", "--from", &from, "--batch-interval-ms", "100", "--metrics", &address.to_string()];
+    let arguments =
+        ["local", "--from", &from, "--batch-interval-ms", "100", "--metrics", &address.to_string()];
     let (_local, _lines) = Program::start(&arguments);
     let (mut receiver, _) = sender.accept().unwrap();
     receiver.write_all(b"0\tb\xffd\n1\tb\xffd\n").unwrap();

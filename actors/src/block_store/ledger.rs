@@ -25,10 +25,7 @@ impl Ledger {
     pub fn release(&mut self, up_to: BatchNumber) -> Vec<DataKey> {
         self.released = self.released.max(Some(up_to));
         let kept = self.outputs.split_off(&up_to.next());
-        std::mem::replace(&mut self.outputs, kept)
-            .into_values()
-            .flatten()
-            .collect()
+        std::mem::replace(&mut self.outputs, kept).into_values().flatten().collect()
     }
 
     /// Forgets all outputs.

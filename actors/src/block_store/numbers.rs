@@ -31,10 +31,7 @@ impl Payload for Numbers {
 
     fn encode(&self) -> Result<Vec<u8>, PayloadError> {
         if self.dataset == UNWRITABLE {
-            return Err(PayloadError {
-                dataset: self.dataset,
-                reason: "cannot be written".into(),
-            });
+            return Err(PayloadError { dataset: self.dataset, reason: "cannot be written".into() });
         }
         Ok(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
@@ -50,10 +47,7 @@ impl PayloadCodec for NumbersCodec {
     fn decode(&self, dataset: DatasetId, bytes: &[u8]) -> Result<Arc<dyn Payload>, PayloadError> {
         let (whole, rest) = bytes.as_chunks::<8>();
         if !rest.is_empty() {
-            return Err(PayloadError {
-                dataset,
-                reason: format!("{} bytes too many", rest.len()),
-            });
+            return Err(PayloadError { dataset, reason: format!("{} bytes too many", rest.len()) });
         }
         let mut values: Vec<u64> = whole.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
         if dataset == LOSSY {
@@ -69,17 +63,11 @@ pub fn held(values: &[u64]) -> Held {
 }
 
 pub fn held_of(dataset: DatasetId, values: &[u64]) -> Held {
-    Held::new(vec![Arc::new(Numbers {
-        dataset,
-        values: values.to_vec(),
-    })])
+    Held::new(vec![Arc::new(Numbers { dataset, values: values.to_vec() })])
 }
 
 /// The numbers of all pieces.
 pub fn values(held: &Held) -> Vec<u64> {
-    let numbers = held
-        .pieces
-        .iter()
-        .filter_map(|piece| piece.as_any().downcast_ref::<Numbers>());
+    let numbers = held.pieces.iter().filter_map(|piece| piece.as_any().downcast_ref::<Numbers>());
     numbers.flat_map(|numbers| numbers.values.clone()).collect()
 }

@@ -25,10 +25,7 @@ pub struct Budget {
 impl Budget {
     /// A budget of `bytes_max` bytes, with a quarter of it on top for outputs.
     pub fn new(bytes_max: u64) -> Self {
-        Budget {
-            bytes_max,
-            outputs_over_max: bytes_max / 4,
-        }
+        Budget { bytes_max, outputs_over_max: bytes_max / 4 }
     }
 }
 
@@ -178,13 +175,11 @@ impl BlockStore {
             return Err(PutBlockError::TooLarge { needed, bytes_max });
         }
         let limit = if inner.has_share_for_copy(needed) { u64::MAX } else { bytes_max };
-        inner
-            .take(Kind::Copy, needed, limit)
-            .map_err(|used| PutBlockError::Full {
-                needed,
-                used,
-                bytes_max,
-            })?;
+        inner.take(Kind::Copy, needed, limit).map_err(|used| PutBlockError::Full {
+            needed,
+            used,
+            bytes_max,
+        })?;
         place.insert(Entry { held, bytes: needed, kind: Kind::Copy });
         Ok(())
     }
@@ -221,10 +216,7 @@ impl BlockStore {
     pub fn put_output(&self, task: TaskId, partition: PartitionId, held: Held) -> Result<(), PutOutputError> {
         let (inner, needed) = (&*self.0, held.bytes());
         let (key, batch) = (DataKey::Output { task, partition }, task.key.batch);
-        let limit = inner
-            .budget
-            .bytes_max
-            .saturating_add(inner.budget.outputs_over_max);
+        let limit = inner.budget.bytes_max.saturating_add(inner.budget.outputs_over_max);
         let mut ledger = inner.ledger();
         if self.is_closed() {
             return Err(PutOutputError::Closed);
@@ -235,9 +227,11 @@ impl BlockStore {
         let Place::Vacant(place) = inner.data.entry(key) else {
             return Ok(());
         };
-        inner
-            .take(Kind::Output, needed, limit)
-            .map_err(|used| PutOutputError::Full { needed, used, limit })?;
+        inner.take(Kind::Output, needed, limit).map_err(|used| PutOutputError::Full {
+            needed,
+            used,
+            limit,
+        })?;
         place.insert(Entry { held, bytes: needed, kind: Kind::Output });
         ledger.note(batch, key);
         Ok(())
@@ -269,10 +263,7 @@ impl BlockStore {
         let _ledger = self.0.ledger();
         // No limit, so it cannot be refused.
         let _ = self.0.take(Kind::Output, bytes, u64::MAX);
-        Reserved {
-            store: self.clone(),
-            bytes,
-        }
+        Reserved { store: self.clone(), bytes }
     }
 
     /// Bytes in use.

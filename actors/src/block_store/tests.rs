@@ -12,24 +12,13 @@ use tidemill_protocol::{
 };
 
 fn block(sequence: u64) -> BlockId {
-    let receiver = ReceiverId {
-        stream: StreamId(0),
-        index: ReceiverIndex(0),
-        incarnation: Incarnation(0),
-    };
+    let receiver = ReceiverId { stream: StreamId(0), index: ReceiverIndex(0), incarnation: Incarnation(0) };
     BlockId { receiver, sequence }
 }
 
 fn task(batch: u64, partition: u32) -> TaskId {
-    let key = TaskKey {
-        batch: BatchNumber(batch),
-        stage: StageId(0),
-        partition: PartitionId(partition),
-    };
-    TaskId {
-        key,
-        attempt: Attempt(0),
-    }
+    let key = TaskKey { batch: BatchNumber(batch), stage: StageId(0), partition: PartitionId(partition) };
+    TaskId { key, attempt: Attempt(0) }
 }
 
 /// Data of `words` × 8 bytes.
@@ -38,21 +27,14 @@ fn data(words: u64) -> Held {
 }
 
 fn store(bytes_max: u64, outputs_over_max: u64) -> BlockStore {
-    BlockStore::new(Budget {
-        bytes_max,
-        outputs_over_max,
-    })
+    BlockStore::new(Budget { bytes_max, outputs_over_max })
 }
 
 #[test]
 fn blocks_are_refused_before_outputs_and_outputs_before_the_end_of_memory() {
     let store = store(80, 40);
     assert_eq!(store.put_block(block(0), data(9)), Ok(()));
-    let full = PutBlockError::Full {
-        needed: 16,
-        used: 72,
-        bytes_max: 80,
-    };
+    let full = PutBlockError::Full { needed: 16, used: 72, bytes_max: 80 };
     assert_eq!(store.put_block(block(1), data(2)), Err(full.clone()));
     assert!(full.is_retryable());
     assert!(!store.is_full(), "a block of one word would still fit");
@@ -60,24 +42,11 @@ fn blocks_are_refused_before_outputs_and_outputs_before_the_end_of_memory() {
     assert_eq!(store.put_output(task(0, 0), PartitionId(0), data(6)), Ok(()));
     assert!(store.is_full());
     let refused = store.put_output(task(0, 0), PartitionId(1), data(1));
-    assert_eq!(
-        refused,
-        Err(PutOutputError::Full {
-            needed: 8,
-            used: 120,
-            limit: 120
-        })
-    );
+    assert_eq!(refused, Err(PutOutputError::Full { needed: 8, used: 120, limit: 120 }));
     assert_eq!((store.bytes(), store.bytes_high_water()), (120, 120));
 
     let too_large = store.put_block(block(2), data(11));
-    assert_eq!(
-        too_large,
-        Err(PutBlockError::TooLarge {
-            needed: 88,
-            bytes_max: 80
-        })
-    );
+    assert_eq!(too_large, Err(PutBlockError::TooLarge { needed: 88, bytes_max: 80 }));
 }
 
 #[test]
@@ -96,21 +65,14 @@ fn outputs_of_a_released_batch_are_dropped_and_late_ones_refused() {
     let store = store(800, 0);
     for batch in 0..3 {
         for partition in 0..2 {
-            assert_eq!(
-                store.put_output(task(batch, 0), PartitionId(partition), data(1)),
-                Ok(())
-            );
+            assert_eq!(store.put_output(task(batch, 0), PartitionId(partition), data(1)), Ok(()));
         }
     }
     assert_eq!(store.release_outputs(BatchNumber(1)), 4);
     assert_eq!(store.bytes(), 16);
     let late = store.put_output(task(1, 5), PartitionId(0), data(1));
     assert_eq!(late, Err(PutOutputError::Released(BatchNumber(1))));
-    assert_eq!(
-        store.release_outputs(BatchNumber(0)),
-        0,
-        "an older release changes nothing"
-    );
+    assert_eq!(store.release_outputs(BatchNumber(0)), 0, "an older release changes nothing");
     assert_eq!(store.put_output(task(2, 1), PartitionId(0), data(1)), Ok(()));
 }
 
@@ -120,20 +82,10 @@ fn a_killed_executors_store_is_counted_and_stays_closed() {
     assert_eq!(store.put_block(block(0), data(2)), Ok(()));
     assert_eq!(store.put_output(task(0, 0), PartitionId(0), data(3)), Ok(()));
     assert_eq!(store.put_output(task(0, 0), PartitionId(1), data(1)), Ok(()));
-    assert_eq!(
-        store.clear(),
-        Lost {
-            blocks: 1,
-            outputs: 2,
-            bytes: 48
-        }
-    );
+    assert_eq!(store.clear(), Lost { blocks: 1, outputs: 2, bytes: 48 });
     assert_eq!(store.bytes(), 0);
     assert_eq!(store.put_block(block(1), data(1)), Err(PutBlockError::Closed));
-    assert_eq!(
-        store.put_output(task(0, 0), PartitionId(0), data(1)),
-        Err(PutOutputError::Closed)
-    );
+    assert_eq!(store.put_output(task(0, 0), PartitionId(0), data(1)), Err(PutOutputError::Closed));
     assert_eq!(store.clear(), Lost::default());
 }
 
@@ -150,10 +102,7 @@ async fn who_waits_for_room_is_woken_by_what_is_freed() {
     .await;
     drop(fetched);
     std::future::poll_fn(|context| {
-        assert!(
-            waits.as_mut().poll(context).is_pending(),
-            "64 + 24 is still more than 80"
-        );
+        assert!(waits.as_mut().poll(context).is_pending(), "64 + 24 is still more than 80");
         Poll::Ready(())
     })
     .await;
@@ -210,10 +159,7 @@ fn step(store: &BlockStore, plain: &mut Plain, rng: &mut SeededRng) {
             let key = DataKey::Output { task: id, partition };
             let released = plain.released.is_some_and(|up_to| batch <= up_to);
             let fits = plain.entries.contains_key(&key) || plain.bytes() + words * 8 <= 500;
-            assert_eq!(
-                store.put_output(id, partition, data(words)).is_ok(),
-                fits && !released
-            );
+            assert_eq!(store.put_output(id, partition, data(words)).is_ok(), fits && !released);
             if fits && !released {
                 plain.entries.entry(key).or_insert(words * 8);
             }

@@ -57,9 +57,7 @@ impl Performer {
             Action::Forget { task } => self.fetches.forget(task),
             Action::Start { slot, facts, spec } => self.start(slot, facts, spec, report.clone()),
             Action::SetCancel { task } => self.slots.set_cancel(task),
-            Action::ReadProgress => report.report(Event::Progress {
-                counters: self.slots.progress(),
-            }),
+            Action::ReadProgress => report.report(Event::Progress { counters: self.slots.progress() }),
             Action::ReplaceSlot { slot, .. } => self.slots.replace(slot),
             Action::DropData { keys } => keys.into_iter().for_each(|key| {
                 store.remove(key);
@@ -77,19 +75,9 @@ impl Performer {
     fn start<R: Report>(&mut self, slot: SlotIndex, facts: TaskFacts, spec: Arc<TaskSpec>, report: R) {
         let (task, flags, work) = (spec.task, Flags::default(), self.work.clone());
         let fetched = self.fetches.take(task);
-        let rows = || {
-            fetched
-                .as_ref()
-                .map_or_else(|| work.source.rows_now(&spec), Fetched::rows)
-        };
+        let rows = || fetched.as_ref().map_or_else(|| work.source.rows_now(&spec), Fetched::rows);
         let cost = self.cost.map_or(Duration::ZERO, |model| model.cost(task, rows()));
-        let assignment = Assignment {
-            facts,
-            spec,
-            fetched,
-            flags: flags.clone(),
-            cost,
-        };
+        let assignment = Assignment { facts, spec, fetched, flags: flags.clone(), cost };
         let job = Box::new(move || {
             let end = work.run(assignment);
             report.report(Event::SlotFree { slot, task, end });

@@ -14,11 +14,7 @@ pub(super) struct Cancelled {
 
 impl Cancelled {
     pub fn new(max: usize) -> Self {
-        Cancelled {
-            max,
-            known: BTreeSet::new(),
-            oldest_first: VecDeque::new(),
-        }
+        Cancelled { max, known: BTreeSet::new(), oldest_first: VecDeque::new() }
     }
 
     /// Remembers an attempt.
@@ -47,14 +43,7 @@ impl Cancelled {
 
     /// Panics if set and queue disagree.
     pub fn assert_invariants(&self) {
-        assert_eq!(
-            self.known.len(),
-            self.oldest_first.len(),
-            "set and queue of cancelled attempts differ"
-        );
-        assert!(
-            self.known.len() <= self.max,
-            "more cancelled attempts are remembered than allowed"
-        );
+        assert_eq!(self.known.len(), self.oldest_first.len(), "set and queue of cancelled attempts differ");
+        assert!(self.known.len() <= self.max, "more cancelled attempts are remembered than allowed");
     }
 }

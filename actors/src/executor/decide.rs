@@ -47,9 +47,7 @@ impl ExecutorCore {
 
     /// Follows a driver; false if it is a deposed one. What an earlier driver ordered is stopped.
     fn follow(&mut self, now: Time, epoch: Epoch, out: &mut Vec<Action>) -> bool {
-        let before = self
-            .epoch
-            .replace(self.epoch.map_or(epoch, |known| known.max(epoch)));
+        let before = self.epoch.replace(self.epoch.map_or(epoch, |known| known.max(epoch)));
         if before.is_some_and(|before| before < epoch) {
             for task in self.tasks.ids_where(|task| task.facts.epoch < epoch) {
                 self.cancel(now, task, out);
@@ -68,10 +66,8 @@ impl ExecutorCore {
         }
         if facts.program != self.config.program {
             out.push(Action::Count(Counted::Refused));
-            let message = format!(
-                "this executor runs {}, the task is of {}",
-                self.config.program, facts.program
-            );
+            let message =
+                format!("this executor runs {}, the task is of {}", self.config.program, facts.program);
             for spec in specs {
                 self.tell_failed(spec.task, message.clone(), None, out);
             }
@@ -103,12 +99,7 @@ impl ExecutorCore {
         if !at_hand {
             out.push(Action::Fetch { spec: spec.clone() });
         }
-        self.tasks.insert(Task {
-            facts: facts.clone(),
-            spec,
-            state,
-            fetched: !at_hand,
-        });
+        self.tasks.insert(Task { facts: facts.clone(), spec, state, fetched: !at_hand });
     }
 
     fn cancel(&mut self, now: Time, id: TaskId, out: &mut Vec<Action>) {
@@ -140,22 +131,14 @@ impl ExecutorCore {
         message: String,
         out: &mut Vec<Action>,
     ) {
-        if self
-            .tasks
-            .get_mut(id)
-            .is_some_and(|task| task.state == State::Fetching)
-        {
+        if self.tasks.get_mut(id).is_some_and(|task| task.state == State::Fetching) {
             self.tasks.remove(id);
             self.tell_failed(id, message, missing, out);
         }
     }
 
     fn slot_free(&mut self, slot: SlotIndex, id: TaskId, end: TaskEnd, out: &mut Vec<Action>) {
-        let ours = self
-            .tasks
-            .running_mut(id)
-            .copied()
-            .filter(|running| running.slot == slot);
+        let ours = self.tasks.running_mut(id).copied().filter(|running| running.slot == slot);
         let Some(Running { cancelled, .. }) = ours else {
             // The thread of a leaked task has come back after all: it ends, and nobody wants what it brings.
             self.leaked.remove(&id);
@@ -169,32 +152,15 @@ impl ExecutorCore {
             return;
         }
         match end {
-            TaskEnd::Done {
-                outputs,
-                rows_in,
-                run_ns,
-            } => {
+            TaskEnd::Done { outputs, rows_in, run_ns } => {
                 let (holder, read) = (self.config.member, keys_read(&task.spec));
                 out.push(Action::Count(Counted::Done { run_ns }));
-                let outcome = TaskOutcome {
-                    task: id,
-                    holder,
-                    outputs,
-                    rows_in,
-                    run_ns,
-                    read,
-                };
+                let outcome = TaskOutcome { task: id, holder, outputs, rows_in, run_ns, read };
                 out.push(Action::TellDriver(ToDriver::TaskDone(outcome)));
             }
             TaskEnd::Missing { .. } if !task.fetched && !self.config.inputs_immediate => {
-                out.push(Action::Fetch {
-                    spec: task.spec.clone(),
-                });
-                self.tasks.insert(Task {
-                    state: State::Fetching,
-                    fetched: true,
-                    ..task
-                });
+                out.push(Action::Fetch { spec: task.spec.clone() });
+                self.tasks.insert(Task { state: State::Fetching, fetched: true, ..task });
             }
             TaskEnd::Missing { key, message } => self.tell_failed(id, message, Some(key), out),
             TaskEnd::Failed { message } => self.tell_failed(id, message, None, out),
@@ -224,11 +190,8 @@ impl ExecutorCore {
         if let GivenUp::Stuck { limit } = given_up {
             // Its result must not be kept, should it come back.
             out.push(Action::SetCancel { task: id });
-            let message = format!(
-                "{} has made no progress for {}: its slot is replaced",
-                id.key,
-                in_words(limit)
-            );
+            let message =
+                format!("{} has made no progress for {}: its slot is replaced", id.key, in_words(limit));
             self.tell_failed(id, message, None, out);
         }
         out.push(Action::ReplaceSlot { slot, task: id });
@@ -271,11 +234,7 @@ impl ExecutorCore {
     /// What follows from every event: free slots are filled, and an executor that leaves leaves when the last task has.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
         while let Some((slot, task)) = self.tasks.start_next(now) {
-            out.push(Action::Start {
-                slot,
-                facts: task.facts.clone(),
-                spec: task.spec.clone(),
-            });
+            out.push(Action::Start { slot, facts: task.facts.clone(), spec: task.spec.clone() });
         }
         if self.look_at.is_none() && self.tasks.is_busy() {
             self.look_within(now);
@@ -287,12 +246,7 @@ impl ExecutorCore {
     }
 
     fn tell_failed(&self, task: TaskId, message: String, missing: Option<DataKey>, out: &mut Vec<Action>) {
-        let failure = TaskFailure {
-            task,
-            reporter: self.config.member,
-            message,
-            missing,
-        };
+        let failure = TaskFailure { task, reporter: self.config.member, message, missing };
         out.push(Action::Count(Counted::Failed));
         out.push(Action::TellDriver(ToDriver::TaskFailed(failure)));
     }
@@ -303,13 +257,8 @@ fn drop_outputs(task: TaskId, end: TaskEnd, out: &mut Vec<Action>) {
     if let TaskEnd::Done { outputs, .. } = end
         && !outputs.is_empty()
     {
-        let key = |info: OutputInfo| DataKey::Output {
-            task,
-            partition: info.partition,
-        };
-        out.push(Action::DropData {
-            keys: outputs.into_iter().map(key).collect(),
-        });
+        let key = |info: OutputInfo| DataKey::Output { task, partition: info.partition };
+        out.push(Action::DropData { keys: outputs.into_iter().map(key).collect() });
     }
 }
 
@@ -332,11 +281,7 @@ impl Core for ExecutorCore {
             Event::InputsReady { task } => {
                 self.tasks.make_ready(task);
             }
-            Event::InputsFailed {
-                task,
-                missing,
-                message,
-            } => self.inputs_failed(task, missing, message, out),
+            Event::InputsFailed { task, missing, message } => self.inputs_failed(task, missing, message, out),
             Event::SlotFree { slot, task, end } => self.slot_free(slot, task, end, out),
             Event::Progress { counters } => self.progress(now, counters, out),
             Event::Wake => self.wake(now, out),
@@ -355,13 +300,7 @@ impl Core for ExecutorCore {
     fn assert_invariants(&self) {
         self.tasks.assert_invariants();
         self.cancelled.assert_invariants();
-        assert!(
-            self.leaked.iter().all(|id| !self.tasks.contains(*id)),
-            "a leaked task is still at work"
-        );
-        assert!(
-            self.look_at.is_some() || !self.tasks.is_busy(),
-            "a slot is taken and nobody looks"
-        );
+        assert!(self.leaked.iter().all(|id| !self.tasks.contains(*id)), "a leaked task is still at work");
+        assert!(self.look_at.is_some() || !self.tasks.is_busy(), "a slot is taken and nobody looks");
     }
 }

@@ -89,10 +89,9 @@ impl Event {
     pub fn from_wire(message: ToExecutor) -> Result<Event, ToExecutor> {
         Ok(match message {
             ToExecutor::Welcome { epoch } => Event::Welcome { epoch },
-            ToExecutor::Run { facts, tasks } => Event::Run {
-                facts,
-                tasks: tasks.into_iter().map(Arc::new).collect(),
-            },
+            ToExecutor::Run { facts, tasks } => {
+                Event::Run { facts, tasks: tasks.into_iter().map(Arc::new).collect() }
+            }
             ToExecutor::Cancel { tasks } => Event::Cancel { tasks },
             ToExecutor::Drop { keys } => Event::Drop { keys },
             ToExecutor::ReleaseOutputs { up_to } => Event::ReleaseOutputs { up_to },

@@ -22,19 +22,13 @@ pub(super) struct Watch {
 impl Watch {
     /// A task that starts now.
     pub fn new(now: Time) -> Self {
-        Watch {
-            counter: 0,
-            changed: now,
-        }
+        Watch { counter: 0, changed: now }
     }
 
     /// Notes what the counter says. It changed some time before; taking `now` for it errs on the task's side.
     pub fn look(&mut self, now: Time, counter: u64) {
         if counter != self.counter {
-            *self = Watch {
-                counter,
-                changed: now,
-            };
+            *self = Watch { counter, changed: now };
         }
     }
 

@@ -50,12 +50,7 @@ pub(super) struct TaskTable {
 impl TaskTable {
     pub fn new(slots: u16) -> Self {
         let free = (0..slots).map(SlotIndex).collect();
-        TaskTable {
-            tasks: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            free,
-            slots,
-        }
+        TaskTable { tasks: BTreeMap::new(), ready: BTreeSet::new(), free, slots }
     }
 
     pub fn contains(&self, task: TaskId) -> bool {
@@ -107,11 +102,7 @@ impl TaskTable {
         let task = self.tasks.get_mut(&id)?;
         self.free.remove(&slot);
         self.ready.remove(&id);
-        task.state = State::Running(Running {
-            slot,
-            watch: Watch::new(now),
-            cancelled: false,
-        });
+        task.state = State::Running(Running { slot, watch: Watch::new(now), cancelled: false });
         Some((slot, task))
     }
 
@@ -138,37 +129,19 @@ impl TaskTable {
 
     /// The attempts that satisfy a condition, in order of ids.
     pub fn ids_where(&self, condition: impl Fn(&Task) -> bool) -> Vec<TaskId> {
-        self.tasks
-            .iter()
-            .filter(|(_, task)| condition(task))
-            .map(|(id, _)| *id)
-            .collect()
+        self.tasks.iter().filter(|(_, task)| condition(task)).map(|(id, _)| *id).collect()
     }
 
     /// Panics if the sets contradict each other.
     pub fn assert_invariants(&self) {
         let mut slots = self.free.clone();
         for (id, running) in self.running() {
-            assert!(
-                slots.insert(running.slot),
-                "{} of {id} is free or taken twice",
-                running.slot
-            );
+            assert!(slots.insert(running.slot), "{} of {id} is free or taken twice", running.slot);
         }
-        assert_eq!(
-            slots,
-            (0..self.slots).map(SlotIndex).collect(),
-            "a slot is lost or made up"
-        );
+        assert_eq!(slots, (0..self.slots).map(SlotIndex).collect(), "a slot is lost or made up");
         let ready = self.ids_where(|task| task.state == State::Ready);
-        assert!(
-            ready.iter().eq(self.ready.iter()),
-            "the queue differs from the tasks that are ready"
-        );
-        assert!(
-            self.free.is_empty() || self.ready.is_empty(),
-            "a slot is free and a task is waiting"
-        );
+        assert!(ready.iter().eq(self.ready.iter()), "the queue differs from the tasks that are ready");
+        assert!(self.free.is_empty() || self.ready.is_empty(), "a slot is free and a task is waiting");
     }
 }
 

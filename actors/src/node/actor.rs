@@ -37,8 +37,7 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             }
             Action::Peers { to, peers } => {
                 for member in to {
-                    self.links
-                        .tell(member, ToExecutor::Peers { peers: peers.clone() });
+                    self.links.tell(member, ToExecutor::Peers { peers: peers.clone() });
                 }
             }
             Action::ExecutorUp(registration) => self.roles.executor_up(&registration),

@@ -106,10 +106,7 @@ impl Membership {
             out.push(Action::Count(Counter::MessagesRefused));
             // A live executor's name over another connection does not cost the executor its own.
             if self.live.values().all(|executor| executor.link != link) {
-                out.push(Action::Refuse {
-                    link,
-                    reason: Refusal::NotRegistered(from),
-                });
+                out.push(Action::Refuse { link, reason: Refusal::NotRegistered(from) });
             }
             return;
         };
@@ -124,11 +121,7 @@ impl Membership {
     fn refusal(&self, from: Member, registration: &Registration) -> Option<Refusal> {
         let member = registration.member;
         let (theirs, ours) = (registration.program, self.config.program);
-        let known = self
-            .newest
-            .get(&member.node)
-            .copied()
-            .filter(|known| member.incarnation <= *known);
+        let known = self.newest.get(&member.node).copied().filter(|known| member.incarnation <= *known);
         if self.is_ending {
             Some(Refusal::Ending)
         } else if from != member {
@@ -142,10 +135,7 @@ impl Membership {
         } else if registration.slots == 0 {
             Some(Refusal::NoSlots(member))
         } else if !self.live.contains_key(&member.node) && self.live.len() >= self.config.executors_max {
-            Some(Refusal::Full {
-                member,
-                max: self.config.executors_max,
-            })
+            Some(Refusal::Full { member, max: self.config.executors_max })
         } else {
             None
         }
@@ -154,17 +144,12 @@ impl Membership {
     fn admit(&mut self, now: Time, link: LinkId, registration: Registration, out: &mut Vec<Action>) {
         let member = registration.member;
         // A connection belongs to one life: whoever used it before is gone.
-        let replaced = self
-            .live
-            .values()
-            .find(|e| e.registration.member.node == member.node || e.link == link);
+        let replaced =
+            self.live.values().find(|e| e.registration.member.node == member.node || e.link == link);
         let replaced = replaced.map(|executor| executor.registration.member.node);
         if let Some(old) = replaced.and_then(|node| self.live.remove(&node)) {
             out.push(Action::Count(Counter::Down));
-            out.push(Action::ExecutorDown {
-                member: old.registration.member,
-                reason: DownReason::Replaced,
-            });
+            out.push(Action::ExecutorDown { member: old.registration.member, reason: DownReason::Replaced });
             if old.link != link {
                 out.push(Action::CloseLink { link: old.link });
             }
@@ -173,29 +158,16 @@ impl Membership {
             self.next_ping = now + self.config.ping_every;
         }
         self.newest.insert(member.node, member.incarnation);
-        let executor = Executor {
-            registration: registration.clone(),
-            link,
-            last_heard: now,
-            unanswered: 0,
-        };
+        let executor = Executor { registration: registration.clone(), link, last_heard: now, unanswered: 0 };
         self.live.insert(member.node, executor);
         out.push(Action::Count(Counter::Admitted));
-        out.push(Action::Welcome {
-            member,
-            link,
-            epoch: self.config.epoch,
-        });
+        out.push(Action::Welcome { member, link, epoch: self.config.epoch });
         out.push(Action::ExecutorUp(registration));
         self.tell_peers(out);
     }
 
     fn link_lost(&mut self, link: LinkId, out: &mut Vec<Action>) {
-        let lost = self
-            .live
-            .iter()
-            .find(|(_, executor)| executor.link == link)
-            .map(|(node, _)| *node);
+        let lost = self.live.iter().find(|(_, executor)| executor.link == link).map(|(node, _)| *node);
         if let Some(executor) = lost.and_then(|node| self.live.remove(&node)) {
             out.push(Action::Count(Counter::Down));
             out.push(Action::ExecutorDown {
@@ -214,23 +186,12 @@ impl Membership {
         let (silent_after, unanswered_max) = (self.config.silent_after, self.config.unanswered_max());
         let is_silent =
             |e: &Executor| now.since(e.last_heard) >= silent_after && e.unanswered >= unanswered_max;
-        let silent: Vec<NodeId> = self
-            .live
-            .iter()
-            .filter(|(_, e)| is_silent(e))
-            .map(|(node, _)| *node)
-            .collect();
-        for executor in silent
-            .iter()
-            .filter_map(|node| self.live.remove(node))
-            .collect::<Vec<_>>()
-        {
+        let silent: Vec<NodeId> =
+            self.live.iter().filter(|(_, e)| is_silent(e)).map(|(node, _)| *node).collect();
+        for executor in silent.iter().filter_map(|node| self.live.remove(node)).collect::<Vec<_>>() {
             let (member, silence) = (executor.registration.member, now.since(executor.last_heard));
             out.push(Action::Count(Counter::Down));
-            out.push(Action::ExecutorDown {
-                member,
-                reason: DownReason::Silent(silence),
-            });
+            out.push(Action::ExecutorDown { member, reason: DownReason::Silent(silence) });
             out.push(Action::CloseLink { link: executor.link });
         }
         if !silent.is_empty() {
@@ -239,20 +200,14 @@ impl Membership {
         for executor in self.live.values_mut() {
             self.nonce += 1;
             executor.unanswered += 1;
-            out.push(Action::Ping {
-                member: executor.registration.member,
-                nonce: self.nonce,
-            });
+            out.push(Action::Ping { member: executor.registration.member, nonce: self.nonce });
         }
         self.next_ping = now + self.config.ping_every;
     }
 
     fn tell_peers(&self, out: &mut Vec<Action>) {
         let registrations = || self.live.values().map(|executor| &executor.registration);
-        let peers = registrations().map(|r| PeerInfo {
-            member: r.member,
-            bulk_address: r.bulk_address,
-        });
+        let peers = registrations().map(|r| PeerInfo { member: r.member, bulk_address: r.bulk_address });
         let (to, peers): (Vec<Member>, Vec<PeerInfo>) =
             (registrations().map(|r| r.member).collect(), peers.collect());
         if !to.is_empty() {
@@ -289,10 +244,7 @@ impl Core for Membership {
     }
 
     fn assert_invariants(&self) {
-        assert!(
-            self.live.len() <= self.config.executors_max,
-            "more executors than the limit"
-        );
+        assert!(self.live.len() <= self.config.executors_max, "more executors than the limit");
         for (node, executor) in &self.live {
             let member = executor.registration.member;
             assert_eq!(member.node, *node, "an executor stands under its node");
@@ -309,11 +261,7 @@ impl Core for Membership {
                 executor.unanswered <= self.config.unanswered_max() + 1,
                 "{member} should have been declared dead"
             );
-            let same_link = self
-                .live
-                .values()
-                .filter(|other| other.link == executor.link)
-                .count();
+            let same_link = self.live.values().filter(|other| other.link == executor.link).count();
             assert_eq!(same_link, 1, "{member} shares its connection");
         }
     }

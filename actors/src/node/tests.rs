@@ -9,27 +9,15 @@ use tidemill_protocol::{id::*, message::*, time::Time};
 const PROGRAM: ProgramId = ProgramId(7);
 
 fn life(node: u16, incarnation: u32) -> Member {
-    Member {
-        node: NodeId(node),
-        incarnation: Incarnation(incarnation),
-    }
+    Member { node: NodeId(node), incarnation: Incarnation(incarnation) }
 }
 
 fn says(link: u64, from: Member, message: ToDriver) -> Event {
-    Event::Message {
-        link: LinkId(link),
-        from,
-        message,
-    }
+    Event::Message { link: LinkId(link), from, message }
 }
 
 fn registration(member: Member) -> Registration {
-    Registration {
-        member,
-        slots: 2,
-        program: PROGRAM,
-        bulk_address: None,
-    }
+    Registration { member, slots: 2, program: PROGRAM, bulk_address: None }
 }
 
 fn register(link: u64, member: Member) -> Event {
@@ -45,27 +33,12 @@ fn lost(link: u64) -> Event {
 }
 
 fn leaked() -> ToDriver {
-    let key = TaskKey {
-        batch: BatchNumber(0),
-        stage: StageId(0),
-        partition: PartitionId(0),
-    };
-    ToDriver::SlotLeaked {
-        task: TaskId {
-            key,
-            attempt: Attempt(0),
-        },
-    }
+    let key = TaskKey { batch: BatchNumber(0), stage: StageId(0), partition: PartitionId(0) };
+    ToDriver::SlotLeaked { task: TaskId { key, attempt: Attempt(0) } }
 }
 
 fn line(action: &Action) -> Option<String> {
-    let nodes = |members: &[Member]| {
-        members
-            .iter()
-            .map(|m| m.to_string())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
+    let nodes = |members: &[Member]| members.iter().map(|m| m.to_string()).collect::<Vec<_>>().join(" ");
     Some(match action {
         Action::Welcome { member, link, .. } => format!("welcome {member} on {}", link.0),
         Action::Refuse { link, reason } => format!("refuse {}: {reason}", link.0),
@@ -90,22 +63,14 @@ struct Table {
 
 impl Table {
     fn new() -> Table {
-        let config = MembershipConfig {
-            program: PROGRAM,
-            executors_max: 3,
-            ..MembershipConfig::default()
-        };
-        Table {
-            membership: Membership::new(config),
-            last: Vec::new(),
-        }
+        let config = MembershipConfig { program: PROGRAM, executors_max: 3, ..MembershipConfig::default() };
+        Table { membership: Membership::new(config), last: Vec::new() }
     }
 
     #[track_caller]
     fn gives(&mut self, at_ms: u64, event: Event, expected: &[&str]) {
         self.last.clear();
-        self.membership
-            .on_event(Time(at_ms * 1_000_000), event.clone(), &mut self.last);
+        self.membership.on_event(Time(at_ms * 1_000_000), event.clone(), &mut self.last);
         self.membership.assert_invariants();
         let lines: Vec<String> = self.last.iter().filter_map(line).collect();
         assert_eq!(lines, expected, "after {event:?}");
@@ -120,46 +85,27 @@ impl Table {
 fn an_executor_that_registers_is_welcome_and_all_learn_of_it() {
     let mut t = Table::new();
     assert_eq!(t.next_ms(), None);
-    let one = [
-        "welcome node-1.i1 on 1",
-        "up node-1.i1",
-        "peers to node-1.i1: node-1.i1",
-    ];
+    let one = ["welcome node-1.i1 on 1", "up node-1.i1", "peers to node-1.i1: node-1.i1"];
     t.gives(0, register(1, life(1, 1)), &one);
     let peers = "peers to node-1.i1 node-2.i1: node-1.i1 node-2.i1";
-    t.gives(
-        0,
-        register(2, life(2, 1)),
-        &["welcome node-2.i1 on 2", "up node-2.i1", peers],
-    );
+    t.gives(0, register(2, life(2, 1)), &["welcome node-2.i1 on 2", "up node-2.i1", peers]);
     assert_eq!(t.next_ms(), Some(500));
 }
 
 #[test]
 fn a_message_of_a_live_executor_goes_to_its_role() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    t.gives(
-        1,
-        says(1, life(1, 1), leaked()),
-        &["deliver node-1.i1 to Scheduler"],
-    );
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.gives(1, says(1, life(1, 1), leaked()), &["deliver node-1.i1 to Scheduler"]);
     t.gives(1, alive(1, life(1, 1)), &[]);
 }
 
 #[test]
 fn a_lost_link_downs_the_executor_at_once() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    t.membership
-        .on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
-    t.gives(
-        1,
-        lost(1),
-        &["down node-1.i1: LinkLost", "peers to node-2.i1: node-2.i1"],
-    );
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
+    t.gives(1, lost(1), &["down node-1.i1: LinkLost", "peers to node-2.i1: node-2.i1"]);
     t.gives(1, lost(1), &[]);
     t.gives(1, lost(2), &["down node-2.i1: LinkLost"]);
     assert_eq!(t.next_ms(), None);
@@ -168,8 +114,7 @@ fn a_lost_link_downs_the_executor_at_once() {
 #[test]
 fn a_dead_incarnation_is_refused_and_counted_whatever_it_says() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     t.membership.on_event(Time(0), lost(1), &mut Vec::new());
     let text = "node-1.i1 is not registered: it was declared dead, or has not registered; start it again";
     t.gives(1, says(9, life(1, 1), leaked()), &[&format!("refuse 9: {text}")]);
@@ -177,24 +122,15 @@ fn a_dead_incarnation_is_refused_and_counted_whatever_it_says() {
     let stale = "refuse 9: node-1.i1 is refused: i1 of this node has been here; start the node again, so that it gets a \
                  higher one";
     t.gives(1, register(9, life(1, 1)), &[stale]);
-    t.gives(
-        1,
-        register(9, life(1, 0)),
-        &[&stale.replacen("node-1.i1", "node-1.i0", 1)],
-    );
-    let up = [
-        "welcome node-1.i2 on 9",
-        "up node-1.i2",
-        "peers to node-1.i2: node-1.i2",
-    ];
+    t.gives(1, register(9, life(1, 0)), &[&stale.replacen("node-1.i1", "node-1.i0", 1)]);
+    let up = ["welcome node-1.i2 on 9", "up node-1.i2", "peers to node-1.i2: node-1.i2"];
     t.gives(1, register(9, life(1, 2)), &up);
 }
 
 #[test]
 fn a_newer_life_downs_the_older_first() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     let expected = [
         "down node-1.i1: Replaced",
         "close 1",
@@ -207,29 +143,19 @@ fn a_newer_life_downs_the_older_first() {
     let text =
         "refuse 1: node-1.i1 is not registered: it was declared dead, or has not registered; start it again";
     t.gives(1, says(1, life(1, 1), leaked()), &[text]);
-    t.gives(
-        1,
-        says(2, life(1, 2), leaked()),
-        &["deliver node-1.i2 to Scheduler"],
-    );
+    t.gives(1, says(2, life(1, 2), leaked()), &["deliver node-1.i2 to Scheduler"]);
 }
 
 #[test]
 fn one_connection_belongs_to_one_executor() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    t.membership
-        .on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
     // Node 2 speaks in node 1's name: refused, and node 2's own connection stays.
     t.gives(1, says(2, life(1, 1), leaked()), &[]);
     assert!(t.last.contains(&Action::Count(Counter::MessagesRefused)));
     let named = says(3, life(3, 1), ToDriver::Register(registration(life(4, 1))));
-    t.gives(
-        1,
-        named,
-        &["refuse 3: node-3.i1 registers as node-4.i1: one connection, one name"],
-    );
+    t.gives(1, named, &["refuse 3: node-3.i1 registers as node-4.i1: one connection, one name"]);
     let expected = [
         "down node-1.i1: Replaced",
         "welcome node-3.i1 on 1",
@@ -242,54 +168,32 @@ fn one_connection_belongs_to_one_executor() {
 #[test]
 fn who_does_not_fit_is_refused_with_the_remedy() {
     let mut t = Table::new();
-    let other = Registration {
-        program: ProgramId(8),
-        ..registration(life(1, 1))
-    };
+    let other = Registration { program: ProgramId(8), ..registration(life(1, 1)) };
     let text = "refuse 1: node-1.i1 runs program-8 and this driver program-7: the first thing that differs is the program id, \
                 so start every node from the same executable with the same arguments";
     t.gives(0, says(1, life(1, 1), ToDriver::Register(other)), &[text]);
-    let none = Registration {
-        slots: 0,
-        ..registration(life(1, 1))
-    };
+    let none = Registration { slots: 0, ..registration(life(1, 1)) };
     let text = "refuse 1: node-1.i1 has no task slots: give it at least 1";
     t.gives(0, says(1, life(1, 1), ToDriver::Register(none)), &[text]);
     let text = "refuse 1: node-0 is the driver's number: give the executor a number from 1";
     t.gives(0, register(1, life(0, 1)), &[text]);
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    t.membership
-        .on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
     let text = "refuse 4: node-4.i1 is refused: 3 executors are registered, which is the limit";
-    t.membership
-        .on_event(Time(0), register(3, life(3, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(3, life(3, 1)), &mut Vec::new());
     t.gives(0, register(4, life(4, 1)), &[text]);
-    t.gives(
-        0,
-        Event::Stop,
-        &["shutdown node-1.i1", "shutdown node-2.i1", "shutdown node-3.i1"],
-    );
-    t.gives(
-        0,
-        register(4, life(4, 1)),
-        &["refuse 4: this driver is ending: register with its successor"],
-    );
+    t.gives(0, Event::Stop, &["shutdown node-1.i1", "shutdown node-2.i1", "shutdown node-3.i1"]);
+    t.gives(0, register(4, life(4, 1)), &["refuse 4: this driver is ending: register with its successor"]);
 }
 
 #[test]
 fn a_silent_executor_is_asked_and_then_declared_dead() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    t.membership
-        .on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
     for (n, at) in [500, 1_000, 1_500].into_iter().enumerate() {
         assert_eq!(t.next_ms(), Some(at));
-        let (one, two) = (
-            format!("ping node-1.i1 {}", 2 * n + 1),
-            format!("ping node-2.i1 {}", 2 * n + 2),
-        );
+        let (one, two) = (format!("ping node-1.i1 {}", 2 * n + 1), format!("ping node-2.i1 {}", 2 * n + 2));
         t.gives(at, Event::Wake, &[&one, &two]);
         t.gives(at + 1, alive(2, life(2, 1)), &[]);
     }
@@ -302,8 +206,7 @@ fn a_silent_executor_is_asked_and_then_declared_dead() {
 #[test]
 fn a_driver_that_slept_asks_before_it_judges() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     t.gives(60_000, Event::Wake, &["ping node-1.i1 1"]);
     t.gives(60_500, Event::Wake, &["ping node-1.i1 2"]);
     t.gives(60_501, alive(1, life(1, 1)), &[]);
@@ -313,15 +216,10 @@ fn a_driver_that_slept_asks_before_it_judges() {
 #[test]
 fn any_message_is_a_sign_of_life() {
     let mut t = Table::new();
-    t.membership
-        .on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     for n in 1..=20 {
         t.gives(n * 500, Event::Wake, &[&format!("ping node-1.i1 {n}")]);
-        t.gives(
-            n * 500 + 400,
-            says(1, life(1, 1), leaked()),
-            &["deliver node-1.i1 to Scheduler"],
-        );
+        t.gives(n * 500 + 400, says(1, life(1, 1), leaked()), &["deliver node-1.i1 to Scheduler"]);
     }
 }
 
@@ -341,65 +239,22 @@ fn info(block: BlockId, holder: Member) -> BlockInfo {
 /// One message of each kind, with its destination.
 fn destinations() -> Vec<(ToDriver, Destination)> {
     let member = life(1, 1);
-    let receiver = ReceiverId {
-        stream: StreamId(0),
-        index: ReceiverIndex(0),
-        incarnation: Incarnation(0),
-    };
-    let block = BlockId {
-        receiver,
-        sequence: 0,
-    };
-    let ToDriver::SlotLeaked { task } = leaked() else {
-        panic!("that is what it is")
-    };
+    let receiver = ReceiverId { stream: StreamId(0), index: ReceiverIndex(0), incarnation: Incarnation(0) };
+    let block = BlockId { receiver, sequence: 0 };
+    let ToDriver::SlotLeaked { task } = leaked() else { panic!("that is what it is") };
     let (outputs, read) = (vec![], vec![]);
-    let outcome = TaskOutcome {
-        task,
-        holder: member,
-        outputs,
-        rows_in: 0,
-        run_ns: 0,
-        read,
-    };
-    let failure = TaskFailure {
-        task,
-        reporter: member,
-        message: String::new(),
-        missing: None,
-    };
+    let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 0, run_ns: 0, read };
+    let failure = TaskFailure { task, reporter: member, message: String::new(), missing: None };
     let reason = ReceiverExitReason::Stopped;
-    let report = ToDriver::SourceReport {
-        stream: StreamId(0),
-        what: "reconnect".into(),
-        count: 1,
-    };
+    let report = ToDriver::SourceReport { stream: StreamId(0), what: "reconnect".into(), count: 1 };
     vec![
         (ToDriver::Register(registration(member)), Destination::Node),
         (ToDriver::Alive { nonce: 0 }, Destination::Node),
-        (
-            ToDriver::ReceiverStarted { receiver },
-            Destination::BatchGenerator,
-        ),
-        (
-            ToDriver::BlockAdded(info(block, member)),
-            Destination::BatchGenerator,
-        ),
-        (
-            ToDriver::BlockSafe { block, replica: None },
-            Destination::BatchGenerator,
-        ),
-        (
-            ToDriver::EndOfBatch {
-                receiver,
-                batch: BatchNumber(0),
-            },
-            Destination::BatchGenerator,
-        ),
-        (
-            ToDriver::ReceiverExited { receiver, reason },
-            Destination::BatchGenerator,
-        ),
+        (ToDriver::ReceiverStarted { receiver }, Destination::BatchGenerator),
+        (ToDriver::BlockAdded(info(block, member)), Destination::BatchGenerator),
+        (ToDriver::BlockSafe { block, replica: None }, Destination::BatchGenerator),
+        (ToDriver::EndOfBatch { receiver, batch: BatchNumber(0) }, Destination::BatchGenerator),
+        (ToDriver::ReceiverExited { receiver, reason }, Destination::BatchGenerator),
         (ToDriver::TaskDone(outcome), Destination::Scheduler),
         (ToDriver::TaskFailed(failure), Destination::Scheduler),
         (leaked(), Destination::Scheduler),

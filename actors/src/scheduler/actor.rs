@@ -51,18 +51,14 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
             Action::Cancel { member, tasks } => self.executors.tell(member, ToExecutor::Cancel { tasks }),
             Action::Drop { member, keys } => self.executors.tell(member, ToExecutor::Drop { keys }),
             Action::Decided { batch } => self.followers.decided(batch),
-            Action::Publish {
-                batch,
-                time,
-                sink,
-                parts,
-            } => self.publish(batch, time, sink, parts, me.clone()),
+            Action::Publish { batch, time, sink, parts } => {
+                self.publish(batch, time, sink, parts, me.clone())
+            }
             Action::Discard { sink, task } => self.sinks.discard(sink, task),
             Action::Completed(timings) => self.followers.completed(&timings),
             Action::Release { batch, members } => {
                 for member in members {
-                    self.executors
-                        .tell(member, ToExecutor::ReleaseOutputs { up_to: batch });
+                    self.executors.tell(member, ToExecutor::ReleaseOutputs { up_to: batch });
                 }
                 self.followers.released(batch);
             }
@@ -92,12 +88,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
         self.spawner.spawn(async move {
             let result = match fetch_all(&*prepared, parts).await {
                 Ok(partitions) => {
-                    let published = Published {
-                        sink,
-                        batch,
-                        time,
-                        partitions,
-                    };
+                    let published = Published { sink, batch, time, partitions };
                     // Users' code: a panic that went by unseen would leave the batch waiting for its answer for ever.
                     match catch_future(async move { sinks.publish(published).await }).await {
                         Ok(answer) => answer.map_err(|refused| PublishFailure::Refused(refused.to_string())),
@@ -120,10 +111,7 @@ async fn fetch_all(
         if !part.has_rows {
             return Ok((part.task, Held::default()));
         }
-        let key = DataKey::Output {
-            task: part.task,
-            partition: PartitionId(0),
-        };
+        let key = DataKey::Output { task: part.task, partition: PartitionId(0) };
         let held = prepared.fetch(key, part.holder).await;
         held.map(|held| (part.task, held)).ok_or(key)
     }))

@@ -98,27 +98,15 @@ impl Scheduler {
     }
 
     fn plan(&mut self, now: Time, planned: Planned, out: &mut Vec<Action>) {
-        let Planned {
-            plan,
-            job,
-            version,
-            blocks,
-        } = planned;
+        let Planned { plan, job, version, blocks } = planned;
         let batch = plan.batch;
-        let is_old = self
-            .jobs
-            .get(&batch)
-            .is_some_and(|known| version <= known.version);
+        let is_old = self.jobs.get(&batch).is_some_and(|known| version <= known.version);
         if batch < self.next || self.limit.is_some_and(|limit| batch >= limit) || is_old {
             return out.push(Action::Count(Counter::PlansRefused, 1));
         }
         let replaced = self.abandon(batch, out);
-        let next_attempt = replaced
-            .iter()
-            .flat_map(Job::tasks)
-            .map(|(_, t)| t.next_attempt)
-            .max()
-            .unwrap_or(0);
+        let next_attempt =
+            replaced.iter().flat_map(Job::tasks).map(|(_, t)| t.next_attempt).max().unwrap_or(0);
         match Job::new(now, plan, job, version, blocks, next_attempt) {
             Ok(mut job) => {
                 job.is_safe = self.safe_early.remove(&batch);
@@ -148,13 +136,7 @@ impl Scheduler {
         for (batch, job) in &mut self.jobs {
             if job.block_bytes.contains_key(&place.block) {
                 let safe = place.safe || job.is_safe;
-                job.blocks.insert(
-                    place.block,
-                    BlockPlace {
-                        safe,
-                        ..place.clone()
-                    },
-                );
+                job.blocks.insert(place.block, BlockPlace { safe, ..place.clone() });
                 self.queue.feed(*batch);
             }
         }
@@ -163,14 +145,9 @@ impl Scheduler {
     fn task_done(&mut self, outcome: TaskOutcome, out: &mut Vec<Action>) {
         let TaskId { key, attempt } = outcome.task;
         let at = (key.stage, key.partition);
-        let running = TaskState::Running {
-            attempt,
-            on: outcome.holder,
-        };
-        let Some(job) = self
-            .jobs
-            .get_mut(&key.batch)
-            .filter(|j| j.find(at).is_some_and(|t| t.state == running))
+        let running = TaskState::Running { attempt, on: outcome.holder };
+        let Some(job) =
+            self.jobs.get_mut(&key.batch).filter(|j| j.find(at).is_some_and(|t| t.state == running))
         else {
             return self.refuse(&outcome, out);
         };
@@ -187,13 +164,7 @@ impl Scheduler {
         let full = outcome.outputs.iter().filter(|o| o.rows > 0 || o.bytes > 0);
         task.outputs = full.map(|o| (o.partition, o.bytes)).collect();
         task.outputs.sort_unstable();
-        job.set(
-            at,
-            TaskState::Done {
-                attempt,
-                holder: outcome.holder,
-            },
-        );
+        job.set(at, TaskState::Done { attempt, holder: outcome.holder });
         out.push(Action::Count(Counter::TasksDone, 1));
         if job.stage(key.stage).missing == 0 {
             self.wake_tasks(key.batch);
@@ -206,28 +177,16 @@ impl Scheduler {
         let TaskId { key, attempt } = outcome.task;
         let at = (key.stage, key.partition);
         let job = self.jobs.get(&key.batch);
-        let accepted = TaskState::Done {
-            attempt,
-            holder: outcome.holder,
-        };
-        if job
-            .and_then(|job| job.find(at))
-            .is_some_and(|task| task.state == accepted)
-        {
+        let accepted = TaskState::Done { attempt, holder: outcome.holder };
+        if job.and_then(|job| job.find(at)).is_some_and(|task| task.state == accepted) {
             return; // A report told twice: the output is the accepted one.
         }
         if let Some(sink) = job.and_then(|job| job.stages.get(usize::from(key.stage.0))?.sink) {
-            out.push(Action::Discard {
-                sink,
-                task: outcome.task,
-            });
+            out.push(Action::Discard { sink, task: outcome.task });
         }
         if self.executors.is_live(outcome.holder) && !outcome.outputs.is_empty() {
             let keys = outcome.outputs.iter();
-            let keys = keys.map(|o| DataKey::Output {
-                task: outcome.task,
-                partition: o.partition,
-            });
+            let keys = keys.map(|o| DataKey::Output { task: outcome.task, partition: o.partition });
             self.drops.entry(outcome.holder).or_default().extend(keys);
         }
     }
@@ -235,24 +194,16 @@ impl Scheduler {
     fn task_failed(&mut self, now: Time, failure: TaskFailure, out: &mut Vec<Action>) {
         let TaskId { key, attempt } = failure.task;
         let at = (key.stage, key.partition);
-        let running = TaskState::Running {
-            attempt,
-            on: failure.reporter,
-        };
-        let Some(job) = self
-            .jobs
-            .get_mut(&key.batch)
-            .filter(|j| j.find(at).is_some_and(|t| t.state == running))
+        let running = TaskState::Running { attempt, on: failure.reporter };
+        let Some(job) =
+            self.jobs.get_mut(&key.batch).filter(|j| j.find(at).is_some_and(|t| t.state == running))
         else {
             return out.push(Action::Count(Counter::ReportsRefused, 1));
         };
         self.executors.give_back(failure.reporter);
         job.set(at, TaskState::Ready);
         if let Some(sink) = job.stage(key.stage).sink {
-            out.push(Action::Discard {
-                sink,
-                task: failure.task,
-            });
+            out.push(Action::Discard { sink, task: failure.task });
         }
         if let Some(input) = failure.missing.filter(|input| is_input(job, at, *input)) {
             return self.input_missing(now, key, input, failure.reporter, out);
@@ -266,11 +217,7 @@ impl Scheduler {
         out.push(Action::Count(Counter::TaskFailures, 1));
         if failures >= self.config.failures_max {
             let (node, message) = (failure.reporter.node, failure.message);
-            self.fail(
-                key.batch,
-                format!("{key} failed {failures} times, last on {node}: {message}"),
-                out,
-            );
+            self.fail(key.batch, format!("{key} failed {failures} times, last on {node}: {message}"), out);
         }
     }
 
@@ -302,9 +249,7 @@ impl Scheduler {
 
     fn flush(&mut self, out: &mut Vec<Action>) {
         out.extend(
-            std::mem::take(&mut self.drops)
-                .into_iter()
-                .map(|(member, keys)| Action::Drop { member, keys }),
+            std::mem::take(&mut self.drops).into_iter().map(|(member, keys)| Action::Drop { member, keys }),
         );
         let cancels = std::mem::take(&mut self.cancels).into_iter();
         out.extend(cancels.map(|(member, tasks)| Action::Cancel { member, tasks }));
@@ -326,22 +271,8 @@ impl Core for Scheduler {
                 }
             }
             Event::ExecutorDown { member } => self.executor_down(member, out),
-            Event::Plan {
-                plan,
-                job,
-                version,
-                blocks,
-            } => {
-                self.plan(
-                    now,
-                    Planned {
-                        plan,
-                        job,
-                        version,
-                        blocks,
-                    },
-                    out,
-                );
+            Event::Plan { plan, job, version, blocks } => {
+                self.plan(now, Planned { plan, job, version, blocks }, out);
             }
             Event::BlockHolders(place) => self.block_holders(place),
             Event::BatchSafe { batch } => self.batch_safe(batch),
@@ -383,10 +314,7 @@ impl Core for Scheduler {
                 *batch < self.next,
                 "{batch}: the decided batches are a prefix"
             );
-            assert!(
-                self.limit.is_none_or(|limit| *batch < limit),
-                "{batch} was dropped"
-            );
+            assert!(self.limit.is_none_or(|limit| *batch < limit), "{batch} was dropped");
             let publishing = self.publishing_of(*batch);
             for (at, task) in job.tasks() {
                 match task.state {
@@ -406,10 +334,7 @@ impl Core for Scheduler {
         }
         self.executors.assert_invariants(&running);
         self.queue.assert_holds(&ready);
-        assert!(
-            self.drops.is_empty() && self.cancels.is_empty(),
-            "everything gathered has been told"
-        );
+        assert!(self.drops.is_empty() && self.cancels.is_empty(), "everything gathered has been told");
     }
 }
 
@@ -425,13 +350,8 @@ struct Planned {
 fn is_accepted(job: &Job, read: DataKey) -> bool {
     match read {
         DataKey::Block(block) => job.block_bytes.contains_key(&block),
-        DataKey::Output {
-            task: TaskId { key, attempt },
-            ..
-        } => {
-            let task = job
-                .find((key.stage, key.partition))
-                .filter(|_| key.batch == job.plan.batch);
+        DataKey::Output { task: TaskId { key, attempt }, .. } => {
+            let task = job.find((key.stage, key.partition)).filter(|_| key.batch == job.plan.batch);
             task.is_some_and(
                 |t| matches!(t.state, TaskState::Done { attempt: accepted, .. } if accepted == attempt),
             )

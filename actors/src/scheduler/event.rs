@@ -70,12 +70,7 @@ impl Event {
     /// The event for a batch's plan: asks the program for the job.
     pub fn plan(program: &dyn Program, plan: Arc<BatchPlan>, version: u32, blocks: Vec<BlockPlace>) -> Event {
         let job = Arc::new(program.plan(&plan));
-        Event::Plan {
-            plan,
-            job,
-            version,
-            blocks,
-        }
+        Event::Plan { plan, job, version, blocks }
     }
 }
 

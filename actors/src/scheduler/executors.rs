@@ -46,14 +46,7 @@ impl Executors {
         }
         let slots = u32::from(slots.max(1));
         let tasks_max = slots + slots * u32::from(queue_per_slot);
-        self.live.insert(
-            member,
-            Executor {
-                slots,
-                tasks: 0,
-                tasks_max,
-            },
-        );
+        self.live.insert(member, Executor { slots, tasks: 0, tasks_max });
         self.room += u64::from(tasks_max);
         true
     }
@@ -69,14 +62,8 @@ impl Executors {
 
     /// Takes room for one attempt.
     pub fn take(&mut self, member: Member) {
-        let executor = self
-            .live
-            .get_mut(&member)
-            .expect("placement chooses among live executors");
-        assert!(
-            executor.has_room(),
-            "{member} was given more than it has room for"
-        );
+        let executor = self.live.get_mut(&member).expect("placement chooses among live executors");
+        assert!(executor.has_room(), "{member} was given more than it has room for");
         executor.tasks += 1;
         self.room -= 1;
     }
@@ -112,20 +99,11 @@ impl Executors {
     /// Panics if the books contradict themselves or `running`, the attempts that the jobs count on each executor.
     pub fn assert_invariants(&self, running: &BTreeMap<Member, u32>) {
         for (member, executor) in &self.live {
-            assert!(
-                executor.tasks <= executor.tasks_max,
-                "{member} holds more than its room"
-            );
+            assert!(executor.tasks <= executor.tasks_max, "{member} holds more than its room");
             let counted = running.get(member).copied().unwrap_or(0);
-            assert_eq!(
-                executor.tasks, counted,
-                "{member}: attempts in the books and in the jobs"
-            );
+            assert_eq!(executor.tasks, counted, "{member}: attempts in the books and in the jobs");
         }
-        assert!(
-            running.keys().all(|m| self.is_live(*m)),
-            "a task runs on a dead executor"
-        );
+        assert!(running.keys().all(|m| self.is_live(*m)), "a task runs on a dead executor");
         let room: u64 = self.live.values().map(|e| u64::from(e.tasks_max - e.tasks)).sum();
         assert_eq!(self.room, room, "the sum of the room");
     }

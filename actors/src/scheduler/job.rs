@@ -37,10 +37,7 @@ pub(super) enum TaskState {
 impl TaskState {
     /// Whether the task has still to run or to end.
     pub fn is_open(self) -> bool {
-        matches!(
-            self,
-            TaskState::Waiting | TaskState::Ready | TaskState::Running { .. }
-        )
+        matches!(self, TaskState::Waiting | TaskState::Ready | TaskState::Running { .. })
     }
 
     /// Whether its output is there.
@@ -54,13 +51,9 @@ impl TaskState {
         match (self, next) {
             (Waiting, Ready) | (Ready, Waiting | Running { .. }) => true,
             (Running { .. }, Waiting | Ready) => true,
-            (
-                Running { attempt, on },
-                Done {
-                    attempt: accepted,
-                    holder,
-                },
-            ) => attempt == accepted && on == holder,
+            (Running { attempt, on }, Done { attempt: accepted, holder }) => {
+                attempt == accepted && on == holder
+            }
             (Done { .. }, Lost) | (Lost, Waiting) => true,
             _ => false,
         }
@@ -161,30 +154,17 @@ impl Job {
             if usize::from(planned.id.0) != index {
                 return Err(JobError::StageOutOfPlace(planned.id));
             }
-            let tasks: Vec<Task> = planned
-                .tasks
-                .iter()
-                .map(|inputs| new_task(inputs, next_attempt))
-                .collect();
+            let tasks: Vec<Task> =
+                planned.tasks.iter().map(|inputs| new_task(inputs, next_attempt)).collect();
             for parent in tasks.iter().flat_map(|task| &task.parents) {
-                let fault = JobError::NoSuchParent {
-                    reader: planned.id,
-                    parent: *parent,
-                };
-                stages
-                    .get(usize::from(parent.0))
-                    .filter(|s| s.sink.is_none())
-                    .ok_or(fault)?;
+                let fault = JobError::NoSuchParent { reader: planned.id, parent: *parent };
+                stages.get(usize::from(parent.0)).filter(|s| s.sink.is_none()).ok_or(fault)?;
             }
             let sink = match planned.output {
                 StageOutput::Sink(sink) => Some(sink),
                 StageOutput::Shuffle { .. } => None,
             };
-            stages.push(Stage {
-                missing: tasks.len(),
-                tasks,
-                sink,
-            });
+            stages.push(Stage { missing: tasks.len(), tasks, sink });
         }
         let mut unpublished: Vec<SinkId> = stages.iter().filter_map(|s| s.sink).collect();
         unpublished.sort_unstable();
@@ -208,19 +188,12 @@ impl Job {
 
     /// The full name of a task.
     pub fn key(&self, at: At) -> TaskKey {
-        TaskKey {
-            batch: self.plan.batch,
-            stage: at.0,
-            partition: at.1,
-        }
+        TaskKey { batch: self.plan.batch, stage: at.0, partition: at.1 }
     }
 
     /// The full name of an attempt.
     pub fn id(&self, at: At, attempt: Attempt) -> TaskId {
-        TaskId {
-            key: self.key(at),
-            attempt,
-        }
+        TaskId { key: self.key(at), attempt }
     }
 
     pub fn stage(&self, stage: StageId) -> &Stage {
@@ -262,10 +235,7 @@ impl Job {
 
     /// Whether every stage that the task reads is done.
     pub fn has_inputs(&self, at: At) -> bool {
-        self.task(at)
-            .parents
-            .iter()
-            .all(|parent| self.stage(*parent).missing == 0)
+        self.task(at).parents.iter().all(|parent| self.stage(*parent).missing == 0)
     }
 
     /// Whether everything is there that its sinks need, and it may be decided when its turn comes.
@@ -297,12 +267,7 @@ impl Job {
                     wanted: stage.sink.is_some() && !finished,
                     deterministic: planned.deterministic,
                     finished,
-                    tasks: tasks
-                        .map(|t| LineageTask {
-                            parents: &t.parents,
-                            copy: copy(t.state),
-                        })
-                        .collect(),
+                    tasks: tasks.map(|t| LineageTask { parents: &t.parents, copy: copy(t.state) }).collect(),
                 }
             })
             .collect()
@@ -321,30 +286,17 @@ impl Job {
         assert_eq!(self.open, open, "{}: open tasks", self.plan.batch);
         for (s, stage) in self.stages.iter().enumerate() {
             let missing = stage.tasks.iter().filter(|task| !task.state.is_done()).count();
-            assert_eq!(
-                stage.missing, missing,
-                "{}/stage-{s}: tasks that are not done",
-                self.plan.batch
-            );
+            assert_eq!(stage.missing, missing, "{}/stage-{s}: tasks that are not done", self.plan.batch);
         }
         for (at, task) in self.tasks() {
             if matches!(task.state, TaskState::Ready | TaskState::Running { .. }) {
-                assert!(
-                    self.has_inputs(at),
-                    "{} is {:?} without its inputs",
-                    self.key(at),
-                    task.state
-                );
+                assert!(self.has_inputs(at), "{} is {:?} without its inputs", self.key(at), task.state);
             }
             if task.state == TaskState::Waiting {
                 assert!(!self.has_inputs(at), "{} waits for nothing", self.key(at));
                 let parents = task.parents.iter().flat_map(|p| &self.stage(*p).tasks);
                 let is_coming = |t: &Task| t.state != TaskState::Lost;
-                assert!(
-                    parents.into_iter().all(is_coming),
-                    "{} waits for a lost output",
-                    self.key(at)
-                );
+                assert!(parents.into_iter().all(is_coming), "{} waits for a lost output", self.key(at));
             }
         }
     }

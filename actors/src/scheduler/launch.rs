@@ -31,20 +31,14 @@ impl Scheduler {
             last = Some(key);
             match self.place(key) {
                 Placed::At(member, parts, spec) => {
-                    launches
-                        .entry((key.batch, member))
-                        .or_default()
-                        .push((parts, spec));
+                    launches.entry((key.batch, member)).or_default().push((parts, spec));
                 }
                 Placed::NoRoom => {}
                 Placed::Doomed(text) => doom = Some((key.batch, text)),
             }
         }
         for ((batch, member), tasks) in launches {
-            let job = self
-                .jobs
-                .get_mut(&batch)
-                .expect("its tasks have just been placed");
+            let job = self.jobs.get_mut(&batch).expect("its tasks have just been placed");
             job.first_launch.get_or_insert(now);
             out.push(Action::Count(Counter::TasksLaunched, tasks.len() as u64));
             let facts = TaskFacts {
@@ -55,21 +49,14 @@ impl Scheduler {
                 seed: job.plan.seed,
             };
             let pages = pages(tasks).into_iter();
-            out.extend(pages.map(|tasks| Action::Launch {
-                member,
-                facts: facts.clone(),
-                tasks,
-            }));
+            out.extend(pages.map(|tasks| Action::Launch { member, facts: facts.clone(), tasks }));
         }
         doom
     }
 
     fn place(&mut self, key: TaskKey) -> Placed {
         let at = (key.stage, key.partition);
-        let job = self
-            .jobs
-            .get_mut(&key.batch)
-            .expect("a batch leaves the queue before it leaves the books");
+        let job = self.jobs.get_mut(&key.batch).expect("a batch leaves the queue before it leaves the books");
         let inputs = match Inputs::of(job, at, &self.executors) {
             Ok(inputs) => inputs,
             Err(block) if job.blocks.get(&block).is_some_and(|place| place.safe) => {
@@ -83,10 +70,7 @@ impl Scheduler {
             }
         };
         let task = job.task_mut(at);
-        let policy = Placement {
-            bytes_at: &inputs.bytes_at,
-            avoid: &task.avoid,
-        };
+        let policy = Placement { bytes_at: &inputs.bytes_at, avoid: &task.avoid };
         let Some(member) = policy.decide(self.executors.iter()) else {
             return Placed::NoRoom;
         };
@@ -107,12 +91,8 @@ impl Scheduler {
             return;
         };
         let is_due = |at: &At, state| state == TaskState::Waiting && job.has_inputs(*at);
-        let due: Vec<At> = job
-            .tasks()
-            .map(|(at, t)| (at, t.state))
-            .filter(|(at, s)| is_due(at, *s))
-            .map(|d| d.0)
-            .collect();
+        let due: Vec<At> =
+            job.tasks().map(|(at, t)| (at, t.state)).filter(|(at, s)| is_due(at, *s)).map(|d| d.0).collect();
         for at in due {
             job.set(at, TaskState::Ready);
             self.queue.enter(job.key(at));

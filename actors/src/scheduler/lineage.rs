@@ -89,9 +89,7 @@ fn run_again(stages: &[LineageStage<'_>], spoiled: &Tasks) -> Tasks {
                 Copy::Lost => wanted[s],
             };
             if runs {
-                task.parents
-                    .iter()
-                    .for_each(|parent| wanted[usize::from(parent.0)] = true);
+                task.parents.iter().for_each(|parent| wanted[usize::from(parent.0)] = true);
             }
             if runs && task.copy != Copy::Coming {
                 again.insert(at(s, p));

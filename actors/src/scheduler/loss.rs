@@ -30,11 +30,7 @@ impl Scheduler {
                 continue;
             }
             let mut tasks = self.settle(batch, out);
-            tasks.extend(running.iter().map(|at| TaskKey {
-                batch,
-                stage: at.0,
-                partition: at.1,
-            }));
+            tasks.extend(running.iter().map(|at| TaskKey { batch, stage: at.0, partition: at.1 }));
             tasks.sort_unstable();
             if !tasks.is_empty() {
                 out.push(Action::Count(Counter::TasksLost, tasks.len() as u64));
@@ -70,10 +66,7 @@ impl Scheduler {
         };
         if let TaskState::Running { attempt, .. } = job.task(at).state {
             if let Some(sink) = job.stage(at.0).sink {
-                out.push(Action::Discard {
-                    sink,
-                    task: job.id(at, attempt),
-                });
+                out.push(Action::Discard { sink, task: job.id(at, attempt) });
             }
             job.set(at, TaskState::Ready);
             self.queue.enter(job.key(at));
@@ -94,10 +87,7 @@ impl Scheduler {
         }
         let outputs = std::mem::take(&mut job.task_mut(at).outputs);
         if self.executors.is_live(holder) && !outputs.is_empty() {
-            let keys = outputs.iter().map(|(partition, _)| DataKey::Output {
-                task,
-                partition: *partition,
-            });
+            let keys = outputs.iter().map(|(partition, _)| DataKey::Output { task, partition: *partition });
             self.drops.entry(holder).or_default().extend(keys);
         }
         job.set(at, TaskState::Lost);
@@ -121,22 +111,13 @@ impl Scheduler {
         }
         let has_begun = |state| matches!(state, TaskState::Ready | TaskState::Running { .. });
         let tasks = job.tasks().map(|(at, task)| (at, task.state));
-        let pulled: Vec<(At, TaskState)> = tasks
-            .filter(|(at, s)| has_begun(*s) && !job.has_inputs(*at))
-            .collect();
+        let pulled: Vec<(At, TaskState)> =
+            tasks.filter(|(at, s)| has_begun(*s) && !job.has_inputs(*at)).collect();
         for (at, state) in pulled {
             self.pull_back(batch, at, state, out);
         }
         self.wake_tasks(batch);
-        rebuild
-            .again
-            .iter()
-            .map(|at| TaskKey {
-                batch,
-                stage: at.0,
-                partition: at.1,
-            })
-            .collect()
+        rebuild.again.iter().map(|at| TaskKey { batch, stage: at.0, partition: at.1 }).collect()
     }
 
     /// A task that was ready or running must wait: an input is lost. A running one is stopped even if it may have read the
@@ -206,11 +187,7 @@ impl Scheduler {
         task.missing = task.missing.saturating_add(1);
         if task.missing >= self.config.missing_max {
             let (times, node) = (task.missing, on.node);
-            self.fail(
-                key.batch,
-                format!("{key} {what}: {times} such reports, last on {node}"),
-                out,
-            );
+            self.fail(key.batch, format!("{key} {what}: {times} such reports, last on {node}"), out);
         }
     }
 
@@ -219,9 +196,8 @@ impl Scheduler {
         let publishing = self.publishing_of(batch);
         let outputs: Vec<At> = match self.jobs.get(&batch) {
             Some(job) => {
-                let done = job
-                    .tasks()
-                    .filter(|(at, t)| t.state.is_done() && !job.is_finished(at.0, publishing));
+                let done =
+                    job.tasks().filter(|(at, t)| t.state.is_done() && !job.is_finished(at.0, publishing));
                 done.map(|(at, _)| at).collect()
             }
             None => return None,

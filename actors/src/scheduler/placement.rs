@@ -27,20 +27,13 @@ impl Placement<'_> {
                 executor.has_room() && !(others_exist && self.avoid.contains(member))
             })
             .min_by_key(|(member, executor)| {
-                (
-                    !executor.has_free_slot(),
-                    !self.is_local(*member, bytes_max),
-                    executor.load(),
-                    *member,
-                )
+                (!executor.has_free_slot(), !self.is_local(*member, bytes_max), executor.load(), *member)
             })
             .map(|(member, _)| member)
     }
 
     /// Half of what the best holder has is near enough: otherwise a few bytes more would pile all reducers on one node.
     fn is_local(&self, member: Member, bytes_max: u64) -> bool {
-        self.bytes_at
-            .iter()
-            .any(|(holder, bytes)| *holder == member && bytes.saturating_mul(2) >= bytes_max)
+        self.bytes_at.iter().any(|(holder, bytes)| *holder == member && bytes.saturating_mul(2) >= bytes_max)
     }
 }

@@ -22,9 +22,7 @@ use tidemill_protocol::{
 impl Scheduler {
     /// The sink that is being given this batch.
     pub(super) fn publishing_of(&self, batch: BatchNumber) -> Option<SinkId> {
-        self.publishing
-            .filter(|(publishing, _)| *publishing == batch)
-            .map(|(_, sink)| sink)
+        self.publishing.filter(|(publishing, _)| *publishing == batch).map(|(_, sink)| sink)
     }
 
     /// Decides, publishes and releases what has become possible.
@@ -45,12 +43,7 @@ impl Scheduler {
                 Some(sink) => match parts(job, sink) {
                     Some(parts) => {
                         self.publishing = Some((batch, sink));
-                        out.push(Action::Publish {
-                            batch,
-                            time: job.plan.time,
-                            sink,
-                            parts,
-                        });
+                        out.push(Action::Publish { batch, time: job.plan.time, sink, parts });
                     }
                     None => break,
                 },
@@ -84,10 +77,7 @@ impl Scheduler {
             tasks: job.tasks().count() as u64,
             failures: job.failures,
         }));
-        out.push(Action::Release {
-            batch,
-            members: self.executors.members(),
-        });
+        out.push(Action::Release { batch, members: self.executors.members() });
     }
 
     /// A sink has answered.
@@ -165,11 +155,9 @@ fn parts(job: &Job, sink: SinkId) -> Option<Vec<PreparedPart>> {
     let tasks = job.tasks().filter(|(at, _)| job.stage(at.0).sink == Some(sink));
     tasks
         .map(|(at, task)| match task.state {
-            TaskState::Done { attempt, holder } => Some(PreparedPart {
-                task: job.id(at, attempt),
-                holder,
-                has_rows: !task.outputs.is_empty(),
-            }),
+            TaskState::Done { attempt, holder } => {
+                Some(PreparedPart { task: job.id(at, attempt), holder, has_rows: !task.outputs.is_empty() })
+            }
             _ => None,
         })
         .collect()

@@ -92,15 +92,7 @@ impl Queue {
 }
 
 fn whole(batch: BatchNumber) -> std::ops::RangeInclusive<TaskKey> {
-    let first = TaskKey {
-        batch,
-        stage: StageId(0),
-        partition: PartitionId(0),
-    };
-    let last = TaskKey {
-        batch,
-        stage: StageId(u16::MAX),
-        partition: PartitionId(u32::MAX),
-    };
+    let first = TaskKey { batch, stage: StageId(0), partition: PartitionId(0) };
+    let last = TaskKey { batch, stage: StageId(u16::MAX), partition: PartitionId(u32::MAX) };
     first..=last
 }

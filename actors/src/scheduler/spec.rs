@@ -28,10 +28,7 @@ impl Inputs {
     /// The block that nobody holds.
     pub fn of(job: &Job, at: At, executors: &Executors) -> Result<Inputs, BlockId> {
         let planned = &job.job.stages[usize::from(at.0.0)].tasks[at.1.0 as usize];
-        let mut found = Inputs {
-            inputs: Vec::with_capacity(planned.len()),
-            ..Inputs::default()
-        };
+        let mut found = Inputs { inputs: Vec::with_capacity(planned.len()), ..Inputs::default() };
         for parts in planned {
             let mut list = Vec::with_capacity(parts.len());
             for part in parts {
@@ -39,12 +36,7 @@ impl Inputs {
                     PlannedPart::Block(block) => list.push(found.block(job, block, executors)?),
                     PlannedPart::Range(stream, range) => {
                         let (from, to) = (range.from, range.to);
-                        list.push(InputPart::Range {
-                            stream,
-                            partition: range.partition,
-                            from,
-                            to,
-                        });
+                        list.push(InputPart::Range { stream, partition: range.partition, from, to });
                     }
                     PlannedPart::Shuffle { parent, partition } => {
                         found.shuffle(job, parent, partition, &mut list);
@@ -66,29 +58,18 @@ impl Inputs {
                 holders.swap(0, own);
             }
         }
-        TaskSpec {
-            task,
-            inputs: self.inputs,
-        }
+        TaskSpec { task, inputs: self.inputs }
     }
 
     fn block(&mut self, job: &Job, block: BlockId, executors: &Executors) -> Result<InputPart, BlockId> {
         let place = job.blocks.get(&block).ok_or(block)?;
-        let holders: Vec<Member> = place
-            .holders
-            .iter()
-            .copied()
-            .filter(|h| executors.is_live(*h))
-            .collect();
+        let holders: Vec<Member> = place.holders.iter().copied().filter(|h| executors.is_live(*h)).collect();
         if holders.is_empty() {
             return Err(block);
         }
         let bytes = job.block_bytes.get(&block).copied().unwrap_or(0);
         holders.iter().for_each(|holder| self.weigh(*holder, bytes));
-        Ok(InputPart::Held {
-            key: DataKey::Block(block),
-            holders,
-        })
+        Ok(InputPart::Held { key: DataKey::Block(block), holders })
     }
 
     fn shuffle(&mut self, job: &Job, parent: StageId, partition: PartitionId, list: &mut Vec<InputPart>) {

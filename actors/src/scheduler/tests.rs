@@ -24,66 +24,35 @@ use tidemill_protocol::{
 
 /// Node `n` in its first life.
 fn node(n: u16) -> Member {
-    Member {
-        node: NodeId(n),
-        incarnation: Incarnation(1),
-    }
+    Member { node: NodeId(n), incarnation: Incarnation(1) }
 }
 
 /// Block `n` of one receiver.
 fn block(n: u64) -> BlockId {
     let (stream, index) = (StreamId(0), ReceiverIndex(0));
-    BlockId {
-        receiver: ReceiverId {
-            stream,
-            index,
-            incarnation: Incarnation(0),
-        },
-        sequence: n,
-    }
+    BlockId { receiver: ReceiverId { stream, index, incarnation: Incarnation(0) }, sequence: n }
 }
 
 /// A block held by these nodes.
 fn place(n: u64, holders: &[u16], safe: bool) -> BlockPlace {
-    BlockPlace {
-        block: block(n),
-        holders: holders.iter().map(|h| node(*h)).collect(),
-        safe,
-    }
+    BlockPlace { block: block(n), holders: holders.iter().map(|h| node(*h)).collect(), safe }
 }
 
 /// An attempt, written `batch/stage/partition.attempt`.
 fn id(text: &str) -> TaskId {
-    let numbers: Vec<u64> = text
-        .split(['/', '.'])
-        .map(|n| n.parse().expect("a number"))
-        .collect();
+    let numbers: Vec<u64> = text.split(['/', '.']).map(|n| n.parse().expect("a number")).collect();
     let (stage, partition) = (StageId(numbers[1] as u16), PartitionId(numbers[2] as u32));
-    let key = TaskKey {
-        batch: BatchNumber(numbers[0]),
-        stage,
-        partition,
-    };
-    TaskId {
-        key,
-        attempt: Attempt(numbers[3] as u16),
-    }
+    let key = TaskKey { batch: BatchNumber(numbers[0]), stage, partition };
+    TaskId { key, attempt: Attempt(numbers[3] as u16) }
 }
 
 /// The output of an attempt for a reduce partition.
 fn output(text: &str, partition: u32) -> DataKey {
-    DataKey::Output {
-        task: id(text),
-        partition: PartitionId(partition),
-    }
+    DataKey::Output { task: id(text), partition: PartitionId(partition) }
 }
 
 fn show(task: TaskId) -> String {
-    let TaskKey {
-        batch,
-        stage,
-        partition,
-    } = task.key;
+    let TaskKey { batch, stage, partition } = task.key;
     format!("{}/{}/{}.{}", batch.0, stage.0, partition.0, task.attempt.0)
 }
 
@@ -99,11 +68,7 @@ fn line(action: &Action) -> Option<String> {
     let list = |tasks: &[TaskId]| tasks.iter().map(|t| show(*t)).collect::<Vec<_>>().join(" ");
     Some(match action {
         Action::Launch { member, tasks, .. } => {
-            format!(
-                "run {}: {}",
-                member.node.0,
-                list(&tasks.iter().map(|t| t.task).collect::<Vec<_>>())
-            )
+            format!("run {}: {}", member.node.0, list(&tasks.iter().map(|t| t.task).collect::<Vec<_>>()))
         }
         Action::Cancel { member, tasks } => format!("cancel {}: {}", member.node.0, list(tasks)),
         Action::Drop { member, keys } => {
@@ -111,16 +76,10 @@ fn line(action: &Action) -> Option<String> {
             format!("drop {}: {}", member.node.0, keys.join(" "))
         }
         Action::Decided { batch } => format!("decided {}", batch.0),
-        Action::Publish {
-            batch, sink, parts, ..
-        } => {
+        Action::Publish { batch, sink, parts, .. } => {
             let mut text = format!("publish {} sink {}:", batch.0, sink.0);
             for part in parts {
-                let fetch = if part.has_rows {
-                    format!("@{}", part.holder.node.0)
-                } else {
-                    String::new()
-                };
+                let fetch = if part.has_rows { format!("@{}", part.holder.node.0) } else { String::new() };
                 write!(text, " {}{fetch}", show(part.task)).expect("a string takes it");
             }
             text
@@ -128,18 +87,11 @@ fn line(action: &Action) -> Option<String> {
         Action::Discard { sink, task } => format!("discard sink {}: {}", sink.0, show(*task)),
         Action::Completed(timings) => format!("completed {}", timings.batch.0),
         Action::Release { batch, members } => {
-            format!(
-                "release {} at {:?}",
-                batch.0,
-                members.iter().map(|m| m.node.0).collect::<Vec<_>>()
-            )
+            format!("release {} at {:?}", batch.0, members.iter().map(|m| m.node.0).collect::<Vec<_>>())
         }
         Action::PipelineFailed { text, .. } => format!("failed: {text}"),
         Action::TasksLost { batch, member, tasks } => {
-            let tasks: Vec<_> = tasks
-                .iter()
-                .map(|k| format!("{}/{}", k.stage.0, k.partition.0))
-                .collect();
+            let tasks: Vec<_> = tasks.iter().map(|k| format!("{}/{}", k.stage.0, k.partition.0)).collect();
             format!("lost {} of {}: {}", member.node.0, batch.0, tasks.join(" "))
         }
         Action::Stopped => "stopped".to_owned(),
@@ -157,23 +109,10 @@ struct Table {
 impl Table {
     /// With these executors (node, slots).
     fn with(executors: &[(u16, u16)]) -> Table {
-        let scheduler = Scheduler::new(SchedulerConfig {
-            queue_per_slot: 0,
-            ..SchedulerConfig::default()
-        });
-        let mut table = Table {
-            scheduler,
-            now: Time(1),
-            last: Vec::new(),
-        };
+        let scheduler = Scheduler::new(SchedulerConfig { queue_per_slot: 0, ..SchedulerConfig::default() });
+        let mut table = Table { scheduler, now: Time(1), last: Vec::new() };
         for (n, slots) in executors {
-            table.gives(
-                Event::ExecutorUp {
-                    member: node(*n),
-                    slots: *slots,
-                },
-                &[],
-            );
+            table.gives(Event::ExecutorUp { member: node(*n), slots: *slots }, &[]);
         }
         table
     }
@@ -194,11 +133,7 @@ impl Table {
             Action::Launch { tasks, .. } => Some(tasks),
             _ => None,
         });
-        launched
-            .flatten()
-            .find(|spec| spec.task == id(text))
-            .expect("it was launched")
-            .clone()
+        launched.flatten().find(|spec| spec.task == id(text)).expect("it was launched").clone()
     }
 
     fn later(&mut self, by: Duration) {
@@ -210,41 +145,24 @@ impl Table {
 fn parts(spec: &TaskSpec) -> Vec<Vec<String>> {
     let part = |part: &InputPart| match part {
         InputPart::Held { key, holders } => {
-            format!(
-                "{}@{:?}",
-                show_key(key),
-                holders.iter().map(|h| h.node.0).collect::<Vec<_>>()
-            )
+            format!("{}@{:?}", show_key(key), holders.iter().map(|h| h.node.0).collect::<Vec<_>>())
         }
         InputPart::Range { from, to, .. } => format!("{from}..{to}"),
     };
-    spec.inputs
-        .iter()
-        .map(|input| input.iter().map(part).collect())
-        .collect()
+    spec.inputs.iter().map(|input| input.iter().map(part).collect()).collect()
 }
 
 fn stage(n: u16, tasks: Vec<Vec<Vec<PlannedPart>>>, output: StageOutput) -> StagePlan {
-    StagePlan {
-        id: StageId(n),
-        tasks,
-        output,
-        deterministic: true,
-    }
+    StagePlan { id: StageId(n), tasks, output, deterministic: true }
 }
 
 fn shuffle(parent: u16, partition: u32) -> PlannedPart {
-    PlannedPart::Shuffle {
-        parent: StageId(parent),
-        partition: PartitionId(partition),
-    }
+    PlannedPart::Shuffle { parent: StageId(parent), partition: PartitionId(partition) }
 }
 
 /// `maps` tasks that read block 0, 1 …, shuffled to `reduces` tasks that write sink 0.
 fn map_reduce(maps: u64, reduces: u32) -> JobPlan {
-    let map = (0..maps)
-        .map(|n| vec![vec![PlannedPart::Block(block(n))]])
-        .collect();
+    let map = (0..maps).map(|n| vec![vec![PlannedPart::Block(block(n))]]).collect();
     let reduce = (0..reduces).map(|p| vec![vec![shuffle(0, p)]]).collect();
     JobPlan {
         stages: vec![
@@ -256,24 +174,13 @@ fn map_reduce(maps: u64, reduces: u32) -> JobPlan {
 
 /// `tasks` tasks that read block 0, 1 … and write sink 0.
 fn maps_only(tasks: u64) -> JobPlan {
-    let map = (0..tasks)
-        .map(|n| vec![vec![PlannedPart::Block(block(n))]])
-        .collect();
-    JobPlan {
-        stages: vec![stage(0, map, StageOutput::Sink(SinkId(0)))],
-    }
+    let map = (0..tasks).map(|n| vec![vec![PlannedPart::Block(block(n))]]).collect();
+    JobPlan { stages: vec![stage(0, map, StageOutput::Sink(SinkId(0)))] }
 }
 
 /// The plan of a batch whose blocks have 10 records and 100 bytes each.
 fn batch_plan(batch: u64, blocks: &[BlockPlace]) -> Arc<BatchPlan> {
-    let planned = blocks
-        .iter()
-        .map(|place| PlannedBlock {
-            id: place.block,
-            rows: 10,
-            bytes: 100,
-        })
-        .collect();
+    let planned = blocks.iter().map(|place| PlannedBlock { id: place.block, rows: 10, bytes: 100 }).collect();
     Arc::new(BatchPlan {
         batch: BatchNumber(batch),
         time: BatchTime(1_000 * (batch + 1)),
@@ -289,18 +196,11 @@ fn plan(batch: u64, job: JobPlan, blocks: Vec<BlockPlace>) -> Event {
 }
 
 fn replan(batch: u64, version: u32, job: JobPlan, blocks: Vec<BlockPlace>) -> Event {
-    Event::Plan {
-        plan: batch_plan(batch, &blocks),
-        job: Arc::new(job),
-        version,
-        blocks,
-    }
+    Event::Plan { plan: batch_plan(batch, &blocks), job: Arc::new(job), version, blocks }
 }
 
 fn safe(batch: u64) -> Event {
-    Event::BatchSafe {
-        batch: BatchNumber(batch),
-    }
+    Event::BatchSafe { batch: BatchNumber(batch) }
 }
 
 fn down(n: u16) -> Event {
@@ -313,22 +213,9 @@ fn done(task: &str, on: u16, partitions: &[u32]) -> Event {
 }
 
 fn done_reading(task: &str, on: u16, partitions: &[u32], read: Vec<DataKey>) -> Event {
-    let outputs = partitions
-        .iter()
-        .map(|p| OutputInfo {
-            partition: PartitionId(*p),
-            rows: 1,
-            bytes: 8,
-        })
-        .collect();
-    Event::TaskDone(TaskOutcome {
-        task: id(task),
-        holder: node(on),
-        outputs,
-        rows_in: 10,
-        run_ns: 1,
-        read,
-    })
+    let outputs =
+        partitions.iter().map(|p| OutputInfo { partition: PartitionId(*p), rows: 1, bytes: 8 }).collect();
+    Event::TaskDone(TaskOutcome { task: id(task), holder: node(on), outputs, rows_in: 10, run_ns: 1, read })
 }
 
 fn failed(task: &str, on: u16, message: &str) -> Event {
@@ -342,26 +229,13 @@ fn failed(task: &str, on: u16, message: &str) -> Event {
 
 fn missing(task: &str, on: u16, key: DataKey) -> Event {
     let message = "not there".to_owned();
-    Event::TaskFailed(TaskFailure {
-        task: id(task),
-        reporter: node(on),
-        message,
-        missing: Some(key),
-    })
+    Event::TaskFailed(TaskFailure { task: id(task), reporter: node(on), message, missing: Some(key) })
 }
 
 fn published(batch: u64, sink: u16) -> Event {
-    Event::Published {
-        batch: BatchNumber(batch),
-        sink: SinkId(sink),
-        result: Ok(()),
-    }
+    Event::Published { batch: BatchNumber(batch), sink: SinkId(sink), result: Ok(()) }
 }
 
 fn not_published(batch: u64, sink: u16, failure: PublishFailure) -> Event {
-    Event::Published {
-        batch: BatchNumber(batch),
-        sink: SinkId(sink),
-        result: Err(failure),
-    }
+    Event::Published { batch: BatchNumber(batch), sink: SinkId(sink), result: Err(failure) }
 }

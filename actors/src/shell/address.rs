@@ -41,18 +41,8 @@ impl<C: Core> ShellAddress<C> {
         // The data lane is not used: events never wait.
         let mailbox = Mailbox::with_capacity(EVENTS_CAPACITY, 1);
         let flight = Mutex::new(Flight::new());
-        let address = ShellAddress(Arc::new(Inner {
-            address: mailbox.address(),
-            flight,
-        }));
-        (
-            address.clone(),
-            ShellInbox {
-                mailbox,
-                address,
-                observer: None,
-            },
-        )
+        let address = ShellAddress(Arc::new(Inner { address: mailbox.address(), flight }));
+        (address.clone(), ShellInbox { mailbox, address, observer: None })
     }
 
     /// Queues `event`: never waits, never blocks. False if it was not queued: the shell is gone for good (what is told to

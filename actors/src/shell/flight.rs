@@ -25,11 +25,7 @@ pub struct FlightRecord<C: Core> {
 
 impl<C: Core> Clone for FlightRecord<C> {
     fn clone(&self) -> Self {
-        FlightRecord {
-            time: self.time,
-            event: self.event.clone(),
-            actions: self.actions.clone(),
-        }
+        FlightRecord { time: self.time, event: self.event.clone(), actions: self.actions.clone() }
     }
 }
 
@@ -59,10 +55,7 @@ pub(super) struct Flight<C: Core> {
 
 impl<C: Core> Flight<C> {
     pub(super) fn new() -> Self {
-        Flight {
-            current: VecDeque::new(),
-            last: VecDeque::new(),
-        }
+        Flight { current: VecDeque::new(), last: VecDeque::new() }
     }
 
     /// A fresh core: its records are not mixed with those of its predecessor.

@@ -68,11 +68,7 @@ impl<C: Core> Shell<C> {
         mut core: impl FnMut(&Start) -> C + Send + 'static,
         mut perform: impl FnMut(&Start) -> P + Send + 'static,
     ) -> ChildSpec {
-        let ShellInbox {
-            mailbox,
-            address: me,
-            observer,
-        } = inbox;
+        let ShellInbox { mailbox, address: me, observer } = inbox;
         let make = move |start: &Start| {
             me.flight().begin_life();
             Shell {

@@ -41,25 +41,13 @@ impl CostModel {
     pub fn cost(&self, task: TaskId, rows: u64) -> Duration {
         let TaskId { key, attempt } = task;
         let mut rng = SeededRng::new(self.seed);
-        for part in [
-            key.batch.0,
-            u64::from(key.stage.0),
-            u64::from(key.partition.0),
-            u64::from(attempt.0),
-        ] {
+        for part in [key.batch.0, u64::from(key.stage.0), u64::from(key.partition.0), u64::from(attempt.0)] {
             rng = SeededRng::new(rng.next_u64() ^ part);
         }
         let factor = 1.0 + self.jitter.clamp(0.0, 1.0) * (2.0 * rng.unit() - 1.0);
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        let cost = self
-            .base
-            .saturating_add(self.per_row.saturating_mul(rows))
-            .mul_f64(factor);
-        if rng.chance(self.straggler_share) {
-            cost.saturating_mul(self.straggler_factor)
-        } else {
-            cost
-        }
+        let cost = self.base.saturating_add(self.per_row.saturating_mul(rows)).mul_f64(factor);
+        if rng.chance(self.straggler_share) { cost.saturating_mul(self.straggler_factor) } else { cost }
     }
 }
 
@@ -69,48 +57,23 @@ mod tests {
     use tidemill_protocol::id::{Attempt, BatchNumber, PartitionId, StageId, TaskKey};
 
     fn task(partition: u32, attempt: u16) -> TaskId {
-        let key = TaskKey {
-            batch: BatchNumber(5),
-            stage: StageId(1),
-            partition: PartitionId(partition),
-        };
-        TaskId {
-            key,
-            attempt: Attempt(attempt),
-        }
+        let key = TaskKey { batch: BatchNumber(5), stage: StageId(1), partition: PartitionId(partition) };
+        TaskId { key, attempt: Attempt(attempt) }
     }
 
     #[test]
     fn costs_stay_within_the_jitter_and_repeat() {
-        let model = CostModel {
-            seed: 9,
-            ..CostModel::default()
-        };
+        let model = CostModel { seed: 9, ..CostModel::default() };
         let costs: Vec<Duration> = (0..100).map(|p| model.cost(task(p, 0), 800)).collect();
-        assert!(
-            costs
-                .iter()
-                .all(|c| *c >= Duration::from_micros(700) && *c <= Duration::from_micros(1_300))
-        );
+        assert!(costs.iter().all(|c| *c >= Duration::from_micros(700) && *c <= Duration::from_micros(1_300)));
         assert!(costs.iter().any(|c| *c != costs[0]));
-        assert_eq!(
-            costs,
-            (0..100).map(|p| model.cost(task(p, 0), 800)).collect::<Vec<_>>()
-        );
-        assert_ne!(
-            model.cost(task(0, 0), 800),
-            model.cost(task(0, 1), 800),
-            "another attempt, another luck"
-        );
+        assert_eq!(costs, (0..100).map(|p| model.cost(task(p, 0), 800)).collect::<Vec<_>>());
+        assert_ne!(model.cost(task(0, 0), 800), model.cost(task(0, 1), 800), "another attempt, another luck");
     }
 
     #[test]
     fn every_attempt_is_a_straggler_if_all_are() {
-        let model = CostModel {
-            jitter: 0.0,
-            straggler_share: 1.0,
-            ..CostModel::default()
-        };
+        let model = CostModel { jitter: 0.0, straggler_share: 1.0, ..CostModel::default() };
         assert_eq!(model.cost(task(0, 0), 0), Duration::from_millis(2));
     }
 }

@@ -1,8 +1,6 @@
 //! Inputs on their way: one asynchronous piece of work for each task that reads from other processes.
 
-use super::{
-    Fetched, InputError, InputSource,
-};
+use super::{Fetched, InputError, InputSource};
 use crate::{
     executor::{Event, Report},
     supervision::panic::{PanicText, catch},
@@ -39,11 +37,7 @@ enum State {
 impl Fetches {
     /// No fetches yet; they will run on `runtime`.
     pub fn new(runtime: Handle) -> Self {
-        Fetches {
-            runtime,
-            permits: Arc::new(Semaphore::new(FETCHING_TASKS_MAX)),
-            table: Table::default(),
-        }
+        Fetches { runtime, permits: Arc::new(Semaphore::new(FETCHING_TASKS_MAX)), table: Table::default() }
     }
 
     /// Fetches the inputs of `spec`; reports `InputsReady` or `InputsFailed` unless forgotten before.
@@ -106,11 +100,7 @@ fn arrive(table: &Table, task: TaskId, fetched: Result<Fetched, InputError>) -> 
         }
         Err(InputError { missing, message }) => {
             entries.remove(&task);
-            Some(Event::InputsFailed {
-                task,
-                missing,
-                message,
-            })
+            Some(Event::InputsFailed { task, missing, message })
         }
     }
 }

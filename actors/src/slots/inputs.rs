@@ -63,17 +63,9 @@ impl InputSource {
     pub fn now(&self, spec: &TaskSpec) -> Result<Vec<Vec<InputData>>, InputError> {
         let part = |part: &InputPart| match part {
             InputPart::Held { key, holders } => self.held_now(*key, holders).map(InputData::Held),
-            InputPart::Range {
-                stream,
-                partition,
-                from,
-                to,
-            } => Ok(range(*stream, *partition, *from, *to)),
+            InputPart::Range { stream, partition, from, to } => Ok(range(*stream, *partition, *from, *to)),
         };
-        spec.inputs
-            .iter()
-            .map(|parts| parts.iter().map(part).collect())
-            .collect()
+        spec.inputs.iter().map(|parts| parts.iter().map(part).collect()).collect()
     }
 
     /// How many records the inputs at hand have; what is not at hand counts as none.
@@ -92,25 +84,13 @@ impl InputSource {
     pub async fn fetch(&self, spec: &TaskSpec) -> Result<Fetched, InputError> {
         let parts: Vec<InputPart> = spec.inputs.iter().flatten().cloned().collect();
         let fetches = parts.into_iter().map(|part| self.clone().fetch_part(part));
-        let fetched: Vec<(InputData, bool)> = stream::iter(fetches)
-            .buffered(FETCHES_PER_TASK_MAX)
-            .try_collect()
-            .await?;
+        let fetched: Vec<(InputData, bool)> =
+            stream::iter(fetches).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
         let brought = fetched.iter().filter(|(_, brought)| *brought);
-        let bytes = brought.map(|(data, _)| {
-            if let InputData::Held(held) = data {
-                held.bytes()
-            } else {
-                0
-            }
-        });
+        let bytes = brought.map(|(data, _)| if let InputData::Held(held) = data { held.bytes() } else { 0 });
         let reserved = self.store.reserve(bytes.sum());
         let mut flat = fetched.into_iter().map(|(data, _)| data);
-        let inputs = spec
-            .inputs
-            .iter()
-            .map(|parts| flat.by_ref().take(parts.len()).collect())
-            .collect();
+        let inputs = spec.inputs.iter().map(|parts| flat.by_ref().take(parts.len()).collect()).collect();
         Ok(Fetched { inputs, reserved })
     }
 
@@ -118,12 +98,7 @@ impl InputSource {
     async fn fetch_part(self, part: InputPart) -> Result<(InputData, bool), InputError> {
         let (key, holders) = match part {
             InputPart::Held { key, holders } => (key, holders),
-            InputPart::Range {
-                stream,
-                partition,
-                from,
-                to,
-            } => {
+            InputPart::Range { stream, partition, from, to } => {
                 return Ok((range(stream, partition, from, to), false));
             }
         };
@@ -146,10 +121,7 @@ impl InputSource {
 
     fn held_now(&self, key: DataKey, holders: &[Member]) -> Result<Held, InputError> {
         if let Some(held) = self.store.get(key) {
-            return self
-                .transport
-                .own(key, held)
-                .map_err(|error| InputError::none_of(key).and(key, &error));
+            return self.transport.own(key, held).map_err(|error| InputError::none_of(key).and(key, &error));
         }
         let mut problem = InputError::none_of(key);
         for holder in holders.iter().filter(|holder| **holder != self.me) {
@@ -165,18 +137,12 @@ impl InputSource {
 
 impl InputError {
     fn none_of(key: DataKey) -> Self {
-        InputError {
-            missing: Some(key),
-            message: format!("no executor gives {key}"),
-        }
+        InputError { missing: Some(key), message: format!("no executor gives {key}") }
     }
 
     fn and(mut self, key: DataKey, error: &FetchError) -> Self {
         if !error.is_retryable() {
-            return InputError {
-                missing: None,
-                message: format!("{key}: {error}"),
-            };
+            return InputError { missing: None, message: format!("{key}: {error}") };
         }
         self.message = format!("{}; {error}", self.message);
         self
@@ -185,10 +151,5 @@ impl InputError {
 
 /// A range travels as it is: the task reads it itself.
 fn range(stream: StreamId, partition: PartitionId, from: u64, to: u64) -> InputData {
-    InputData::Range {
-        stream,
-        partition,
-        from,
-        to,
-    }
+    InputData::Range { stream, partition, from, to }
 }

@@ -41,11 +41,8 @@ struct Place {
 impl Slots {
     /// Starts `count` threads.
     pub fn new(me: Member, spawner: Spawner, count: u16) -> Self {
-        let place = |index| Place {
-            slot: thread(&spawner, me, SlotIndex(index), 0),
-            replaced: 0,
-            last: None,
-        };
+        let place =
+            |index| Place { slot: thread(&spawner, me, SlotIndex(index), 0), replaced: 0, last: None };
         let places = (0..count).map(place).collect();
         Slots { me, spawner, places }
     }
@@ -69,9 +66,7 @@ impl Slots {
 
     /// The progress counters of what was last started on each slot.
     pub fn progress(&self) -> Vec<(TaskId, u64)> {
-        self.running()
-            .map(|(task, flags)| (*task, flags.progress.load(Ordering::Relaxed)))
-            .collect()
+        self.running().map(|(task, flags)| (*task, flags.progress.load(Ordering::Relaxed))).collect()
     }
 
     /// Puts a new thread in the place of one that does not come back. The old one ends when its task does, if ever.

@@ -36,29 +36,16 @@ use tidemill_protocol::{
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn member(node: u16) -> Member {
-    Member {
-        node: NodeId(node),
-        incarnation: Incarnation(0),
-    }
+    Member { node: NodeId(node), incarnation: Incarnation(0) }
 }
 
 pub fn task(stage: u16, partition: u32) -> TaskId {
-    let key = TaskKey {
-        batch: BatchNumber(3),
-        stage: StageId(stage),
-        partition: PartitionId(partition),
-    };
-    TaskId {
-        key,
-        attempt: Attempt(0),
-    }
+    let key = TaskKey { batch: BatchNumber(3), stage: StageId(stage), partition: PartitionId(partition) };
+    TaskId { key, attempt: Attempt(0) }
 }
 
 pub fn output(task: TaskId, partition: u32) -> DataKey {
-    DataKey::Output {
-        task,
-        partition: PartitionId(partition),
-    }
+    DataKey::Output { task, partition: PartitionId(partition) }
 }
 
 /// Slots on plain threads.
@@ -84,9 +71,7 @@ impl SpawnerSource for Threads {
     fn slot(&self, name: String) -> Box<dyn SlotThread> {
         let (give, jobs) = sync_channel::<Job>(4);
         let thread = std::thread::Builder::new().name(name);
-        thread
-            .spawn(move || jobs.into_iter().for_each(|job| job()))
-            .expect("a thread can be started");
+        thread.spawn(move || jobs.into_iter().for_each(|job| job())).expect("a thread can be started");
         Box::new(ThreadSlot(give))
     }
 }
@@ -218,15 +203,8 @@ impl Rig {
             ..ExecutorConfig::new(me, ProgramId(7), 2)
         };
         let work = SlotWork {
-            tasks: Arc::new(Stages {
-                gate: gate.clone(),
-                waiting: wait,
-            }),
-            source: InputSource {
-                me,
-                store: store.clone(),
-                transport,
-            },
+            tasks: Arc::new(Stages { gate: gate.clone(), waiting: wait }),
+            source: InputSource { me, store: store.clone(), transport },
             clock: clock(),
             files: Files::new(NoFiles),
         };
@@ -262,10 +240,7 @@ impl Rig {
     }
 
     pub fn order(&mut self, message: ToExecutor) {
-        self.on(
-            Time::ZERO,
-            Event::from_wire(message).expect("it is for executors"),
-        );
+        self.on(Time::ZERO, Event::from_wire(message).expect("it is for executors"));
     }
 
     pub fn run(&mut self, task: TaskId, parts: Vec<InputPart>) {
@@ -276,13 +251,7 @@ impl Rig {
             time: BatchTime(1_000),
             seed: 5,
         };
-        self.order(ToExecutor::Run {
-            facts,
-            tasks: vec![TaskSpec {
-                task,
-                inputs: vec![parts],
-            }],
-        });
+        self.order(ToExecutor::Run { facts, tasks: vec![TaskSpec { task, inputs: vec![parts] }] });
     }
 
     /// Waits for the next event from a thread.
@@ -294,9 +263,7 @@ impl Rig {
                 return event;
             }
         }
-        self.events
-            .recv_timeout(PATIENCE)
-            .expect("something happens within 30 s")
+        self.events.recv_timeout(PATIENCE).expect("something happens within 30 s")
     }
 
     /// Drives the executor until it tells the driver something.
@@ -317,24 +284,13 @@ impl Rig {
 }
 
 pub fn store() -> BlockStore {
-    BlockStore::new(Budget {
-        bytes_max: 800,
-        outputs_over_max: 80,
-    })
+    BlockStore::new(Budget { bytes_max: 800, outputs_over_max: 80 })
 }
 
 pub fn range(from: u64, to: u64) -> InputPart {
-    InputPart::Range {
-        stream: StreamId(0),
-        partition: PartitionId(0),
-        from,
-        to,
-    }
+    InputPart::Range { stream: StreamId(0), partition: PartitionId(0), from, to }
 }
 
 pub fn part(key: DataKey, holder: Member) -> InputPart {
-    InputPart::Held {
-        key,
-        holders: vec![holder],
-    }
+    InputPart::Held { key, holders: vec![holder] }
 }

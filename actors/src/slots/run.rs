@@ -2,9 +2,9 @@
 
 use super::{Fetched, Flags, InputSource};
 use crate::{
-    supervision::panic::catch,
     executor::TaskEnd,
     seam::{TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
+    supervision::panic::catch,
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -49,19 +49,12 @@ impl SlotWork {
     pub fn run(&self, assignment: Assignment) -> TaskEnd {
         let task = assignment.spec.task;
         // Payloads are user code as well: decoding, weighing and dropping them stays inside.
-        catch(|| self.attempt(assignment)).unwrap_or_else(|panic| TaskEnd::Failed {
-            message: format!("{task} panicked: {panic}"),
-        })
+        catch(|| self.attempt(assignment))
+            .unwrap_or_else(|panic| TaskEnd::Failed { message: format!("{task} panicked: {panic}") })
     }
 
     fn attempt(&self, assignment: Assignment) -> TaskEnd {
-        let Assignment {
-            facts,
-            spec,
-            fetched,
-            flags,
-            cost,
-        } = assignment;
+        let Assignment { facts, spec, fetched, flags, cost } = assignment;
         if flags.cancelled.load(Ordering::Relaxed) {
             return TaskEnd::Cancelled;
         }
@@ -73,21 +66,9 @@ impl SlotWork {
             },
         };
         let Flags { cancelled, progress } = flags.clone();
-        let context = TaskContext {
-            facts,
-            task: spec.task,
-            cancelled,
-            progress,
-            files: self.files.clone(),
-        };
+        let context = TaskContext { facts, task: spec.task, cancelled, progress, files: self.files.clone() };
         let started = self.clock.now();
-        let ended = self.tasks.run(
-            TaskRequest {
-                task: spec.task,
-                inputs,
-            },
-            &context,
-        );
+        let ended = self.tasks.run(TaskRequest { task: spec.task, inputs }, &context);
         let run_time = self.clock.now().since(started) + cost;
         match ended {
             // Whoever cancels frees what the batch holds: nothing may be put in its place afterwards.
@@ -101,43 +82,25 @@ impl SlotWork {
     fn keep(&self, task: TaskId, output: TaskOutput, run_time: Duration) -> TaskEnd {
         let mut outputs = Vec::with_capacity(output.outputs.len());
         for (partition, held) in output.outputs {
-            let info = OutputInfo {
-                partition,
-                rows: held.rows(),
-                bytes: held.bytes(),
-            };
+            let info = OutputInfo { partition, rows: held.rows(), bytes: held.bytes() };
             if let Err(error) = self.source.store.put_output(task, partition, held) {
                 for kept in outputs.iter().map(|info: &OutputInfo| info.partition) {
-                    self.source.store.remove(DataKey::Output {
-                        task,
-                        partition: kept,
-                    });
+                    self.source.store.remove(DataKey::Output { task, partition: kept });
                 }
-                return TaskEnd::Failed {
-                    message: format!("{task} cannot keep its output: {error}"),
-                };
+                return TaskEnd::Failed { message: format!("{task} cannot keep its output: {error}") };
             }
             outputs.push(info);
         }
         let run_ns = u64::try_from(run_time.as_nanos()).unwrap_or(u64::MAX);
-        TaskEnd::Done {
-            outputs,
-            rows_in: output.rows_in,
-            run_ns,
-        }
+        TaskEnd::Done { outputs, rows_in: output.rows_in, run_ns }
     }
 }
 
 impl From<super::InputError> for TaskEnd {
     fn from(error: super::InputError) -> Self {
         match error.missing {
-            Some(key) => TaskEnd::Missing {
-                key,
-                message: error.message,
-            },
-            None => TaskEnd::Failed {
-                message: error.message,
-            },
+            Some(key) => TaskEnd::Missing { key, message: error.message },
+            None => TaskEnd::Failed { message: error.message },
         }
     }
 }

@@ -31,30 +31,17 @@ async fn a_batch_of_two_stages_runs_from_order_to_answer() {
     let me = member(1);
     let mut rig = Rig::local(me);
     rig.run(task(0, 0), vec![range(1, 5)]);
-    let ToDriver::TaskDone(map) = rig.told(Time::ZERO).await else {
-        panic!("the task is sound")
-    };
-    let info = |partition| OutputInfo {
-        partition: PartitionId(partition),
-        rows: 2,
-        bytes: 16,
-    };
-    assert_eq!(
-        (map.holder, map.rows_in, map.outputs),
-        (me, 4, vec![info(0), info(1)])
-    );
+    let ToDriver::TaskDone(map) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
+    let info = |partition| OutputInfo { partition: PartitionId(partition), rows: 2, bytes: 16 };
+    assert_eq!((map.holder, map.rows_in, map.outputs), (me, 4, vec![info(0), info(1)]));
     assert_eq!((map.run_ns, map.read), (1_000, vec![]));
 
     rig.run(task(1, 1), vec![part(output(task(0, 0), 1), me)]);
-    let ToDriver::TaskDone(reduce) = rig.told(Time::ZERO).await else {
-        panic!("the task is sound")
-    };
+    let ToDriver::TaskDone(reduce) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
     assert_eq!(reduce.read, [output(task(0, 0), 1)]);
     assert_eq!(sum_of(&rig.store, task(1, 1)), [4], "1 + 3");
 
-    rig.order(ToExecutor::ReleaseOutputs {
-        up_to: BatchNumber(3),
-    });
+    rig.order(ToExecutor::ReleaseOutputs { up_to: BatchNumber(3) });
     assert_eq!(rig.store.bytes(), 0);
     rig.order(ToExecutor::Shutdown);
     assert_eq!(rig.fate.recv_timeout(PATIENCE).as_deref(), Ok("left"));
@@ -65,18 +52,14 @@ async fn a_panic_is_a_failed_task_with_message_and_place() {
     let mut rig = Rig::local(member(1));
     for _ in 0..3 {
         rig.run(task(2, 0), vec![range(6, 7)]);
-        let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else {
-            panic!("the task panics")
-        };
+        let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("the task panics") };
         let start = "batch-3/stage-2/p0/a0 panicked: no luck with [6] at ";
         assert!(failure.message.starts_with(start), "{}", failure.message);
         assert!(failure.message.contains("slots/rig.rs:"), "{}", failure.message);
         assert_eq!(failure.missing, None);
     }
     rig.run(task(3, 0), vec![]);
-    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else {
-        panic!("the task fails")
-    };
+    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("the task fails") };
     assert_eq!(failure.message, "no such file");
 }
 
@@ -106,23 +89,11 @@ async fn a_task_that_hears_nothing_loses_its_thread_and_its_result() {
     assert_eq!(leaked, deaf);
 
     rig.run(task(1, 0), vec![range(0, 4)]);
-    assert!(
-        matches!(rig.told(Time::ZERO).await, ToDriver::TaskDone(_)),
-        "new threads are in their places"
-    );
+    assert!(matches!(rig.told(Time::ZERO).await, ToDriver::TaskDone(_)), "new threads are in their places");
     rig.open_gate();
     for _ in deaf {
         let end = rig.next_event().await;
-        assert!(
-            matches!(
-                end,
-                Event::SlotFree {
-                    end: TaskEnd::Cancelled,
-                    ..
-                }
-            ),
-            "{end:?}"
-        );
+        assert!(matches!(end, Event::SlotFree { end: TaskEnd::Cancelled, .. }), "{end:?}");
         rig.on(Time::ZERO, end);
     }
     assert!(deaf.iter().all(|id| rig.store.get(output(*id, 0)).is_none()));
@@ -132,9 +103,7 @@ async fn a_task_that_hears_nothing_loses_its_thread_and_its_result() {
 async fn an_output_that_finds_no_room_fails_its_task_and_leaves_nothing() {
     let mut rig = Rig::local(member(1));
     rig.run(task(0, 0), vec![range(0, 200)]);
-    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else {
-        panic!("there is no room")
-    };
+    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("there is no room") };
     let message = "batch-3/stage-0/p0/a0 cannot keep its output: no room for an output of 800 bytes: \
                    800 of 880 bytes are in use";
     assert_eq!(failure.message, message);
@@ -146,15 +115,9 @@ async fn an_input_that_nobody_holds_is_reported_as_missing() {
     let mut rig = Rig::local(member(1));
     let key = output(task(0, 9), 0);
     rig.run(task(1, 0), vec![part(key, member(2))]);
-    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else {
-        panic!("the input is missing")
-    };
+    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("the input is missing") };
     assert_eq!(failure.missing, Some(key));
-    assert!(
-        failure.message.contains("node-2.i0 is out of reach"),
-        "{}",
-        failure.message
-    );
+    assert!(failure.message.contains("node-2.i0 is out of reach"), "{}", failure.message);
 }
 
 /// A peer in another process, as far as the executor can tell.
@@ -172,9 +135,7 @@ impl BulkClient for Peer {
     }
 
     fn fetch(&self, (): (), key: DataKey) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        Box::pin(ready(
-            serve_fetch(&self.0, key).map_err(|error| BulkError(error.to_string())),
-        ))
+        Box::pin(ready(serve_fetch(&self.0, key).map_err(|error| BulkError(error.to_string()))))
     }
 
     fn store(&self, (): (), _: BlockId, _: Vec<Piece>) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
@@ -185,17 +146,12 @@ impl BulkClient for Peer {
 fn over_quic(peer: Member, store: BlockStore) -> QuicTransport<Peer> {
     let quic = QuicTransport::new(Peer(store), Arc::new(NumbersCodec), clock());
     let address = SocketAddr::from(([127, 0, 0, 1], 7_000));
-    quic.set_peers(vec![PeerInfo {
-        member: peer,
-        bulk_address: Some(address),
-    }]);
+    quic.set_peers(vec![PeerInfo { member: peer, bulk_address: Some(address) }]);
     quic
 }
 
 fn keep(store: &BlockStore, partition: u32, data: Held) -> DataKey {
-    store
-        .put_output(task(0, 0), PartitionId(partition), data)
-        .expect("there is room");
+    store.put_output(task(0, 0), PartitionId(partition), data).expect("there is room");
     output(task(0, 0), partition)
 }
 
@@ -214,27 +170,16 @@ async fn inputs_of_other_processes_are_fetched_in_order_and_weighed() {
     rig.run(task(1, 0), parts);
     let arrived = rig.next_event().await;
     assert_eq!(arrived, Event::InputsReady { task: task(1, 0) });
-    assert_eq!(
-        mine.bytes(),
-        before + 20 * 8,
-        "what was fetched counts while it is held"
-    );
+    assert_eq!(mine.bytes(), before + 20 * 8, "what was fetched counts while it is held");
     rig.on(Time::ZERO, arrived);
-    let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else {
-        panic!("all inputs are there")
-    };
+    let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else { panic!("all inputs are there") };
     assert_eq!(outcome.read.len(), 40);
     assert_eq!(sum_of(&mine, task(1, 0)), [(0..40).sum::<u64>()]);
     assert_eq!(mine.bytes(), before + 8, "only the result is left");
 
     let lost = output(task(0, 0), 99);
-    rig.run(
-        task(1, 1),
-        vec![part(output(task(0, 0), 0), peer), part(lost, peer)],
-    );
-    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else {
-        panic!("an input is lost")
-    };
+    rig.run(task(1, 1), vec![part(output(task(0, 0), 0), peer), part(lost, peer)]);
+    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("an input is lost") };
     assert_eq!(failure.missing, Some(lost));
 }
 
@@ -246,20 +191,14 @@ async fn a_cancelled_fetch_leaves_nothing_behind() {
     let key = keep(&theirs, 0, held(&[1]));
 
     rig.run(task(1, 0), vec![part(key, peer)]);
-    rig.order(ToExecutor::Cancel {
-        tasks: vec![task(1, 0)],
-    });
+    rig.order(ToExecutor::Cancel { tasks: vec![task(1, 0)] });
     rig.run(task(1, 1), vec![part(key, peer)]);
-    let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else {
-        panic!("the other goes on")
-    };
+    let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else { panic!("the other goes on") };
     assert_eq!(outcome.task, task(1, 1));
     rig.run(task(1, 2), vec![part(key, peer)]);
     let arrived = rig.next_event().await;
     assert_eq!(arrived, Event::InputsReady { task: task(1, 2) });
-    rig.order(ToExecutor::Cancel {
-        tasks: vec![task(1, 2)],
-    });
+    rig.order(ToExecutor::Cancel { tasks: vec![task(1, 2)] });
     assert_eq!(mine.bytes(), 8, "the one result");
 }
 
@@ -267,17 +206,9 @@ async fn a_cancelled_fetch_leaves_nothing_behind() {
 async fn virtual_cost_is_part_of_the_run_time() {
     let (me, local, store) = (member(1), LocalTransport::new(Arc::new(NumbersCodec)), store());
     local.register(me, store.clone()).expect("the first");
-    let model = CostModel {
-        jitter: 0.0,
-        ..CostModel::default()
-    };
+    let model = CostModel { jitter: 0.0, ..CostModel::default() };
     let mut rig = Rig::new(me, Arc::new(local), store, Some(model));
     rig.run(task(1, 0), vec![range(0, 50)]);
-    let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else {
-        panic!("the task is sound")
-    };
-    assert_eq!(
-        outcome.run_ns, 251_000,
-        "200 µs, 50 records of 1 µs, and a tick of the clock"
-    );
+    let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
+    assert_eq!(outcome.run_ns, 251_000, "200 µs, 50 records of 1 µs, and a tick of the clock");
 }

@@ -40,11 +40,7 @@ impl<M> SendError<M> {
 
 impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_retryable() {
-            "Full(..)"
-        } else {
-            "Gone(..)"
-        })
+        f.write_str(if self.is_retryable() { "Full(..)" } else { "Gone(..)" })
     }
 }
 
@@ -104,18 +100,12 @@ impl<M: Message> Address<M> {
     }
 
     fn push(&self, lane: Lane, message: M) -> Result<(), SendError<M>> {
-        self.0
-            .push(
-                lane,
-                Letter {
-                    message,
-                    reply_to: ReplyTo::Nobody,
-                },
-            )
-            .map_err(|(refusal, letter)| match refusal {
+        self.0.push(lane, Letter { message, reply_to: ReplyTo::Nobody }).map_err(|(refusal, letter)| {
+            match refusal {
                 Refusal::Full => SendError::Full(letter.message),
                 Refusal::Gone => SendError::Gone(letter.message),
-            })
+            }
+        })
     }
 
     /// Queues `message` in the data lane, now or not at all.
@@ -131,13 +121,8 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// Only [`SendError::Gone`].
     pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
-        let letter = Letter {
-            message,
-            reply_to: ReplyTo::Nobody,
-        };
-        self.push_when_there_is_room(letter)
-            .await
-            .map_err(|letter| SendError::Gone(letter.message))
+        let letter = Letter { message, reply_to: ReplyTo::Nobody };
+        self.push_when_there_is_room(letter).await.map_err(|letter| SendError::Gone(letter.message))
     }
 
     /// The letter comes back if the actor is gone.
@@ -174,13 +159,8 @@ impl<M: Message> Address<M> {
     /// [`AskError::Gone`] or [`AskError::Lost`].
     pub async fn ask(&self, message: M) -> Result<M::Reply, AskError> {
         let (asker, answer) = oneshot::channel();
-        let letter = Letter {
-            message,
-            reply_to: ReplyTo::Task(asker),
-        };
-        self.push_when_there_is_room(letter)
-            .await
-            .map_err(|_| AskError::Gone)?;
+        let letter = Letter { message, reply_to: ReplyTo::Task(asker) };
+        self.push_when_there_is_room(letter).await.map_err(|_| AskError::Gone)?;
         answer.await.map_err(|_| AskError::Lost)
     }
 
@@ -190,15 +170,7 @@ impl<M: Message> Address<M> {
     /// [`AskError::Full`], [`AskError::Gone`] or [`AskError::Lost`].
     pub async fn ask_control(&self, message: M) -> Result<M::Reply, AskError> {
         let (asker, answer) = oneshot::channel();
-        self.0
-            .push(
-                Lane::Control,
-                Letter {
-                    message,
-                    reply_to: ReplyTo::Task(asker),
-                },
-            )
-            .map_err(refused)?;
+        self.0.push(Lane::Control, Letter { message, reply_to: ReplyTo::Task(asker) }).map_err(refused)?;
         answer.await.map_err(|_| AskError::Lost)
     }
 
@@ -209,15 +181,7 @@ impl<M: Message> Address<M> {
     /// Any [`AskError`]; it does not wait for room.
     pub fn ask_blocking(&self, message: M, patience: Duration) -> Result<M::Reply, AskError> {
         let (asker, answer) = mpsc::sync_channel(1);
-        self.0
-            .push(
-                Lane::Data,
-                Letter {
-                    message,
-                    reply_to: ReplyTo::Thread(asker),
-                },
-            )
-            .map_err(refused)?;
+        self.0.push(Lane::Data, Letter { message, reply_to: ReplyTo::Thread(asker) }).map_err(refused)?;
         answer.recv_timeout(patience).map_err(|error| match error {
             mpsc::RecvTimeoutError::Timeout => AskError::TimedOut,
             mpsc::RecvTimeoutError::Disconnected => AskError::Lost,

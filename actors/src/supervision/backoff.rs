@@ -65,27 +65,18 @@ mod tests {
 
     fn millis(backoff: Backoff, seed: u64) -> Vec<u128> {
         let mut rng = SeededRng::new(seed);
-        (1..=7)
-            .map(|failures| backoff.delay(failures, &mut rng).as_millis())
-            .collect()
+        (1..=7).map(|failures| backoff.delay(failures, &mut rng).as_millis()).collect()
     }
 
     #[test]
     fn it_doubles_up_to_the_longest() {
-        let backoff = Backoff {
-            jitter: 0.0,
-            max: Duration::from_millis(500),
-            ..Backoff::default()
-        };
+        let backoff = Backoff { jitter: 0.0, max: Duration::from_millis(500), ..Backoff::default() };
         assert_eq!(millis(backoff, 1), [20, 40, 80, 160, 320, 500, 500]);
     }
 
     #[test]
     fn jitter_follows_the_seed_and_stays_in_its_bounds() {
-        let backoff = Backoff {
-            jitter: 0.5,
-            ..Backoff::default()
-        };
+        let backoff = Backoff { jitter: 0.5, ..Backoff::default() };
         assert_eq!(millis(backoff, 7), millis(backoff, 7));
         assert_ne!(millis(backoff, 7), millis(backoff, 8));
         for seed in 0..200 {

@@ -86,10 +86,7 @@ impl ChildSpec {
         let depth = mailbox.queue().clone();
         let starter = Arc::new(Mutex::new(ActorStarter { mailbox, make }));
         let shutdown = Shutdown::After(SHUTDOWN_PATIENCE);
-        ChildSpec {
-            depth: Some(depth),
-            ..ChildSpec::of(&id.into(), "actor", shutdown, starter)
-        }
+        ChildSpec { depth: Some(depth), ..ChildSpec::of(&id.into(), "actor", shutdown, starter) }
     }
 
     /// A supervisor as a child: permanent, with [`Shutdown::Infinity`]. Its id is the supervisor's.
@@ -97,24 +94,12 @@ impl ChildSpec {
         let office = spec.office.clone();
         let starter = Arc::new(Mutex::new(supervise::SupervisorStarter::new(spec)));
         let of = ChildSpec::of(&office.id, "supervisor", Shutdown::Infinity, starter);
-        ChildSpec {
-            nested: Some(office),
-            ..of
-        }
+        ChildSpec { nested: Some(office), ..of }
     }
 
     fn of(id: &str, role: &'static str, shutdown: Shutdown, starter: Arc<Mutex<dyn Starter>>) -> Self {
         let (restart, stuck_after) = (Restart::Permanent, None);
-        ChildSpec {
-            id: id.into(),
-            role,
-            restart,
-            shutdown,
-            stuck_after,
-            starter,
-            depth: None,
-            nested: None,
-        }
+        ChildSpec { id: id.into(), role, restart, shutdown, stuck_after, starter, depth: None, nested: None }
     }
 
     /// Sets whether the child is started again.
@@ -164,19 +149,11 @@ impl ChildSpec {
             Shutdown::Brutal => Patience::Brutal,
             Shutdown::Infinity => Patience::Infinity,
         };
-        Rules {
-            id: self.id.to_string(),
-            restart: self.restart,
-            shutdown,
-            stuck_after: self.stuck_after,
-        }
+        Rules { id: self.id.to_string(), restart: self.restart, shutdown, stuck_after: self.stuck_after }
     }
 
     pub(crate) fn start(&self, start: &Start, seat: Seat) -> Incarnation {
-        self.starter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .start(start, seat)
+        self.starter.lock().unwrap_or_else(PoisonError::into_inner).start(start, seat)
     }
 
     pub(crate) fn depth(&self) -> usize {
@@ -211,10 +188,7 @@ impl<A: Actor, F: FnMut(&Start) -> A + Send> Starter for ActorStarter<A, F> {
             Ok(actor) => host::incarnation(actor, self.mailbox.queue(), seat),
             Err(text) => {
                 let exit = Exit::Panicked(text.to_string());
-                Incarnation {
-                    run: Box::pin(std::future::ready(exit)),
-                    lever: Rc::new(Stillborn),
-                }
+                Incarnation { run: Box::pin(std::future::ready(exit)), lever: Rc::new(Stillborn) }
             }
         }
     }

@@ -115,10 +115,7 @@ impl Children {
         }
         self.children.push(Child {
             key,
-            phase: Phase::Waiting {
-                at: now,
-                reason: None,
-            },
+            phase: Phase::Waiting { at: now, reason: None },
             restarts: 0,
             last_exit: None,
             rules,
@@ -138,17 +135,9 @@ impl Children {
         child.stuck = None;
         child.starting = false;
         child.last_exit = Some(exit.clone());
-        out.push(Action::Report {
-            key,
-            exit: exit.clone(),
-        });
+        out.push(Action::Report { key, exit: exit.clone() });
         match child.leave.take() {
-            Some(Leave::Restart { at }) => {
-                child.phase = Phase::Waiting {
-                    at,
-                    reason: Some(exit),
-                }
-            }
+            Some(Leave::Restart { at }) => child.phase = Phase::Waiting { at, reason: Some(exit) },
             Some(Leave::Rest) => child.phase = Phase::Down,
             Some(Leave::Remove) => self.remove(place, out),
             None => self.failed(now, place, exit, out),
@@ -201,12 +190,7 @@ impl Children {
         for place in follows.restart {
             let child = &mut self.children[place];
             match &mut child.phase {
-                Phase::Down => {
-                    child.phase = Phase::Waiting {
-                        at,
-                        reason: child.last_exit.clone(),
-                    }
-                }
+                Phase::Down => child.phase = Phase::Waiting { at, reason: child.last_exit.clone() },
                 Phase::Waiting { at: earlier, .. } => *earlier = at.max(*earlier),
                 Phase::Running | Phase::Stopping { .. } => {}
             }
@@ -246,9 +230,8 @@ impl Children {
         };
         if watch.sample(now, progress, waiting) {
             let limit = child.rules.stuck_after.unwrap_or_default();
-            child.verdict = Some(Exit::Failed(format!(
-                "stuck: no progress for {limit:?} with messages waiting"
-            )));
+            child.verdict =
+                Some(Exit::Failed(format!("stuck: no progress for {limit:?} with messages waiting")));
             child.phase = Phase::Stopping { until: None };
             out.push(Action::Kill { key });
         }
@@ -289,9 +272,7 @@ impl Children {
 
     /// Whether something has to happen before any child may be started.
     fn must_not_start(&self) -> bool {
-        self.children
-            .iter()
-            .any(|child| child.leave.is_some() || child.starting)
+        self.children.iter().any(|child| child.leave.is_some() || child.starting)
     }
 
     fn start_next(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -307,11 +288,7 @@ impl Children {
             }
             let reason = reason.clone();
             child.restarts += u64::from(reason.is_some());
-            out.push(Action::Start {
-                key: child.key,
-                count: child.restarts,
-                reason,
-            });
+            out.push(Action::Start { key: child.key, count: child.restarts, reason });
             child.phase = Phase::Running;
             child.starting = true;
             child.running_since = now;
@@ -321,11 +298,7 @@ impl Children {
     }
 
     fn stop_next(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self
-            .children
-            .iter()
-            .any(|child| matches!(child.phase, Phase::Stopping { .. }))
-        {
+        if self.children.iter().any(|child| matches!(child.phase, Phase::Stopping { .. })) {
             return;
         }
         let leaving = |child: &&mut Child| child.phase == Phase::Running && child.leave.is_some();
@@ -357,11 +330,7 @@ impl Core for Children {
                 }
             }
             Event::Exited { key, exit } => self.exited(now, key, exit, out),
-            Event::Sampled {
-                key,
-                progress,
-                waiting,
-            } => self.sampled(now, key, progress, waiting, out),
+            Event::Sampled { key, progress, waiting } => self.sampled(now, key, progress, waiting, out),
             Event::Terminate { key } => self.terminate(key, out),
             Event::Shutdown => self.end(Exit::Shutdown),
             Event::Wake => {}
@@ -391,17 +360,10 @@ impl Core for Children {
             self.children.iter().filter(waited_for).count() <= 1,
             "two children are being stopped at once"
         );
-        assert!(
-            self.children.is_sorted_by_key(|child| child.key),
-            "children are not in start order"
-        );
+        assert!(self.children.is_sorted_by_key(|child| child.key), "children are not in start order");
         for child in &self.children {
             let alive = matches!(child.phase, Phase::Running | Phase::Stopping { .. });
-            assert!(
-                alive || child.leave.is_none(),
-                "{} is to leave and is not there",
-                child.rules.id
-            );
+            assert!(alive || child.leave.is_none(), "{} is to leave and is not there", child.rules.id);
         }
     }
 }

@@ -68,10 +68,7 @@ impl Life {
     /// Asks for the end. The first orderly reason stands; a failure replaces an orderly one.
     pub(super) fn end(&self, exit: Exit) {
         let mut ending = self.exit.borrow_mut();
-        if ending
-            .as_ref()
-            .is_none_or(|old| old.is_orderly() && !exit.is_orderly())
-        {
+        if ending.as_ref().is_none_or(|old| old.is_orderly() && !exit.is_orderly()) {
             *ending = Some(exit);
         }
         drop(ending);
@@ -188,10 +185,7 @@ impl<A: Actor> Context<A> {
         self.life.spawn(async move {
             timer.await;
             if me.tell_control(message).is_err() {
-                tracing::error!(
-                    actor = &*name,
-                    "a delayed message found the actor's own control lane full"
-                );
+                tracing::error!(actor = &*name, "a delayed message found the actor's own control lane full");
             }
         });
     }

@@ -68,23 +68,14 @@ pub(crate) fn incarnation<A: Actor>(actor: A, queue: &Arc<Queue<A>>, seat: Seat)
     let life = Life::new(seat.path, seat.world);
     let host = Host {
         actor: Box::new(actor),
-        ctx: Context {
-            life: life.clone(),
-            queue: queue.clone(),
-        },
+        ctx: Context { life: life.clone(), queue: queue.clone() },
         up: Some(seat.up),
         started: false,
         depth: metrics::gauge!("tidemill_mailbox_depth", "role" => seat.role),
         depth_told: 0,
     };
     let future = actix::Context::new().into_future(host);
-    Incarnation {
-        run: Box::pin(Run {
-            future: Some(future),
-            life: life.clone(),
-        }),
-        lever: life,
-    }
+    Incarnation { run: Box::pin(Run { future: Some(future), life: life.clone() }), lever: life }
 }
 
 /// The actix actor around one of ours.

@@ -21,10 +21,7 @@ pub struct Intensity {
 impl Default for Intensity {
     /// Five restarts in 30 seconds.
     fn default() -> Self {
-        Intensity {
-            restarts_max: 5,
-            period: Duration::from_secs(30),
-        }
+        Intensity { restarts_max: 5, period: Duration::from_secs(30) }
     }
 }
 
@@ -38,19 +35,12 @@ pub struct RestartWindow {
 impl RestartWindow {
     /// A window with no restart in it.
     pub fn new(limit: Intensity) -> Self {
-        RestartWindow {
-            limit,
-            granted: VecDeque::new(),
-        }
+        RestartWindow { limit, granted: VecDeque::new() }
     }
 
     /// Grants and counts a restart at `now`, or refuses it because `restarts_max` were granted within the period.
     pub fn grant(&mut self, now: Time) -> bool {
-        while self
-            .granted
-            .front()
-            .is_some_and(|&first| now.since(first) >= self.limit.period)
-        {
+        while self.granted.front().is_some_and(|&first| now.since(first) >= self.limit.period) {
             self.granted.pop_front();
         }
         if self.granted.len() >= self.limit.restarts_max as usize {
@@ -68,10 +58,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn window(restarts_max: u32) -> RestartWindow {
-        RestartWindow::new(Intensity {
-            restarts_max,
-            period: Duration::from_secs(10),
-        })
+        RestartWindow::new(Intensity { restarts_max, period: Duration::from_secs(10) })
     }
 
     #[test]
@@ -86,18 +73,9 @@ mod tests {
         let mut window = window(2);
         assert!(window.grant(Time(0)));
         assert!(window.grant(Time(9 * SECOND)));
-        assert!(
-            !window.grant(Time(10 * SECOND - 1)),
-            "the first is a nanosecond too young to be forgotten"
-        );
-        assert!(
-            window.grant(Time(10 * SECOND)),
-            "the first is exactly as old as the period"
-        );
-        assert!(
-            !window.grant(Time(18 * SECOND)),
-            "those at 9 s and 10 s still count"
-        );
+        assert!(!window.grant(Time(10 * SECOND - 1)), "the first is a nanosecond too young to be forgotten");
+        assert!(window.grant(Time(10 * SECOND)), "the first is exactly as old as the period");
+        assert!(!window.grant(Time(18 * SECOND)), "those at 9 s and 10 s still count");
         assert!(window.grant(Time(19 * SECOND)));
     }
 

@@ -135,10 +135,7 @@ impl<A: Actor> Queue<A> {
     pub(crate) fn close(&self) {
         let mut lanes = self.lanes();
         lanes.open = false;
-        let unread = (
-            std::mem::take(&mut lanes.control),
-            std::mem::take(&mut lanes.data),
-        );
+        let unread = (std::mem::take(&mut lanes.control), std::mem::take(&mut lanes.data));
         drop(lanes);
         self.room.notify_waiters();
         // Users' messages have destructors of their own.
@@ -149,19 +146,11 @@ impl<A: Actor> Queue<A> {
 impl<A: Handler<M>, M: Message> Deliver<M> for Queue<A> {
     fn push(&self, lane: Lane, letter: Letter<M>) -> Result<(), Refused<M>> {
         let mut lanes = self.lanes();
-        let capacity = if lane == Lane::Control {
-            self.control_capacity
-        } else {
-            self.data_capacity
-        };
+        let capacity = if lane == Lane::Control { self.control_capacity } else { self.data_capacity };
         if !lanes.open {
             return Err((Refusal::Gone, letter));
         }
-        let queue = if lane == Lane::Control {
-            &mut lanes.control
-        } else {
-            &mut lanes.data
-        };
+        let queue = if lane == Lane::Control { &mut lanes.control } else { &mut lanes.data };
         if queue.len() >= capacity {
             return Err((Refusal::Full, letter));
         }
@@ -201,21 +190,14 @@ impl<A: Actor> Mailbox<A> {
 
     /// A mailbox whose lanes hold this many messages each (at least one).
     pub fn with_capacity(control: usize, data: usize) -> Self {
-        let lanes = Lanes {
-            control: VecDeque::new(),
-            data: VecDeque::new(),
-            open: true,
-            reader: None,
-        };
+        let lanes = Lanes { control: VecDeque::new(), data: VecDeque::new(), open: true, reader: None };
         let queue = Queue {
             lanes: Mutex::new(lanes),
             room: Notify::new(),
             control_capacity: control.max(1),
             data_capacity: data.max(1),
         };
-        Mailbox {
-            queue: Arc::new(queue),
-        }
+        Mailbox { queue: Arc::new(queue) }
     }
 
     /// An address for messages of type `M`; good over restarts.

@@ -75,9 +75,5 @@ pub struct NotUnwinding;
 /// # Errors
 /// [`NotUnwinding`], with the remedy.
 pub fn assert_unwinding() -> Result<(), NotUnwinding> {
-    if cfg!(panic = "abort") {
-        Err(NotUnwinding)
-    } else {
-        Ok(())
-    }
+    if cfg!(panic = "abort") { Err(NotUnwinding) } else { Ok(()) }
 }

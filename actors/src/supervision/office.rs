@@ -111,11 +111,8 @@ impl Office {
         }
         // The end of everything needs no room: it is queued at most once.
         match command {
-            Command::Shutdown
-                if inside
-                    .commands
-                    .iter()
-                    .any(|queued| matches!(queued, Command::Shutdown)) => {}
+            Command::Shutdown if inside.commands.iter().any(|queued| matches!(queued, Command::Shutdown)) => {
+            }
             Command::Shutdown => inside.commands.push_back(command),
             _ if inside.commands.len() >= COMMANDS_MAX => return Err(CommandError::Busy),
             _ => inside.commands.push_back(command),
@@ -131,9 +128,7 @@ impl Office {
 
     /// A new life begins: an order to end was meant for the one before.
     pub(crate) fn begin(&self) {
-        self.inside()
-            .commands
-            .retain(|command| !matches!(command, Command::Shutdown));
+        self.inside().commands.retain(|command| !matches!(command, Command::Shutdown));
     }
 
     /// No life will follow.
@@ -145,8 +140,7 @@ impl Office {
         let rows = std::mem::take(&mut inside.rows);
         drop(inside);
         drop((unread, rows));
-        self.ended
-            .send_if_modified(|ended| ended.is_none() && ended.replace(exit.clone()).is_none());
+        self.ended.send_if_modified(|ended| ended.is_none() && ended.replace(exit.clone()).is_none());
     }
 
     pub(crate) fn watch(&self, child: &str) -> mpsc::Receiver<Exit> {
@@ -176,11 +170,7 @@ impl Office {
 
     /// What stands on the board, and on those of nested supervisors.
     pub(crate) fn tree(&self) -> Tree {
-        let state = if self.ended.borrow().is_some() {
-            ChildState::Down
-        } else {
-            ChildState::Running
-        };
+        let state = if self.ended.borrow().is_some() { ChildState::Down } else { ChildState::Running };
         let root = TreeEntry {
             path: self.id.to_string(),
             strategy: Some(self.strategy),

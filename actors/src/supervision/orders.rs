@@ -41,11 +41,7 @@ pub enum Event {
     /// A child's task has ended. `Killed` also if it was aborted.
     Exited { key: ChildKey, exit: Exit },
     /// The answer to `Sample`: how far the child is, and whether messages wait for it.
-    Sampled {
-        key: ChildKey,
-        progress: u64,
-        waiting: bool,
-    },
+    Sampled { key: ChildKey, progress: u64, waiting: bool },
     /// A child is to be stopped and removed.
     Terminate { key: ChildKey },
     /// The whole supervisor is to end.
@@ -58,11 +54,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Start a fresh value; `count` restarts came before, the last of them because of `reason`.
-    Start {
-        key: ChildKey,
-        count: u64,
-        reason: Option<Exit>,
-    },
+    Start { key: ChildKey, count: u64, reason: Option<Exit> },
     /// Ask a child to stop.
     Stop { key: ChildKey },
     /// Abort a child.

@@ -67,9 +67,7 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, PanicText> {
             std::mem::forget(again);
         }
         // A resumed panic passes no hook: what is recorded then belongs to an older one, and its place would be a lie.
-        let location = recorded
-            .filter(|text| text.message == message)
-            .and_then(|text| text.location);
+        let location = recorded.filter(|text| text.message == message).and_then(|text| text.location);
         PanicText { message, location }
     });
     DEPTH.with(|depth| depth.set(depth.get() - 1));
@@ -78,9 +76,7 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, PanicText> {
 
 /// Polls `work` to its end inside [`catch`], and drops it there too.
 pub fn catch_future<F: Future>(work: F) -> CatchFuture<F> {
-    CatchFuture {
-        work: Some(Box::pin(work)),
-    }
+    CatchFuture { work: Some(Box::pin(work)) }
 }
 
 /// The future of [`catch_future`].
@@ -92,10 +88,7 @@ impl<F: Future> Future for CatchFuture<F> {
     type Output = Result<F::Output, PanicText>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let work = self
-            .work
-            .as_mut()
-            .expect("a future is not polled after it has completed");
+        let work = self.work.as_mut().expect("a future is not polled after it has completed");
         match catch(|| work.as_mut().poll(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
@@ -128,10 +121,8 @@ fn chain_hook() {
 }
 
 fn record(info: &PanicHookInfo<'_>) {
-    let text = PanicText {
-        message: message_of(info.payload()),
-        location: info.location().map(ToString::to_string),
-    };
+    let text =
+        PanicText { message: message_of(info.payload()), location: info.location().map(ToString::to_string) };
     // A panic inside this closure's own borrow cannot be: nothing here calls out.
     let _ = LAST.try_with(|last| last.replace(Some(text)));
 }
@@ -156,10 +147,7 @@ mod tests {
         let text = catch(|| panic!("boom {}", 1)).unwrap_err();
         assert_eq!(text.message, "boom 1");
         let location = text.location.unwrap();
-        assert!(
-            location.contains("panic.rs") && location.contains(&format!(":{line}:")),
-            "{location}"
-        );
+        assert!(location.contains("panic.rs") && location.contains(&format!(":{line}:")), "{location}");
     }
 
     #[test]
@@ -179,13 +167,7 @@ mod tests {
             std::panic::resume_unwind(Box::new("resumed"))
         })
         .unwrap_err();
-        assert_eq!(
-            text,
-            PanicText {
-                message: "resumed".into(),
-                location: None
-            }
-        );
+        assert_eq!(text, PanicText { message: "resumed".into(), location: None });
     }
 
     #[test]

@@ -72,9 +72,7 @@ pub fn consequence(strategy: Strategy, children: &[Restart], ended: usize, exit:
     };
     Consequence {
         stop: group.clone().rev().filter(|&place| place != ended).collect(),
-        restart: group
-            .filter(|&place| children[place] != Restart::Temporary)
-            .collect(),
+        restart: group.filter(|&place| children[place] != Restart::Temporary).collect(),
     }
 }
 
@@ -87,34 +85,19 @@ mod tests {
     fn a_temporary_sibling_is_stopped_and_not_started() {
         let children = [Permanent, Temporary, Transient];
         let follows = consequence(Strategy::OneForAll, &children, 0, &Exit::Normal);
-        assert_eq!(
-            follows,
-            Consequence {
-                stop: vec![2, 1],
-                restart: vec![0, 2]
-            }
-        );
+        assert_eq!(follows, Consequence { stop: vec![2, 1], restart: vec![0, 2] });
     }
 
     #[test]
     fn a_child_that_is_not_restarted_touches_nobody() {
         let children = [Permanent, Transient, Permanent];
-        assert_eq!(
-            consequence(Strategy::OneForAll, &children, 1, &Exit::Shutdown),
-            Consequence::default()
-        );
+        assert_eq!(consequence(Strategy::OneForAll, &children, 1, &Exit::Shutdown), Consequence::default());
     }
 
     #[test]
     fn rest_for_one_leaves_the_earlier_ones_alone() {
         let children = [Permanent; 4];
         let follows = consequence(Strategy::RestForOne, &children, 1, &Exit::Killed);
-        assert_eq!(
-            follows,
-            Consequence {
-                stop: vec![3, 2],
-                restart: vec![1, 2, 3]
-            }
-        );
+        assert_eq!(follows, Consequence { stop: vec![3, 2], restart: vec![1, 2, 3] });
     }
 }

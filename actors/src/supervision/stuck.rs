@@ -19,12 +19,7 @@ pub struct StuckWatch {
 impl StuckWatch {
     /// Watches a child started at `now`; `limit` is how long it may go without progress while messages wait.
     pub fn new(limit: Duration, now: Time) -> Self {
-        StuckWatch {
-            limit,
-            progress: 0,
-            still_since: None,
-            next_sample: now + limit / SAMPLES_PER_LIMIT,
-        }
+        StuckWatch { limit, progress: 0, still_since: None, next_sample: now + limit / SAMPLES_PER_LIMIT }
     }
 
     /// When the next sample is due.

@@ -6,7 +6,7 @@ use super::{
     exit::Exit,
     host::{Incarnation, Lever, Seat},
     office::{Command, Office, Row, StartChildError, TerminateChildError, Told},
-    orders::{Action, ChildKey, Event},
+    orders::{Action, ChildKey, Event, Patience},
     panic,
     supervisor::{Rule, SupervisorSpec},
     tree::ChildState,
@@ -26,11 +26,7 @@ pub(crate) struct SupervisorStarter {
 
 impl SupervisorStarter {
     pub(crate) fn new(spec: SupervisorSpec) -> Self {
-        SupervisorStarter {
-            rule: spec.rule,
-            children: spec.children,
-            office: spec.office,
-        }
+        SupervisorStarter { rule: spec.rule, children: spec.children, office: spec.office }
     }
 }
 
@@ -61,10 +57,7 @@ impl Starter for SupervisorStarter {
             let exit = panic::catch_future(async move { life.run(first).await }).await;
             exit.unwrap_or_else(|text| Exit::Panicked(text.to_string()))
         };
-        Incarnation {
-            run: Box::pin(run),
-            lever: Rc::new(SupervisorLever(self.office.clone())),
-        }
+        Incarnation { run: Box::pin(run), lever: Rc::new(SupervisorLever(self.office.clone())) }
     }
 
     fn rest(&mut self) {}
@@ -87,6 +80,8 @@ impl Lever for SupervisorLever {
 struct Resident {
     spec: ChildSpec,
     running: Option<(AbortHandle, Rc<dyn Lever>)>,
+    /// It was aborted as its child spec says ([`Patience::Brutal`]), which is no news; a child that is late with its end is.
+    aborted_by_rule: bool,
     removed: Vec<tokio::sync::oneshot::Sender<Result<(), TerminateChildError>>>,
 }
 
@@ -142,8 +137,7 @@ impl SupervisorLife {
 
     fn came_up(&mut self) -> Option<Exit> {
         let keys = self.started.keys.take();
-        keys.into_iter()
-            .fold(None, |ended, key| ended.or(self.tell(Event::Up { key })))
+        keys.into_iter().fold(None, |ended, key| ended.or(self.tell(Event::Up { key })))
     }
 
     fn joined(&mut self, joined: Result<(ChildKey, Exit), JoinError>) -> Option<Exit> {
@@ -151,16 +145,9 @@ impl SupervisorLife {
             Ok(ended) => ended,
             Err(error) => {
                 let of = |resident: &Resident| {
-                    resident
-                        .running
-                        .as_ref()
-                        .is_some_and(|(task, _)| task.id() == error.id())
+                    resident.running.as_ref().is_some_and(|(task, _)| task.id() == error.id())
                 };
-                let key = self
-                    .residents
-                    .iter()
-                    .find(|(_, resident)| of(resident))
-                    .map(|(key, _)| *key)?;
+                let key = self.residents.iter().find(|(_, resident)| of(resident)).map(|(key, _)| *key)?;
                 (key, Exit::Killed)
             }
         };
@@ -186,39 +173,22 @@ impl SupervisorLife {
     }
 
     fn add(&mut self, spec: ChildSpec) -> Result<(), StartChildError> {
-        if self
-            .residents
-            .values()
-            .any(|resident| resident.spec.id == spec.id)
-        {
+        if self.residents.values().any(|resident| resident.spec.id == spec.id) {
             return Err(StartChildError::Duplicate(spec.id.to_string()));
         }
         let key = self.next_key;
         self.next_key += 1;
         let rules = spec.rules();
-        self.residents.insert(
-            key,
-            Resident {
-                spec,
-                running: None,
-                removed: Vec::new(),
-            },
-        );
+        self.residents
+            .insert(key, Resident { spec, running: None, aborted_by_rule: false, removed: Vec::new() });
         let ended = self.tell(Event::Add { key, rules });
         debug_assert!(ended.is_none(), "a supervisor does not end because a child joins");
         // A supervisor that is ending has taken it out again.
-        if self.residents.contains_key(&key) {
-            Ok(())
-        } else {
-            Err(StartChildError::Gone)
-        }
+        if self.residents.contains_key(&key) { Ok(()) } else { Err(StartChildError::Gone) }
     }
 
     fn terminate(&mut self, id: &str, told: Told<TerminateChildError>) -> Option<Exit> {
-        let found = self
-            .residents
-            .iter_mut()
-            .find(|(_, resident)| &*resident.spec.id == id);
+        let found = self.residents.iter_mut().find(|(_, resident)| &*resident.spec.id == id);
         let Some((&key, resident)) = found else {
             answer(told, Err(TerminateChildError::Unknown(id.to_string())));
             return None;
@@ -254,18 +224,19 @@ impl SupervisorLife {
         let resident = self.residents.get(&key)?;
         let (_, lever) = resident.running.as_ref()?;
         let waiting = resident.spec.depth() > 0;
-        Some(Event::Sampled {
-            key,
-            progress: lever.progress(),
-            waiting,
-        })
+        Some(Event::Sampled { key, progress: lever.progress(), waiting })
     }
 
     fn perform(&mut self, action: Action) {
         match action {
             Action::Start { key, count, reason } => self.start(key, Start { count, reason }),
             Action::Stop { key } => self.with_running(key, |_, lever| lever.stop()),
-            Action::Kill { key } => self.with_running(key, |task, _| task.abort()),
+            Action::Kill { key } => {
+                if let Some(resident) = self.residents.get_mut(&key) {
+                    resident.aborted_by_rule = resident.spec.rules().shutdown == Patience::Brutal;
+                }
+                self.with_running(key, |task, _| task.abort());
+            }
             Action::Report { key, exit } => self.report(key, &exit),
             Action::Rest { key } => {
                 if let Some(resident) = self.residents.get(&key) {
@@ -276,10 +247,7 @@ impl SupervisorLife {
                 let Some(resident) = self.residents.remove(&key) else {
                     return;
                 };
-                resident
-                    .removed
-                    .into_iter()
-                    .for_each(|told| answer(Some(told), Ok(())));
+                resident.removed.into_iter().for_each(|told| answer(Some(told), Ok(())));
                 // A first child comes back in the supervisor's next life; until then nobody reads its mailbox.
                 resident.spec.rest();
             }
@@ -288,11 +256,7 @@ impl SupervisorLife {
     }
 
     fn with_running(&self, key: ChildKey, act: impl FnOnce(&AbortHandle, &Rc<dyn Lever>)) {
-        if let Some((task, lever)) = self
-            .residents
-            .get(&key)
-            .and_then(|resident| resident.running.as_ref())
-        {
+        if let Some((task, lever)) = self.residents.get(&key).and_then(|resident| resident.running.as_ref()) {
             act(task, lever);
         }
     }
@@ -312,15 +276,11 @@ impl SupervisorLife {
             started.keys.borrow_mut().push(key);
             started.some.notify_one();
         });
-        let seat = Seat {
-            world: self.world.clone(),
-            path,
-            role,
-            up,
-        };
+        let seat = Seat { world: self.world.clone(), path, role, up };
         let Incarnation { run, lever } = resident.spec.start(&start, seat);
         let task = self.tasks.spawn_local(async move { (key, run.await) });
         resident.running = Some((task, lever));
+        resident.aborted_by_rule = false;
     }
 
     fn report(&self, key: ChildKey, exit: &Exit) {
@@ -328,8 +288,7 @@ impl SupervisorLife {
             return;
         };
         let (supervisor, child) = (&*self.path, &*resident.spec.id);
-        let on_order = *exit == Exit::Killed && resident.spec.shutdown == super::Shutdown::Brutal;
-        if exit.is_orderly() || on_order {
+        if exit.is_orderly() || (resident.aborted_by_rule && *exit == Exit::Killed) {
             tracing::debug!(supervisor, child, %exit, "a child has ended");
         } else {
             tracing::warn!(supervisor, child, %exit, "a child has ended");

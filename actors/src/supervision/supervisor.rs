@@ -33,11 +33,7 @@ impl SupervisorSpec {
     /// A supervisor without children, with the default [`Intensity`] and [`Backoff`].
     pub fn new(id: impl Into<String>, strategy: Strategy) -> Self {
         SupervisorSpec {
-            rule: Rule {
-                strategy,
-                intensity: Intensity::default(),
-                backoff: Backoff::default(),
-            },
+            rule: Rule { strategy, intensity: Intensity::default(), backoff: Backoff::default() },
             children: Vec::new(),
             office: Office::new(id.into(), strategy),
         }
@@ -63,9 +59,7 @@ impl SupervisorSpec {
 
     /// A handle to the supervisor, which may be used before it is started.
     pub fn handle(&self) -> SupervisorHandle {
-        SupervisorHandle {
-            office: self.office.clone(),
-        }
+        SupervisorHandle { office: self.office.clone() }
     }
 }
 
@@ -81,12 +75,8 @@ impl Supervisor {
         let handle = spec.handle();
         let office = spec.office.clone();
         let mut starter = SupervisorStarter::new(spec);
-        let seat = Seat {
-            world: world.clone(),
-            path: office.id.clone(),
-            role: "supervisor",
-            up: Box::new(|| {}),
-        };
+        let seat =
+            Seat { world: world.clone(), path: office.id.clone(), role: "supervisor", up: Box::new(|| {}) };
         let life = starter.start(&Start::default(), seat);
         actix_rt::spawn(async move {
             let exit = life.run.await;
@@ -113,9 +103,7 @@ impl SupervisorHandle {
     /// Any [`StartChildError`]. That the child then fails is none: it is restarted like any other.
     pub async fn start_child(&self, child: ChildSpec) -> Result<(), StartChildError> {
         let (tell, told) = oneshot::channel();
-        self.office
-            .command(Command::Start(child, Some(tell)))
-            .map_err(not_started)?;
+        self.office.command(Command::Start(child, Some(tell))).map_err(not_started)?;
         told.await.unwrap_or(Err(StartChildError::Gone))
     }
 
@@ -124,9 +112,7 @@ impl SupervisorHandle {
     /// # Errors
     /// [`StartChildError::Gone`] or [`StartChildError::Busy`].
     pub fn request_start(&self, child: ChildSpec) -> Result<(), StartChildError> {
-        self.office
-            .command(Command::Start(child, None))
-            .map_err(not_started)
+        self.office.command(Command::Start(child, None)).map_err(not_started)
     }
 
     /// Stops a child as its spec says, removes it, and returns when it is gone. One of the supervisor's first children
@@ -136,9 +122,7 @@ impl SupervisorHandle {
     /// Any [`TerminateChildError`].
     pub async fn terminate_child(&self, id: &str) -> Result<(), TerminateChildError> {
         let (tell, told) = oneshot::channel();
-        self.office
-            .command(Command::Terminate(id.to_string(), Some(tell)))
-            .map_err(not_terminated)?;
+        self.office.command(Command::Terminate(id.to_string(), Some(tell))).map_err(not_terminated)?;
         told.await.unwrap_or(Err(TerminateChildError::Gone))
     }
 
@@ -147,9 +131,7 @@ impl SupervisorHandle {
     /// # Errors
     /// [`TerminateChildError::Gone`] or [`TerminateChildError::Busy`].
     pub fn request_terminate(&self, id: &str) -> Result<(), TerminateChildError> {
-        self.office
-            .command(Command::Terminate(id.to_string(), None))
-            .map_err(not_terminated)
+        self.office.command(Command::Terminate(id.to_string(), None)).map_err(not_terminated)
     }
 
     /// Asks the supervisor to stop its children, last started first, and to end with [`Exit::Shutdown`]. A nested one that
@@ -162,11 +144,7 @@ impl SupervisorHandle {
     /// Waits until the supervisor has ended for good, and says how.
     pub async fn ended(&self) -> Exit {
         let mut ended = self.office.ended.subscribe();
-        let exit = ended
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|exit| exit.clone());
+        let exit = ended.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
         exit.unwrap_or(Exit::Killed)
     }
 

@@ -32,14 +32,8 @@ const TYPES: [Restart; 3] = [Restart::Permanent, Restart::Transient, Restart::Te
 
 impl Model {
     fn new(seed: u64, strategy: Strategy) -> Self {
-        let limit = Intensity {
-            restarts_max: 3,
-            period: Duration::from_secs(1),
-        };
-        let backoff = Backoff {
-            initial: Duration::from_millis(5),
-            ..Backoff::default()
-        };
+        let limit = Intensity { restarts_max: 3, period: Duration::from_secs(1) };
+        let backoff = Backoff { initial: Duration::from_millis(5), ..Backoff::default() };
         let mut model = Model {
             core: Children::new(strategy, limit, backoff, seed),
             rng: SeededRng::new(seed),
@@ -57,12 +51,7 @@ impl Model {
                 _ => Patience::For(Duration::from_millis(30)),
             };
             let restart = TYPES[model.rng.range(0, 3) as usize];
-            let rules = Rules {
-                id: key.to_string(),
-                restart,
-                shutdown,
-                stuck_after: None,
-            };
+            let rules = Rules { id: key.to_string(), restart, shutdown, stuck_after: None };
             model.tell(Event::Add { key, rules });
         }
         model
@@ -78,20 +67,12 @@ impl Model {
             assert!(self.ended.is_none(), "{action:?} after the end\n{}", self.log);
             match action {
                 Action::Start { key, .. } => {
-                    assert!(
-                        self.stopping.is_empty() && self.starting.is_empty(),
-                        "{}",
-                        self.log
-                    );
+                    assert!(self.stopping.is_empty() && self.starting.is_empty(), "{}", self.log);
                     assert!(self.alive.insert(key), "started twice\n{}", self.log);
                     self.starting.insert(key);
                 }
                 Action::Stop { key } => {
-                    assert!(
-                        self.alive.contains(&key) && self.stopping.is_empty(),
-                        "{}",
-                        self.log
-                    );
+                    assert!(self.alive.contains(&key) && self.stopping.is_empty(), "{}", self.log);
                     self.stopping.insert(key);
                 }
                 Action::Kill { key } => {
@@ -142,11 +123,7 @@ impl Model {
             }
             5 => {
                 if let Some(key) = self.any(|model| &model.alive) {
-                    let exit = [
-                        Exit::Normal,
-                        Exit::Failed("no".into()),
-                        Exit::Panicked("oh".into()),
-                    ];
+                    let exit = [Exit::Normal, Exit::Failed("no".into()), Exit::Panicked("oh".into())];
                     let exit = exit[self.rng.range(0, 3) as usize].clone();
                     self.exit(key, exit);
                 }
@@ -196,10 +173,7 @@ fn whatever_happens_the_order_holds_and_it_comes_to_rest() {
         model.settle();
         ended_by_itself += usize::from(model.ended.is_some());
         if model.ended.is_none() {
-            let idle = model
-                .core
-                .iter()
-                .filter(|child| !model.alive.contains(&child.key));
+            let idle = model.core.iter().filter(|child| !model.alive.contains(&child.key));
             for child in idle {
                 assert!(
                     matches!(&child.last_exit, Some(exit) if exit.is_orderly()),
@@ -212,10 +186,7 @@ fn whatever_happens_the_order_holds_and_it_comes_to_rest() {
             assert_eq!(model.ended, Some(Exit::Shutdown), "{}", model.log);
         }
     }
-    assert!(
-        (50..550).contains(&ended_by_itself),
-        "both kinds of history are seen: {ended_by_itself} of 600"
-    );
+    assert!((50..550).contains(&ended_by_itself), "both kinds of history are seen: {ended_by_itself} of 600");
 }
 
 #[test]
@@ -226,11 +197,7 @@ fn a_smaller_group_on_its_way_down_waits_for_the_larger_one() {
         shutdown: Patience::Infinity,
         stuck_after: None,
     };
-    let backoff = Backoff {
-        initial: Duration::from_millis(10),
-        jitter: 0.0,
-        ..Backoff::default()
-    };
+    let backoff = Backoff { initial: Duration::from_millis(10), jitter: 0.0, ..Backoff::default() };
     let mut core = Children::new(Strategy::RestForOne, Intensity::default(), backoff, 1);
     let mut tell = |ms: u64, event: Event| {
         let mut out = Vec::new();
@@ -240,52 +207,13 @@ fn a_smaller_group_on_its_way_down_waits_for_the_larger_one() {
     };
     let failed = || Exit::Failed("no".into());
     for key in 0..3 {
-        tell(
-            0,
-            Event::Add {
-                key,
-                rules: plain(key),
-            },
-        );
+        tell(0, Event::Add { key, rules: plain(key) });
         tell(0, Event::Up { key });
     }
-    assert_eq!(
-        tell(
-            1,
-            Event::Exited {
-                key: 1,
-                exit: failed()
-            }
-        ),
-        [Action::Stop { key: 2 }]
-    );
-    assert_eq!(
-        tell(
-            30,
-            Event::Exited {
-                key: 0,
-                exit: failed()
-            }
-        ),
-        [],
-        "2 is still on its way down"
-    );
-    assert_eq!(
-        tell(
-            31,
-            Event::Exited {
-                key: 2,
-                exit: Exit::Shutdown
-            }
-        ),
-        [],
-        "0 waits until 40"
-    );
-    let start = |key, reason| Action::Start {
-        key,
-        count: 1,
-        reason: Some(reason),
-    };
+    assert_eq!(tell(1, Event::Exited { key: 1, exit: failed() }), [Action::Stop { key: 2 }]);
+    assert_eq!(tell(30, Event::Exited { key: 0, exit: failed() }), [], "2 is still on its way down");
+    assert_eq!(tell(31, Event::Exited { key: 2, exit: Exit::Shutdown }), [], "0 waits until 40");
+    let start = |key, reason| Action::Start { key, count: 1, reason: Some(reason) };
     assert_eq!(tell(40, Event::Wake), [start(0, failed())]);
     assert_eq!(tell(40, Event::Up { key: 0 }), [start(1, failed())]);
     assert_eq!(tell(41, Event::Up { key: 1 }), [start(2, Exit::Shutdown)]);

@@ -40,11 +40,7 @@ impl LocalTransport {
 
     /// As [`new`](Self::new), with the check on or off whatever the build.
     pub fn with_wire_check(codec: Arc<dyn PayloadCodec>, checks_wire: bool) -> Self {
-        LocalTransport(Arc::new(Registry {
-            stores: RwLock::default(),
-            codec,
-            checks_wire,
-        }))
+        LocalTransport(Arc::new(Registry { stores: RwLock::default(), codec, checks_wire }))
     }
 
     /// Enters a member's store, in place of an earlier incarnation's.
@@ -56,14 +52,8 @@ impl LocalTransport {
         if let Some((living, _)) = stores.get(&member.node)
             && *living > member.incarnation
         {
-            let living = Member {
-                node: member.node,
-                incarnation: *living,
-            };
-            return Err(RegisterError {
-                refused: member,
-                living,
-            });
+            let living = Member { node: member.node, incarnation: *living };
+            return Err(RegisterError { refused: member, living });
         }
         stores.insert(member.node, (member.incarnation, store));
         Ok(())
@@ -72,10 +62,7 @@ impl LocalTransport {
     /// Takes a member's store out; nothing happens if another incarnation is entered.
     pub fn unregister(&self, member: Member) {
         let mut stores = self.0.stores.write().unwrap_or_else(PoisonError::into_inner);
-        if stores
-            .get(&member.node)
-            .is_some_and(|(living, _)| *living == member.incarnation)
-        {
+        if stores.get(&member.node).is_some_and(|(living, _)| *living == member.incarnation) {
             stores.remove(&member.node);
         }
     }
@@ -87,34 +74,18 @@ impl LocalTransport {
     }
 
     fn take(&self, from: Member, key: DataKey) -> Result<Held, FetchError> {
-        let store = self.store_of(from).ok_or_else(|| FetchError::Gone {
-            peer: from,
-            reason: gone(),
-        })?;
+        let store = self.store_of(from).ok_or_else(|| FetchError::Gone { peer: from, reason: gone() })?;
         let held = store.get(key).ok_or(FetchError::NotHere { from, key })?;
         self.own(key, held)
     }
 
     fn give(&self, to: Member, block: BlockId, held: Held) -> Result<(), ReplicateError> {
-        let store = self.store_of(to).ok_or_else(|| ReplicateError::Gone {
-            peer: to,
-            reason: gone(),
-        })?;
-        let held = if self.0.checks_wire {
-            through_the_wire(&*self.0.codec, &held)?
-        } else {
-            held
-        };
+        let store = self.store_of(to).ok_or_else(|| ReplicateError::Gone { peer: to, reason: gone() })?;
+        let held = if self.0.checks_wire { through_the_wire(&*self.0.codec, &held)? } else { held };
         store.put_block(block, held).map_err(|error| match error {
             PutBlockError::Full { .. } => ReplicateError::Full { peer: to },
-            PutBlockError::TooLarge { .. } => ReplicateError::Refused {
-                peer: to,
-                reason: error.to_string(),
-            },
-            PutBlockError::Closed => ReplicateError::Gone {
-                peer: to,
-                reason: error.to_string(),
-            },
+            PutBlockError::TooLarge { .. } => ReplicateError::Refused { peer: to, reason: error.to_string() },
+            PutBlockError::Closed => ReplicateError::Gone { peer: to, reason: error.to_string() },
         })
     }
 }

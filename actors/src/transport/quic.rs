@@ -99,22 +99,14 @@ type Route<C> = (Arc<Line<C>>, SocketAddr);
 
 impl<C> Default for Line<C> {
     fn default() -> Self {
-        Line {
-            attempts: AtomicU64::new(0),
-            connection: tokio::sync::Mutex::new(None),
-        }
+        Line { attempts: AtomicU64::new(0), connection: tokio::sync::Mutex::new(None) }
     }
 }
 
 impl<B: BulkClient> QuicTransport<B> {
     /// A transport without peers.
     pub fn new(client: B, codec: Arc<dyn PayloadCodec>, clock: Clock) -> Self {
-        QuicTransport(Arc::new(Shared {
-            client,
-            codec,
-            clock,
-            peers: Mutex::default(),
-        }))
+        QuicTransport(Arc::new(Shared { client, codec, clock, peers: Mutex::default() }))
     }
 
     /// Takes the driver's list of live executors: connections to others are dropped.
@@ -140,10 +132,7 @@ impl<B: BulkClient> Shared<B> {
         let peers = self.peers();
         let peer = peers.get(&member.node).filter(|peer| peer.info.member == member);
         let peer = peer.ok_or_else(|| BulkError("it is not among the living executors".into()))?;
-        let address = peer
-            .info
-            .bulk_address
-            .ok_or_else(|| BulkError("it serves no bulk data".into()))?;
+        let address = peer.info.bulk_address.ok_or_else(|| BulkError("it serves no bulk data".into()))?;
         Ok((peer.line.clone(), address))
     }
 
@@ -151,10 +140,7 @@ impl<B: BulkClient> Shared<B> {
         let (line, address) = self.line_to(member)?;
         let attempts = line.attempts.load(Ordering::Acquire);
         let mut cached = line.connection.lock().await;
-        if let Some(connection) = cached
-            .as_ref()
-            .filter(|connection| self.client.is_open(connection))
-        {
+        if let Some(connection) = cached.as_ref().filter(|connection| self.client.is_open(connection)) {
             return Ok(connection.clone());
         }
         // Who waited for another's attempt shares its failure: one time-out, not as many as there are requests.
@@ -173,18 +159,12 @@ impl<B: BulkClient> Shared<B> {
     async fn in_time<T>(&self, answer: impl Future<Output = Result<T, BulkError>>) -> Result<T, BulkError> {
         match select(pin!(answer), self.clock.sleep(REQUEST_TIMEOUT)).await {
             Either::Left((answer, _)) => answer,
-            Either::Right(_) => Err(BulkError(format!(
-                "no answer within {} s",
-                REQUEST_TIMEOUT.as_secs()
-            ))),
+            Either::Right(_) => Err(BulkError(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
         }
     }
 
     async fn fetch(&self, from: Member, key: DataKey) -> Result<Held, FetchError> {
-        let gone = |error: BulkError| FetchError::Gone {
-            peer: from,
-            reason: error.0,
-        };
+        let gone = |error: BulkError| FetchError::Gone { peer: from, reason: error.0 };
         let answer = async { self.client.fetch(self.connection_to(from).await?, key).await };
         let pieces = self.in_time(answer).await.map_err(gone)?;
         let pieces = pieces.ok_or(FetchError::NotHere { from, key })?;
@@ -192,16 +172,9 @@ impl<B: BulkClient> Shared<B> {
     }
 
     async fn replicate(&self, to: Member, block: BlockId, held: Held) -> Result<(), ReplicateError> {
-        let gone = |error: BulkError| ReplicateError::Gone {
-            peer: to,
-            reason: error.0,
-        };
+        let gone = |error: BulkError| ReplicateError::Gone { peer: to, reason: error.0 };
         let pieces = held.encode()?;
-        let answer = async {
-            self.client
-                .store(self.connection_to(to).await?, block, pieces)
-                .await
-        };
+        let answer = async { self.client.store(self.connection_to(to).await?, block, pieces).await };
         match self.in_time(answer).await.map_err(gone)? {
             StoreAnswer::Stored => Ok(()),
             StoreAnswer::Full => Err(ReplicateError::Full { peer: to }),

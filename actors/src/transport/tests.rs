@@ -28,45 +28,25 @@ use tidemill_protocol::{
 };
 
 fn member(node: u16, incarnation: u32) -> Member {
-    Member {
-        node: NodeId(node),
-        incarnation: Incarnation(incarnation),
-    }
+    Member { node: NodeId(node), incarnation: Incarnation(incarnation) }
 }
 
 fn block(sequence: u64) -> BlockId {
-    let receiver = ReceiverId {
-        stream: StreamId(0),
-        index: ReceiverIndex(0),
-        incarnation: Incarnation(0),
-    };
+    let receiver = ReceiverId { stream: StreamId(0), index: ReceiverIndex(0), incarnation: Incarnation(0) };
     BlockId { receiver, sequence }
 }
 
 fn task() -> TaskId {
-    let key = TaskKey {
-        batch: BatchNumber(0),
-        stage: StageId(0),
-        partition: PartitionId(0),
-    };
-    TaskId {
-        key,
-        attempt: Attempt(0),
-    }
+    let key = TaskKey { batch: BatchNumber(0), stage: StageId(0), partition: PartitionId(0) };
+    TaskId { key, attempt: Attempt(0) }
 }
 
 fn output(partition: u32) -> DataKey {
-    DataKey::Output {
-        task: task(),
-        partition: PartitionId(partition),
-    }
+    DataKey::Output { task: task(), partition: PartitionId(partition) }
 }
 
 fn small_store() -> BlockStore {
-    BlockStore::new(Budget {
-        bytes_max: 80,
-        outputs_over_max: 80,
-    })
+    BlockStore::new(Budget { bytes_max: 80, outputs_over_max: 80 })
 }
 
 fn codec() -> Arc<dyn PayloadCodec> {
@@ -77,22 +57,14 @@ fn codec() -> Arc<dyn PayloadCodec> {
 async fn inside_a_process_data_change_hands_by_reference() {
     let (local, store) = (LocalTransport::with_wire_check(codec(), false), small_store());
     local.register(member(1, 0), store.clone()).expect("the first");
-    store
-        .put_output(task(), PartitionId(3), held(&[1, 2]))
-        .expect("room");
+    store.put_output(task(), PartitionId(3), held(&[1, 2])).expect("room");
 
     let fetched = local.fetch(member(1, 0), output(3)).await.expect("it is there");
     let kept = store.get(output(3)).expect("it is there");
     assert!(Arc::ptr_eq(&fetched.pieces, &kept.pieces));
 
-    assert!(matches!(
-        local.fetch(member(1, 0), output(4)).await,
-        Err(FetchError::NotHere { .. })
-    ));
-    assert!(matches!(
-        local.fetch(member(2, 0), output(3)).await,
-        Err(FetchError::Gone { .. })
-    ));
+    assert!(matches!(local.fetch(member(1, 0), output(4)).await, Err(FetchError::NotHere { .. })));
+    assert!(matches!(local.fetch(member(2, 0), output(3)).await, Err(FetchError::Gone { .. })));
     assert!(local.is_immediate());
 }
 
@@ -100,65 +72,33 @@ async fn inside_a_process_data_change_hands_by_reference() {
 async fn a_dead_incarnation_neither_serves_nor_registers() {
     let local = LocalTransport::new(codec());
     local.register(member(1, 1), small_store()).expect("the first");
-    let refused = local
-        .register(member(1, 0), small_store())
-        .expect_err("it is dead");
-    assert_eq!(
-        refused,
-        RegisterError {
-            refused: member(1, 0),
-            living: member(1, 1)
-        }
-    );
-    assert!(matches!(
-        local.fetch_now(member(1, 0), output(0)),
-        Some(Err(FetchError::Gone { .. }))
-    ));
+    let refused = local.register(member(1, 0), small_store()).expect_err("it is dead");
+    assert_eq!(refused, RegisterError { refused: member(1, 0), living: member(1, 1) });
+    assert!(matches!(local.fetch_now(member(1, 0), output(0)), Some(Err(FetchError::Gone { .. }))));
     local.unregister(member(1, 0));
-    assert!(matches!(
-        local.fetch_now(member(1, 1), output(0)),
-        Some(Err(FetchError::NotHere { .. }))
-    ));
+    assert!(matches!(local.fetch_now(member(1, 1), output(0)), Some(Err(FetchError::NotHere { .. }))));
     local.unregister(member(1, 1));
-    assert!(matches!(
-        local.fetch_now(member(1, 1), output(0)),
-        Some(Err(FetchError::Gone { .. }))
-    ));
+    assert!(matches!(local.fetch_now(member(1, 1), output(0)), Some(Err(FetchError::Gone { .. }))));
 }
 
 #[tokio::test]
 async fn a_type_that_does_not_survive_the_wire_is_found_at_the_desk() {
     let (local, store) = (LocalTransport::with_wire_check(codec(), true), small_store());
     local.register(member(1, 0), store.clone()).expect("the first");
-    store
-        .put_output(task(), PartitionId(0), held_of(LOSSY, &[5, 6]))
-        .expect("room");
-    store
-        .put_output(task(), PartitionId(1), held_of(UNWRITABLE, &[5]))
-        .expect("room");
-    store
-        .put_output(task(), PartitionId(2), held(&[5, 6]))
-        .expect("room");
+    store.put_output(task(), PartitionId(0), held_of(LOSSY, &[5, 6])).expect("room");
+    store.put_output(task(), PartitionId(1), held_of(UNWRITABLE, &[5])).expect("room");
+    store.put_output(task(), PartitionId(2), held(&[5, 6])).expect("room");
 
-    let lossy = local
-        .fetch(member(1, 0), output(0))
-        .await
-        .expect_err("a record is lost");
+    let lossy = local.fetch(member(1, 0), output(0)).await.expect_err("a record is lost");
     assert_eq!(
         lossy.to_string(),
         "a payload of dataset-66 does not survive the wire: 2 records in 16 bytes became 1 records in 8 bytes \
          after decoding; they differ from byte 8 on"
     );
     assert!(!lossy.is_retryable());
-    let unwritable = local
-        .fetch(member(1, 0), output(1))
-        .await
-        .expect_err("it cannot be written");
+    let unwritable = local.fetch(member(1, 0), output(1)).await.expect_err("it cannot be written");
     assert!(unwritable.to_string().contains("dataset-67"), "{unwritable}");
-    assert!(
-        local.own(output(0), held_of(LOSSY, &[5])).is_err(),
-        "one's own outputs are checked too"
-    );
+    assert!(local.own(output(0), held_of(LOSSY, &[5])).is_err(), "one's own outputs are checked too");
 
     let sound = local.fetch(member(1, 0), output(2)).await.expect("it survives");
     assert_eq!(values(&sound), [5, 6]);
@@ -168,30 +108,15 @@ async fn a_type_that_does_not_survive_the_wire_is_found_at_the_desk() {
 async fn copies_of_blocks_are_kept_or_refused_with_the_reason() {
     let (local, store) = (LocalTransport::new(codec()), small_store());
     local.register(member(2, 0), store.clone()).expect("the first");
-    local
-        .replicate(member(2, 0), block(0), held(&[1; 8]))
-        .await
-        .expect("there is room");
-    assert_eq!(
-        store.get(DataKey::Block(block(0))).map(|kept| kept.rows()),
-        Some(8)
-    );
+    local.replicate(member(2, 0), block(0), held(&[1; 8])).await.expect("there is room");
+    assert_eq!(store.get(DataKey::Block(block(0))).map(|kept| kept.rows()), Some(8));
 
-    let full = local
-        .replicate(member(2, 0), block(1), held(&[1; 8]))
-        .await
-        .expect_err("no room");
+    let full = local.replicate(member(2, 0), block(1), held(&[1; 8])).await.expect_err("no room");
     assert!(matches!(full, ReplicateError::Full { .. }) && full.is_retryable());
-    let large = local
-        .replicate(member(2, 0), block(1), held(&[1; 11]))
-        .await
-        .expect_err("never any room");
+    let large = local.replicate(member(2, 0), block(1), held(&[1; 11])).await.expect_err("never any room");
     assert!(matches!(large, ReplicateError::Refused { .. }) && !large.is_retryable());
     store.clear();
-    let gone = local
-        .replicate(member(2, 0), block(1), held(&[1]))
-        .await
-        .expect_err("killed");
+    let gone = local.replicate(member(2, 0), block(1), held(&[1])).await.expect_err("killed");
     assert!(matches!(gone, ReplicateError::Gone { .. }));
 }
 
@@ -228,20 +153,11 @@ struct Wire {
 impl Wire {
     fn new(store: BlockStore) -> Self {
         let (up, connects) = (Arc::new(AtomicBool::new(true)), Arc::default());
-        Wire {
-            store,
-            up,
-            connects,
-            addresses: Arc::default(),
-        }
+        Wire { store, up, connects, addresses: Arc::default() }
     }
 
     fn check_up(&self) -> Result<(), BulkError> {
-        if self.up.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            Err(BulkError("cut".into()))
-        }
+        if self.up.load(Ordering::SeqCst) { Ok(()) } else { Err(BulkError("cut".into())) }
     }
 
     fn answer(&self, key: DataKey) -> Result<Option<Vec<Piece>>, BulkError> {
@@ -283,38 +199,24 @@ impl BulkClient for Wire {
 
 fn peer(node: u16, incarnation: u32, port: u16) -> PeerInfo {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    PeerInfo {
-        member: member(node, incarnation),
-        bulk_address: Some(address),
-    }
+    PeerInfo { member: member(node, incarnation), bulk_address: Some(address) }
 }
 
 #[tokio::test]
 async fn over_quic_one_connection_serves_many_requests_and_is_made_anew_when_lost() {
     let (wire, store) = (Wire::new(small_store()), small_store());
-    let wire = Wire {
-        store: store.clone(),
-        ..wire
-    };
+    let wire = Wire { store: store.clone(), ..wire };
     let quic = QuicTransport::new(wire.clone(), codec(), clock());
-    store
-        .put_output(task(), PartitionId(0), held(&[4, 2]))
-        .expect("room");
+    store.put_output(task(), PartitionId(0), held(&[4, 2])).expect("room");
 
-    let unknown = quic
-        .fetch(member(1, 0), output(0))
-        .await
-        .expect_err("not listed yet");
+    let unknown = quic.fetch(member(1, 0), output(0)).await.expect_err("not listed yet");
     assert!(matches!(unknown, FetchError::Gone { .. }));
     quic.set_peers(vec![peer(1, 0, 7001)]);
     for _ in 0..3 {
         let fetched = quic.fetch(member(1, 0), output(0)).await.expect("it is there");
         assert_eq!(values(&fetched), [4, 2]);
     }
-    assert!(matches!(
-        quic.fetch(member(1, 0), output(9)).await,
-        Err(FetchError::NotHere { .. })
-    ));
+    assert!(matches!(quic.fetch(member(1, 0), output(9)).await, Err(FetchError::NotHere { .. })));
     assert_eq!(wire.connects.load(Ordering::SeqCst), 1);
 
     wire.up.store(false, Ordering::SeqCst);
@@ -323,11 +225,7 @@ async fn over_quic_one_connection_serves_many_requests_and_is_made_anew_when_los
     assert!(matches!(cut, FetchError::Gone { .. }) && cut.is_retryable());
     wire.up.store(true, Ordering::SeqCst);
     assert!(quic.fetch(member(1, 0), output(0)).await.is_ok());
-    assert_eq!(
-        wire.connects.load(Ordering::SeqCst),
-        4,
-        "1 at first, 1 counted as lost, 1 in vain, 1 anew"
-    );
+    assert_eq!(wire.connects.load(Ordering::SeqCst), 4, "1 at first, 1 counted as lost, 1 in vain, 1 anew");
 }
 
 #[tokio::test]
@@ -335,42 +233,22 @@ async fn over_quic_a_new_incarnation_has_a_new_connection_and_the_old_one_is_ref
     let wire = Wire::new(small_store());
     let quic = QuicTransport::new(wire.clone(), codec(), clock());
     quic.set_peers(vec![peer(1, 0, 7001)]);
-    quic.replicate(member(1, 0), block(0), held(&[1; 9]))
-        .await
-        .expect("there is room");
+    quic.replicate(member(1, 0), block(0), held(&[1; 9])).await.expect("there is room");
     quic.set_peers(vec![peer(1, 1, 7002)]);
-    let dead = quic
-        .replicate(member(1, 0), block(1), held(&[1]))
-        .await
-        .expect_err("dead");
+    let dead = quic.replicate(member(1, 0), block(1), held(&[1])).await.expect_err("dead");
     assert!(matches!(dead, ReplicateError::Gone { .. }));
-    let full = quic
-        .replicate(member(1, 1), block(1), held(&[1; 9]))
-        .await
-        .expect_err("no room");
+    let full = quic.replicate(member(1, 1), block(1), held(&[1; 9])).await.expect_err("no room");
     assert!(matches!(full, ReplicateError::Full { .. }));
-    let unwritable = quic
-        .replicate(member(1, 1), block(1), held_of(UNWRITABLE, &[1]))
-        .await;
+    let unwritable = quic.replicate(member(1, 1), block(1), held_of(UNWRITABLE, &[1])).await;
     assert!(matches!(unwritable, Err(ReplicateError::Encode(error)) if error.dataset == UNWRITABLE));
-    let ports: Vec<u16> = wire
-        .addresses
-        .lock()
-        .expect("no panic")
-        .iter()
-        .map(SocketAddr::port)
-        .collect();
+    let ports: Vec<u16> = wire.addresses.lock().expect("no panic").iter().map(SocketAddr::port).collect();
     assert_eq!(ports, [7001, 7002]);
 }
 
 #[test]
 fn a_replica_that_cannot_be_read_is_an_error_and_is_not_kept() {
     let store = small_store();
-    let torn = Piece {
-        rows: 1,
-        dataset: DatasetId(1),
-        bytes: vec![1, 2, 3],
-    };
+    let torn = Piece { rows: 1, dataset: DatasetId(1), bytes: vec![1, 2, 3] };
     let error = serve_store(&store, &NumbersCodec, block(0), &[torn]).expect_err("torn");
     assert_eq!(error.dataset, DatasetId(1));
     assert_eq!(store.bytes(), 0);
@@ -420,10 +298,6 @@ async fn a_silent_peer_holds_nobody_for_ever() {
             "node-1.i0 is out of reach: no answer within 30 s"
         );
         assert!(matches!(copy, Err(ReplicateError::Gone { .. })));
-        assert_eq!(
-            began.elapsed(),
-            Duration::from_secs(30),
-            "all three at the same time"
-        );
+        assert_eq!(began.elapsed(), Duration::from_secs(30), "all three at the same time");
     }
 }

@@ -14,10 +14,9 @@ pub fn through_the_wire(codec: &dyn PayloadCodec, held: &Held) -> Result<Held, P
     let decoded = Held::decode(codec, &sent)?;
     let again = decoded.encode()?;
     match sent.iter().zip(&again).find(|(first, second)| first != second) {
-        Some((first, second)) => Err(PayloadError {
-            dataset: first.dataset,
-            reason: difference(first, second),
-        }),
+        Some((first, second)) => {
+            Err(PayloadError { dataset: first.dataset, reason: difference(first, second) })
+        }
         None => Ok(decoded),
     }
 }
@@ -26,12 +25,7 @@ fn difference(first: &Piece, second: &Piece) -> String {
     if first.dataset != second.dataset {
         return format!("after decoding it calls itself {}", second.dataset);
     }
-    let at = first
-        .bytes
-        .iter()
-        .zip(&second.bytes)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let at = first.bytes.iter().zip(&second.bytes).take_while(|(a, b)| a == b).count();
     format!(
         "{} records in {} bytes became {} records in {} bytes after decoding; they differ from byte {at} on",
         first.rows,

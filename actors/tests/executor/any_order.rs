@@ -52,10 +52,7 @@ impl Around {
     fn on(&mut self, event: Event) {
         let mut asked = self.desk.at(self.now_ms, event);
         while !asked.is_empty() {
-            asked = asked
-                .into_iter()
-                .flat_map(|action| self.carry_out(action))
-                .collect();
+            asked = asked.into_iter().flat_map(|action| self.carry_out(action)).collect();
         }
     }
 
@@ -66,10 +63,7 @@ impl Around {
                 self.fetching.remove(&task);
             }
             Action::Start { slot, spec, .. } => {
-                assert!(
-                    self.running.insert(slot, (spec.task, false)).is_none(),
-                    "{slot} is taken"
-                );
+                assert!(self.running.insert(slot, (spec.task, false)).is_none(), "{slot} is taken");
             }
             Action::SetCancel { task } => {
                 for (_, cancelled) in self.running.values_mut().filter(|(id, _)| *id == task) {
@@ -150,21 +144,14 @@ impl Around {
         self.fetching.remove(&task);
         let event = match rng.chance(0.8) {
             true => Event::InputsReady { task },
-            false => Event::InputsFailed {
-                task,
-                missing: None,
-                message: "lost".into(),
-            },
+            false => Event::InputsFailed { task, missing: None, message: "lost".into() },
         };
         self.on(event);
     }
 
     fn end(&mut self, rng: &mut SeededRng) {
-        let running: Vec<_> = self
-            .running
-            .iter()
-            .map(|(slot, (task, cancelled))| (*slot, *task, *cancelled))
-            .collect();
+        let running: Vec<_> =
+            self.running.iter().map(|(slot, (task, cancelled))| (*slot, *task, *cancelled)).collect();
         let Some((slot, task, cancelled)) = pick(rng, &running) else {
             return;
         };
@@ -174,13 +161,8 @@ impl Around {
             1 => failed("no luck"),
             2 => {
                 let spec = spec(task, ME);
-                let InputPart::Held { key, .. } = spec.inputs[0][0] else {
-                    panic!("it is held")
-                };
-                TaskEnd::Missing {
-                    key,
-                    message: "gone".into(),
-                }
+                let InputPart::Held { key, .. } = spec.inputs[0][0] else { panic!("it is held") };
+                TaskEnd::Missing { key, message: "gone".into() }
             }
             _ => {
                 self.kept.insert(task);
@@ -198,11 +180,7 @@ impl Around {
         };
         self.lost.remove(&task);
         self.kept.insert(task);
-        self.on(Event::SlotFree {
-            slot,
-            task,
-            end: done(),
-        });
+        self.on(Event::SlotFree { slot, task, end: done() });
         assert!(!self.kept.contains(&task), "what {task} brought late is kept");
     }
 
@@ -231,19 +209,10 @@ fn every_wanted_task_is_answered_once() {
         leaks += around.leaks;
         around.finish(&mut rng);
         for task in around.sent.difference(&around.unwanted) {
-            assert!(
-                around.answered.contains(task),
-                "seed {seed}: {task} is never answered"
-            );
+            assert!(around.answered.contains(task), "seed {seed}: {task} is never answered");
         }
         let stray: Vec<_> = around.kept.difference(&around.answered).collect();
-        assert!(
-            stray.is_empty(),
-            "seed {seed}: nobody will ask for what {stray:?} have kept"
-        );
+        assert!(stray.is_empty(), "seed {seed}: nobody will ask for what {stray:?} have kept");
     }
-    assert!(
-        leaks > 300,
-        "only {leaks} tasks were given up: the test does not test it"
-    );
+    assert!(leaks > 300, "only {leaks} tasks were given up: the test does not test it");
 }

@@ -12,45 +12,23 @@ use tidemill_protocol::{
     time::{BatchTime, Time},
 };
 
-pub const ME: Member = Member {
-    node: NodeId(1),
-    incarnation: Incarnation(0),
-};
-pub const OTHER: Member = Member {
-    node: NodeId(2),
-    incarnation: Incarnation(0),
-};
+pub const ME: Member = Member { node: NodeId(1), incarnation: Incarnation(0) };
+pub const OTHER: Member = Member { node: NodeId(2), incarnation: Incarnation(0) };
 
 pub fn task(batch: u64, stage: u16, partition: u32) -> TaskId {
-    let key = TaskKey {
-        batch: BatchNumber(batch),
-        stage: StageId(stage),
-        partition: PartitionId(partition),
-    };
-    TaskId {
-        key,
-        attempt: Attempt(0),
-    }
+    let key = TaskKey { batch: BatchNumber(batch), stage: StageId(stage), partition: PartitionId(partition) };
+    TaskId { key, attempt: Attempt(0) }
 }
 
 pub fn output(task: TaskId, partition: u32) -> DataKey {
-    DataKey::Output {
-        task,
-        partition: PartitionId(partition),
-    }
+    DataKey::Output { task, partition: PartitionId(partition) }
 }
 
 /// A task that reads the output of (batch, 9, partition), held by `holder`.
 pub fn spec(id: TaskId, holder: Member) -> Arc<TaskSpec> {
     let source = task(id.key.batch.0, 9, id.key.partition.0);
-    let part = InputPart::Held {
-        key: output(source, 0),
-        holders: vec![holder],
-    };
-    Arc::new(TaskSpec {
-        task: id,
-        inputs: vec![vec![part]],
-    })
+    let part = InputPart::Held { key: output(source, 0), holders: vec![holder] };
+    Arc::new(TaskSpec { task: id, inputs: vec![vec![part]] })
 }
 
 pub fn facts(batch: u64) -> TaskFacts {
@@ -65,90 +43,41 @@ pub fn facts(batch: u64) -> TaskFacts {
 
 pub fn run(tasks: &[(TaskId, Member)]) -> Event {
     let tasks: Vec<_> = tasks.iter().map(|(id, holder)| spec(*id, *holder)).collect();
-    Event::Run {
-        facts: facts(tasks[0].task.key.batch.0),
-        tasks,
-    }
+    Event::Run { facts: facts(tasks[0].task.key.batch.0), tasks }
 }
 
 pub fn start(slot: u16, id: TaskId, holder: Member) -> Action {
-    Action::Start {
-        slot: SlotIndex(slot),
-        facts: facts(id.key.batch.0),
-        spec: spec(id, holder),
-    }
+    Action::Start { slot: SlotIndex(slot), facts: facts(id.key.batch.0), spec: spec(id, holder) }
 }
 
 pub fn free(slot: u16, task: TaskId, end: TaskEnd) -> Event {
-    Event::SlotFree {
-        slot: SlotIndex(slot),
-        task,
-        end,
-    }
+    Event::SlotFree { slot: SlotIndex(slot), task, end }
 }
 
 pub fn done() -> TaskEnd {
-    let outputs = vec![OutputInfo {
-        partition: PartitionId(4),
-        rows: 2,
-        bytes: 16,
-    }];
-    TaskEnd::Done {
-        outputs,
-        rows_in: 5,
-        run_ns: 900,
-    }
+    let outputs = vec![OutputInfo { partition: PartitionId(4), rows: 2, bytes: 16 }];
+    TaskEnd::Done { outputs, rows_in: 5, run_ns: 900 }
 }
 
 pub fn failed(message: &str) -> TaskEnd {
-    TaskEnd::Failed {
-        message: message.into(),
-    }
+    TaskEnd::Failed { message: message.into() }
 }
 
 pub fn tell_done(id: TaskId) -> Vec<Action> {
-    let TaskEnd::Done {
-        outputs,
-        rows_in,
-        run_ns,
-    } = done()
-    else {
-        unreachable!("done is Done")
-    };
+    let TaskEnd::Done { outputs, rows_in, run_ns } = done() else { unreachable!("done is Done") };
     let read = vec![output(task(id.key.batch.0, 9, id.key.partition.0), 0)];
-    let outcome = TaskOutcome {
-        task: id,
-        holder: ME,
-        outputs,
-        rows_in,
-        run_ns,
-        read,
-    };
-    vec![
-        Action::Count(Counted::Done { run_ns: 900 }),
-        Action::TellDriver(ToDriver::TaskDone(outcome)),
-    ]
+    let outcome = TaskOutcome { task: id, holder: ME, outputs, rows_in, run_ns, read };
+    vec![Action::Count(Counted::Done { run_ns: 900 }), Action::TellDriver(ToDriver::TaskDone(outcome))]
 }
 
 pub fn tell_failed(task: TaskId, message: &str, missing: Option<DataKey>) -> Vec<Action> {
-    let failure = TaskFailure {
-        task,
-        reporter: ME,
-        message: message.into(),
-        missing,
-    };
-    vec![
-        Action::Count(Counted::Failed),
-        Action::TellDriver(ToDriver::TaskFailed(failure)),
-    ]
+    let failure = TaskFailure { task, reporter: ME, message: message.into(), missing };
+    vec![Action::Count(Counted::Failed), Action::TellDriver(ToDriver::TaskFailed(failure))]
 }
 
 pub fn leak(slot: u16, task: TaskId) -> Vec<Action> {
     vec![
-        Action::ReplaceSlot {
-            slot: SlotIndex(slot),
-            task,
-        },
+        Action::ReplaceSlot { slot: SlotIndex(slot), task },
         Action::Count(Counted::SlotLeaked),
         Action::TellDriver(ToDriver::SlotLeaked { task }),
     ]
@@ -166,10 +95,7 @@ impl Desk {
     }
 
     pub fn with(config: ExecutorConfig) -> Self {
-        Desk {
-            core: ExecutorCore::new(config),
-            now: Time::ZERO,
-        }
+        Desk { core: ExecutorCore::new(config), now: Time::ZERO }
     }
 
     pub fn at(&mut self, now_ms: u64, event: Event) -> Vec<Action> {
@@ -189,19 +115,11 @@ impl Desk {
         let until = Time::ZERO + Duration::from_millis(until_ms);
         let mut all = Vec::new();
         while let Some(deadline) = self.core.next_deadline().filter(|deadline| *deadline <= until) {
-            assert!(
-                deadline > self.now,
-                "the core wakes itself for nothing at {deadline}"
-            );
+            assert!(deadline > self.now, "the core wakes itself for nothing at {deadline}");
             let at_ms = deadline.0 / 1_000_000;
             for action in self.at(at_ms, Event::Wake) {
                 assert_eq!(action, Action::ReadProgress);
-                all.extend(self.at(
-                    at_ms,
-                    Event::Progress {
-                        counters: counters.to_vec(),
-                    },
-                ));
+                all.extend(self.at(at_ms, Event::Progress { counters: counters.to_vec() }));
             }
         }
         self.now = until;

@@ -13,23 +13,11 @@ fn a_task_that_ignores_its_cancel_for_5_s_leaks_its_slot() {
     let (deaf, next) = (task(1, 0, 0), task(1, 0, 1));
     desk.on(run(&[(deaf, ME), (next, ME)]));
     desk.pass(1_000, &[(deaf, 0)]);
-    assert_eq!(
-        desk.on(Event::Cancel { tasks: vec![deaf] }),
-        [Action::SetCancel { task: deaf }]
-    );
+    assert_eq!(desk.on(Event::Cancel { tasks: vec![deaf] }), [Action::SetCancel { task: deaf }]);
     assert_eq!(desk.pass(5_900, &[(deaf, 0)]), []);
-    assert_eq!(
-        desk.pass(6_000, &[(deaf, 0)]),
-        [leak(0, deaf), vec![start(0, next, ME)]].concat()
-    );
-    let dropped = Action::DropData {
-        keys: vec![output(deaf, 4)],
-    };
-    assert_eq!(
-        desk.on(free(0, deaf, done())),
-        [dropped],
-        "it comes back after all: the slot is another's"
-    );
+    assert_eq!(desk.pass(6_000, &[(deaf, 0)]), [leak(0, deaf), vec![start(0, next, ME)]].concat());
+    let dropped = Action::DropData { keys: vec![output(deaf, 4)] };
+    assert_eq!(desk.on(free(0, deaf, done())), [dropped], "it comes back after all: the slot is another's");
     assert_eq!(desk.on(free(0, next, done())), tell_done(next));
 }
 
@@ -42,10 +30,7 @@ fn a_cancelled_task_that_gets_on_keeps_its_slot() {
     for step in 1..20 {
         assert_eq!(desk.pass(step * 2_000, &[(slow, step)]), []);
     }
-    assert_eq!(
-        desk.on(free(0, slow, TaskEnd::Cancelled)),
-        [Action::Count(Counted::Cancelled)]
-    );
+    assert_eq!(desk.on(free(0, slow, TaskEnd::Cancelled)), [Action::Count(Counted::Cancelled)]);
 }
 
 #[test]
@@ -53,24 +38,12 @@ fn a_stuck_task_is_named_failed_and_its_slot_replaced() {
     let mut desk = Desk::new(1);
     let (stuck, next) = (task(3, 0, 1), task(3, 0, 2));
     desk.on(run(&[(stuck, ME), (next, ME)]));
-    assert_eq!(
-        desk.pass(8_000, &[(stuck, 4)]),
-        [],
-        "it got on at first, seen at 7.5 s"
-    );
+    assert_eq!(desk.pass(8_000, &[(stuck, 4)]), [], "it got on at first, seen at 7.5 s");
     assert_eq!(desk.pass(37_400, &[(stuck, 4)]), []);
-    let failed = tell_failed(
-        stuck,
-        "batch-3/stage-0/p1 has made no progress for 30 s: its slot is replaced",
-        None,
-    );
-    let expected = [
-        vec![Action::SetCancel { task: stuck }],
-        failed,
-        leak(0, stuck),
-        vec![start(0, next, ME)],
-    ]
-    .concat();
+    let failed =
+        tell_failed(stuck, "batch-3/stage-0/p1 has made no progress for 30 s: its slot is replaced", None);
+    let expected =
+        [vec![Action::SetCancel { task: stuck }], failed, leak(0, stuck), vec![start(0, next, ME)]].concat();
     assert_eq!(desk.pass(37_500, &[(stuck, 4)]), expected);
 }
 
@@ -82,11 +55,7 @@ fn more_leaks_than_slots_end_the_process_once() {
     let mut ends = Vec::new();
     for (round, id) in tasks.iter().enumerate() {
         let actions = desk.pass((round as u64 + 1) * 40_000, &[(*id, 0)]);
-        ends.extend(
-            actions
-                .into_iter()
-                .filter(|action| matches!(action, Action::EndProcess { .. })),
-        );
+        ends.extend(actions.into_iter().filter(|action| matches!(action, Action::EndProcess { .. })));
         assert_eq!(ends.len(), usize::from(round >= 1), "after {} leaks", round + 1);
     }
     let reason = "2 tasks hold threads and do not stop, more than there are slots (1)".to_string();
@@ -100,15 +69,8 @@ fn threads_that_come_back_are_not_counted_against_the_process() {
         let id = task(round, 0, 0);
         desk.on(run(&[(id, ME)]));
         let actions = desk.pass((round + 1) * 40_000, &[(id, 0)]);
-        assert!(actions.contains(&Action::ReplaceSlot {
-            slot: SlotIndex(0),
-            task: id
-        }));
-        assert!(
-            !actions
-                .iter()
-                .any(|action| matches!(action, Action::EndProcess { .. }))
-        );
+        assert!(actions.contains(&Action::ReplaceSlot { slot: SlotIndex(0), task: id }));
+        assert!(!actions.iter().any(|action| matches!(action, Action::EndProcess { .. })));
         assert_eq!(desk.on(free(0, id, TaskEnd::Cancelled)), []);
     }
 }

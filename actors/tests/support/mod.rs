@@ -169,8 +169,7 @@ impl Actor for Probe {
     }
     fn stopped(&mut self, exit: &Exit) {
         if *exit == Exit::Shutdown {
-            self.log
-                .note(self.clock.as_ref().unwrap().now(), format!("-{}", self.name));
+            self.log.note(self.clock.as_ref().unwrap().now(), format!("-{}", self.name));
         }
     }
 }
@@ -210,17 +209,8 @@ pub fn probe(name: &'static str, log: &Log, mailbox: Mailbox<Probe>) -> ChildSpe
     })
 }
 
-pub const PLENTY: Intensity = Intensity {
-    restarts_max: 1_000,
-    period: Duration::from_secs(1),
-};
+pub const PLENTY: Intensity = Intensity { restarts_max: 1_000, period: Duration::from_secs(1) };
 
 pub fn steady(wait: Duration) -> Backoff {
-    Backoff {
-        initial: wait,
-        factor: 1.0,
-        max: wait,
-        jitter: 0.0,
-        healthy_after: Duration::from_secs(3_600),
-    }
+    Backoff { initial: wait, factor: 1.0, max: wait, jitter: 0.0, healthy_after: Duration::from_secs(3_600) }
 }

@@ -26,11 +26,7 @@ pub fn frame(data: &[u8]) {
         sent.extend(frame::encode(frame.kind, &frame.body).expect("an accepted frame can be sent"));
         body(frame);
     }
-    assert_eq!(
-        sent,
-        bytes[..sent.len()],
-        "what was accepted is not what was sent"
-    );
+    assert_eq!(sent, bytes[..sent.len()], "what was accepted is not what was sent");
     match ended {
         Ok(()) => assert_eq!(sent.len(), bytes.len()),
         Err(_) => assert!(sent.len() < bytes.len()),
@@ -110,17 +106,11 @@ fn agrees(bytes: &[u8]) {
     match scanned {
         Ok(shape) => {
             assert!(shape.depth <= Limits::BLOCK.depth && shape.elements <= bytes.len() as u64);
-            assert!(
-                ignored.is_ok(),
-                "the scan took what rmp-serde refuses: {ignored:?}"
-            );
+            assert!(ignored.is_ok(), "the scan took what rmp-serde refuses: {ignored:?}");
             assert_eq!(rest, 0, "rmp-serde ends elsewhere");
         }
         Err(CodecError::Trailing { extra }) => {
-            assert!(
-                ignored.is_ok(),
-                "the scan found an end that rmp-serde does not: {ignored:?}"
-            );
+            assert!(ignored.is_ok(), "the scan found an end that rmp-serde does not: {ignored:?}");
             assert_eq!(rest, extra, "rmp-serde ends elsewhere");
         }
         Err(CodecError::Truncated { .. } | CodecError::Reserved { .. }) => {
@@ -144,8 +134,5 @@ where
         Err(error) => assert!(matches!(error, CodecError::TooLong { .. }), "{error}"),
     }
     let compact = codec::encode_compact(&value).expect("no deeper than it came");
-    assert_eq!(
-        codec::decode_compact::<T>(&compact, &Limits::BLOCK).expect("as it was encoded"),
-        value
-    );
+    assert_eq!(codec::decode_compact::<T>(&compact, &Limits::BLOCK).expect("as it was encoded"), value);
 }

@@ -17,10 +17,7 @@ pub(super) struct Guarded<'a, T: ?Sized>(pub(super) &'a T);
 
 impl<T: Serialize + ?Sized> Serialize for Guarded<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(Guard {
-            inner: serializer,
-            left: LEVELS_MAX,
-        })
+        self.0.serialize(Guard { inner: serializer, left: LEVELS_MAX })
     }
 }
 
@@ -32,10 +29,7 @@ struct Inside<'a, T: ?Sized> {
 
 impl<T: Serialize + ?Sized> Serialize for Inside<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Guard {
-            inner: serializer,
-            left: self.left,
-        })
+        self.value.serialize(Guard { inner: serializer, left: self.left })
     }
 }
 
@@ -139,8 +133,7 @@ impl<S: Serializer> Serializer for Guard<S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         let left = self.deeper()?;
-        self.inner
-            .serialize_newtype_variant(name, index, variant, &Inside { value, left })
+        self.inner.serialize_newtype_variant(name, index, variant, &Inside { value, left })
     }
 
     fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {

@@ -35,23 +35,11 @@ pub struct Limits {
 
 impl Limits {
     /// Control messages: 64 KiB, 32 deep, 65,536 values.
-    pub const CONTROL: Limits = Limits {
-        bytes: 64 * 1024,
-        depth: 32,
-        elements: 65_536,
-    };
+    pub const CONTROL: Limits = Limits { bytes: 64 * 1024, depth: 32, elements: 65_536 };
     /// Bulk messages: 8 MiB, because they carry payloads. The payload is one `bin` value, so the rest stays small.
-    pub const BULK: Limits = Limits {
-        bytes: 8 * 1024 * 1024,
-        depth: 128,
-        elements: 65_536,
-    };
+    pub const BULK: Limits = Limits { bytes: 8 * 1024 * 1024, depth: 128, elements: 65_536 };
     /// The records of a piece: 128 deep; as many values as bytes, since each takes at least one.
-    pub const BLOCK: Limits = Limits {
-        bytes: PIECE_BYTES_MAX,
-        depth: 128,
-        elements: PIECE_BYTES_MAX as u64,
-    };
+    pub const BLOCK: Limits = Limits { bytes: PIECE_BYTES_MAX, depth: 128, elements: PIECE_BYTES_MAX as u64 };
 }
 
 /// Why bytes or a value were refused. Nothing here is worth a retry: the same bytes fail again.
@@ -149,14 +137,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, C
 /// is no error: a caller splits what is longer than [`PIECE_BYTES_MAX`].
 pub fn encode_compact<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     let bytes = rmp_serde::to_vec(&guard::Guarded(value)).map_err(CodecError::Unencodable)?;
-    scan(
-        &bytes,
-        &Limits {
-            bytes: usize::MAX,
-            elements: u64::MAX,
-            ..Limits::BLOCK
-        },
-    )?;
+    scan(&bytes, &Limits { bytes: usize::MAX, elements: u64::MAX, ..Limits::BLOCK })?;
     Ok(bytes)
 }
 

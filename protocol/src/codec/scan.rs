@@ -31,15 +31,9 @@ enum Body {
 /// announces more values than are allowed is refused at its header; so is one that announces more than there are bytes.
 pub fn scan(bytes: &[u8], limits: &Limits) -> Result<Shape, CodecError> {
     if bytes.len() > limits.bytes {
-        return Err(CodecError::TooLong {
-            bytes: bytes.len(),
-            max: limits.bytes,
-        });
+        return Err(CodecError::TooLong { bytes: bytes.len(), max: limits.bytes });
     }
-    let mut shape = Shape {
-        depth: 0,
-        elements: 1,
-    };
+    let mut shape = Shape { depth: 0, elements: 1 };
     // `left` values are still to come in the innermost open container; `outer` says the same of those around it.
     let (mut left, mut outer) = (1u64, Vec::new());
     let mut at = 0;
@@ -52,9 +46,7 @@ pub fn scan(bytes: &[u8], limits: &Limits) -> Result<Shape, CodecError> {
                 Some(values) => left = values,
                 None if at == bytes.len() => return Ok(shape),
                 None => {
-                    return Err(CodecError::Trailing {
-                        extra: bytes.len() - at,
-                    });
+                    return Err(CodecError::Trailing { extra: bytes.len() - at });
                 }
             }
         }
@@ -67,17 +59,11 @@ pub fn scan(bytes: &[u8], limits: &Limits) -> Result<Shape, CodecError> {
             Body::Bytes(n) => at += header + n as usize,
             Body::Values(n) => {
                 if outer.len() >= limits.depth {
-                    return Err(CodecError::TooDeep {
-                        max: limits.depth,
-                        at,
-                    });
+                    return Err(CodecError::TooDeep { max: limits.depth, at });
                 }
                 shape.elements += n;
                 if shape.elements > limits.elements {
-                    return Err(CodecError::TooManyElements {
-                        max: limits.elements,
-                        at,
-                    });
+                    return Err(CodecError::TooManyElements { max: limits.elements, at });
                 }
                 if n > room {
                     return Err(CodecError::Truncated { at });
@@ -96,9 +82,7 @@ fn head(bytes: &[u8], at: usize) -> Result<(usize, Body), CodecError> {
     let marker = *bytes.get(at).ok_or(CodecError::Truncated { at })?;
     // The length field of `width` bytes after the marker, and with it the length of both.
     let sized = |width: usize| -> Result<(usize, u64), CodecError> {
-        let field = bytes
-            .get(at + 1..at + 1 + width)
-            .ok_or(CodecError::Truncated { at })?;
+        let field = bytes.get(at + 1..at + 1 + width).ok_or(CodecError::Truncated { at })?;
         Ok((1 + width, field.iter().fold(0u64, |n, b| n << 8 | u64::from(*b))))
     };
     Ok(match marker {

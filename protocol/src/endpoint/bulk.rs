@@ -54,9 +54,7 @@ pub async fn fetch(connection: &Connection, key: DataKey) -> Result<Option<Vec<P
     let (mut send, mut recv) = connection.open_bi().await?;
     write(&mut send, &BulkRequest::Fetch { key }).await?;
     let _ = send.finish();
-    read_pieces(&mut recv)
-        .await
-        .map_err(|error| cut_off(connection, error))
+    read_pieces(&mut recv).await.map_err(|error| cut_off(connection, error))
 }
 
 /// Gives the peer a copy of a block.
@@ -78,15 +76,13 @@ pub async fn store(
         write(&mut send, &BulkRequest::Piece(piece)).await?;
     }
     let _ = send.finish();
-    let answer = read(&mut recv)
-        .await
-        .and_then(|reply| match reply.ok_or(LinkError::Ended)? {
-            BulkReply::Stored => Ok(StoreOutcome::Stored),
-            BulkReply::Full => Ok(StoreOutcome::Full),
-            BulkReply::Piece(_) | BulkReply::End { .. } | BulkReply::NotHere => {
-                Err(LinkError::OutOfOrder("Store is answered by Stored or Full"))
-            }
-        });
+    let answer = read(&mut recv).await.and_then(|reply| match reply.ok_or(LinkError::Ended)? {
+        BulkReply::Stored => Ok(StoreOutcome::Stored),
+        BulkReply::Full => Ok(StoreOutcome::Full),
+        BulkReply::Piece(_) | BulkReply::End { .. } | BulkReply::NotHere => {
+            Err(LinkError::OutOfOrder("Store is answered by Stored or Full"))
+        }
+    });
     answer.map_err(|error| cut_off(connection, error))
 }
 
@@ -152,9 +148,7 @@ async fn read_block(recv: &mut RecvStream, count: u32) -> Result<Vec<Piece>, Lin
         match read(recv).await?.ok_or(LinkError::Ended)? {
             BulkRequest::Piece(piece) => taken.push(piece)?,
             BulkRequest::Fetch { .. } | BulkRequest::Store { .. } => {
-                return Err(LinkError::OutOfOrder(
-                    "as many Pieces follow a Store as it announces",
-                ));
+                return Err(LinkError::OutOfOrder("as many Pieces follow a Store as it announces"));
             }
         }
     }
@@ -176,9 +170,7 @@ async fn read_pieces(recv: &mut RecvStream) -> Result<Option<Vec<Piece>>, LinkEr
             BulkReply::NotHere if taken.pieces.is_empty() => return Ok(None),
             BulkReply::End { .. } => return Err(LinkError::OutOfOrder("End counts the Pieces before it")),
             BulkReply::NotHere | BulkReply::Stored | BulkReply::Full => {
-                return Err(LinkError::OutOfOrder(
-                    "Fetch is answered by Pieces and End, or by NotHere",
-                ));
+                return Err(LinkError::OutOfOrder("Fetch is answered by Pieces and End, or by NotHere"));
             }
         }
     }
@@ -194,16 +186,11 @@ async fn write_pieces(send: &mut SendStream, found: Vec<Piece>) -> Result<(), Li
 
 /// How many pieces we are about to send.
 fn announced(pieces: &[Piece]) -> Result<u32, LinkError> {
-    let count = u32::try_from(pieces.len())
-        .ok()
-        .filter(|count| *count <= PIECES_MAX);
+    let count = u32::try_from(pieces.len()).ok().filter(|count| *count <= PIECES_MAX);
     count.ok_or(LinkError::TooManyPieces { pieces: pieces.len() })
 }
 
-const TOO_MANY_PIECES: LinkError = LinkError::TooMuch {
-    what: "pieces",
-    max: PIECES_MAX as u64,
-};
+const TOO_MANY_PIECES: LinkError = LinkError::TooMuch { what: "pieces", max: PIECES_MAX as u64 };
 
 /// Pieces that came, within a bound.
 struct Taken {
@@ -214,20 +201,13 @@ struct Taken {
 
 impl Taken {
     fn new(bytes_max: u64) -> Self {
-        Taken {
-            pieces: Vec::new(),
-            bytes: 0,
-            bytes_max,
-        }
+        Taken { pieces: Vec::new(), bytes: 0, bytes_max }
     }
 
     fn push(&mut self, piece: Piece) -> Result<(), LinkError> {
         self.bytes += piece.bytes.len() as u64;
         if self.bytes > self.bytes_max {
-            return Err(LinkError::TooMuch {
-                what: "bytes",
-                max: self.bytes_max,
-            });
+            return Err(LinkError::TooMuch { what: "bytes", max: self.bytes_max });
         }
         if self.pieces.len() >= PIECES_MAX as usize {
             return Err(TOO_MANY_PIECES);
@@ -238,9 +218,7 @@ impl Taken {
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
-    tokio::time::timeout(REQUEST_TIMEOUT, work)
-        .await
-        .unwrap_or(Err(LinkError::Late(REQUEST_TIMEOUT)))
+    tokio::time::timeout(REQUEST_TIMEOUT, work).await.unwrap_or(Err(LinkError::Late(REQUEST_TIMEOUT)))
 }
 
 /// The next message of a stream; `None` at its end.

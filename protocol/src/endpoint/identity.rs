@@ -64,11 +64,7 @@ impl Identity {
         authority: Vec<u8>,
     ) -> Result<Self, IdentityError> {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
-        Self::new(
-            chain,
-            PrivatePkcs8KeyDer::from(key_pkcs8).into(),
-            authority.into(),
-        )
+        Self::new(chain, PrivatePkcs8KeyDer::from(key_pkcs8).into(), authority.into())
     }
 
     /// From PEM: all certificates of `chain`, the first key of `key`, the first certificate of `authority`.
@@ -77,9 +73,8 @@ impl Identity {
     /// [`IdentityError`].
     pub fn from_pem(chain: &[u8], key: &[u8], authority: &[u8]) -> Result<Self, IdentityError> {
         let wrong = |what| move |cause| IdentityError::Pem { what, cause };
-        let chain = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<_, _>>()
-            .map_err(wrong("chain"))?;
+        let chain =
+            CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(wrong("chain"))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(wrong("key"))?;
         let authority = CertificateDer::from_pem_slice(authority).map_err(wrong("authority"))?;
         Self::new(chain, key, authority)
@@ -93,18 +88,11 @@ impl Identity {
         if chain.is_empty() {
             return Err(IdentityError::NoCertificate);
         }
-        let algorithm = provider()
-            .key_provider
-            .load_private_key(key.clone_key())?
-            .algorithm();
+        let algorithm = provider().key_provider.load_private_key(key.clone_key())?.algorithm();
         if algorithm != SignatureAlgorithm::ED25519 {
             return Err(IdentityError::NotEd25519(algorithm));
         }
-        let identity = Identity {
-            chain,
-            key,
-            authority,
-        };
+        let identity = Identity { chain, key, authority };
         // Built once here, so that a node learns at its start, and not at its first peer, that its files do not fit.
         identity.server()?;
         identity.client()?;
@@ -149,19 +137,13 @@ impl Identity {
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Identity {
-            chain: self.chain.clone(),
-            key: self.key.clone_key(),
-            authority: self.authority.clone(),
-        }
+        Identity { chain: self.chain.clone(), key: self.key.clone_key(), authority: self.authority.clone() }
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("certificates", &self.chain.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("certificates", &self.chain.len()).finish_non_exhaustive()
     }
 }
 
@@ -169,13 +151,9 @@ impl fmt::Debug for Identity {
 fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     let known = provider.signature_verification_algorithms.mapping;
-    let ed25519 = known
-        .iter()
-        .position(|(scheme, _)| *scheme == SignatureScheme::ED25519);
+    let ed25519 = known.iter().position(|(scheme, _)| *scheme == SignatureScheme::ED25519);
     let at = ed25519.expect("ring's provider, which Cargo.toml chooses, has Ed25519");
-    provider.signature_verification_algorithms = WebPkiSupportedAlgorithms {
-        all: known[at].1,
-        mapping: &known[at..=at],
-    };
+    provider.signature_verification_algorithms =
+        WebPkiSupportedAlgorithms { all: known[at].1, mapping: &known[at..=at] };
     provider
 }

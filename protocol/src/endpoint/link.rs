@@ -87,10 +87,7 @@ impl LinkError {
     /// counted.
     #[must_use]
     pub fn is_rubbish(&self) -> bool {
-        matches!(
-            self,
-            LinkError::Message(_) | LinkError::OutOfOrder(_) | LinkError::TooMuch { .. }
-        )
+        matches!(self, LinkError::Message(_) | LinkError::OutOfOrder(_) | LinkError::TooMuch { .. })
     }
 
     /// Whether a new connection may go better.
@@ -168,16 +165,8 @@ impl<Out: WireMessage, In: WireMessage> ControlLink<Out, In> {
         let bytes = config.queue_bytes_max.max(COALESCE_BYTES as u32 * 2) as usize;
         let credit = Arc::new(Semaphore::new(bytes));
         tokio::spawn(write_queue(connection, stream, queued));
-        let sender = LinkSender {
-            queue,
-            credit,
-            messages: PhantomData,
-        };
-        Ok(ControlLink {
-            sender,
-            receiver,
-            peer,
-        })
+        let sender = LinkSender { queue, credit, messages: PhantomData };
+        Ok(ControlLink { sender, receiver, peer })
     }
 }
 
@@ -190,11 +179,7 @@ async fn greet<In: WireMessage>(
     let ours = encode_message(hello).map_err(LinkError::Unsendable)?;
     stream.write_all(&ours).await?;
     let frames = FrameReader::new(connection.accept_uni().await?, In::KIND.limits().bytes);
-    let mut receiver = LinkReceiver {
-        connection: connection.clone(),
-        frames,
-        messages: PhantomData,
-    };
+    let mut receiver = LinkReceiver { connection: connection.clone(), frames, messages: PhantomData };
     let first = receiver.frames.next().await?.ok_or(LinkError::Ended)?;
     let peer = decode_message(&first)?;
     Ok((stream, receiver, peer))
@@ -253,11 +238,7 @@ pub struct LinkSender<Out> {
 
 impl<Out> Clone for LinkSender<Out> {
     fn clone(&self) -> Self {
-        LinkSender {
-            queue: self.queue.clone(),
-            credit: self.credit.clone(),
-            messages: PhantomData,
-        }
+        LinkSender { queue: self.queue.clone(), credit: self.credit.clone(), messages: PhantomData }
     }
 }
 
@@ -282,17 +263,12 @@ impl<Out: WireMessage> LinkSender<Out> {
     /// [`SendError`].
     pub fn try_send(&self, message: &Out) -> Result<(), SendError> {
         let bytes = encode_message(message)?;
-        let credit = self
-            .credit
-            .clone()
-            .try_acquire_many_owned(weight(&bytes))
-            .map_err(|_| self.no_room())?;
-        self.queue
-            .try_send(Queued { bytes, credit })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => SendError::Full,
-                mpsc::error::TrySendError::Closed(_) => SendError::Closed,
-            })
+        let credit =
+            self.credit.clone().try_acquire_many_owned(weight(&bytes)).map_err(|_| self.no_room())?;
+        self.queue.try_send(Queued { bytes, credit }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })
     }
 
     /// Queues a message, and waits for room.
@@ -306,18 +282,11 @@ impl<Out: WireMessage> LinkSender<Out> {
             () = self.queue.closed() => return Err(SendError::Closed),
             credit = self.credit.clone().acquire_many_owned(weight(&bytes)) => credit.map_err(|_| SendError::Closed)?,
         };
-        self.queue
-            .send(Queued { bytes, credit })
-            .await
-            .map_err(|_| SendError::Closed)
+        self.queue.send(Queued { bytes, credit }).await.map_err(|_| SendError::Closed)
     }
 
     fn no_room(&self) -> SendError {
-        if self.queue.is_closed() {
-            SendError::Closed
-        } else {
-            SendError::Full
-        }
+        if self.queue.is_closed() { SendError::Closed } else { SendError::Full }
     }
 }
 

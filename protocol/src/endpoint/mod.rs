@@ -47,12 +47,7 @@ impl EndpointConfig {
     /// The usual limits.
     #[must_use]
     pub fn new(identity: Identity, rng_seed: Option<u64>) -> Self {
-        EndpointConfig {
-            identity,
-            control: Transport::control(),
-            bulk: Transport::bulk(),
-            rng_seed,
-        }
+        EndpointConfig { identity, control: Transport::control(), bulk: Transport::bulk(), rng_seed }
     }
 }
 
@@ -149,9 +144,7 @@ fn endpoint(
     let mut client = quinn::ClientConfig::new(identity.client()?);
     client.transport_config(quic);
 
-    let socket = udp
-        .bind(address)
-        .map_err(|cause| EndpointError::Bind { address, cause })?;
+    let socket = udp.bind(address).map_err(|cause| EndpointError::Bind { address, cause })?;
     let runtime = Arc::new(TokioRuntime);
     let mut endpoint = Endpoint::new_with_abstract_socket(endpoint_config, Some(server), socket, runtime)
         .map_err(EndpointError::Start)?;

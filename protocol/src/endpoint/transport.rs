@@ -114,9 +114,7 @@ impl Transport {
     pub(super) fn apply_to_endpoint(&self, config: &mut quinn::EndpointConfig) -> Result<(), TransportError> {
         // We take what we would send, and never less than Ethernet brings.
         let bytes = self.payload_bytes_max()?.max(PAYLOAD_BYTES_ETHERNET);
-        config
-            .max_udp_payload_size(bytes)
-            .map_err(|_| TransportError::Mtu(bytes))?;
+        config.max_udp_payload_size(bytes).map_err(|_| TransportError::Mtu(bytes))?;
         Ok(())
     }
 
@@ -131,10 +129,7 @@ impl Transport {
     pub(super) fn to_quinn(&self) -> Result<TransportConfig, TransportError> {
         let (keep_alive, idle_timeout) = (self.keep_alive, self.idle_timeout);
         if keep_alive >= idle_timeout {
-            return Err(TransportError::KeepAlive {
-                keep_alive,
-                idle_timeout,
-            });
+            return Err(TransportError::KeepAlive { keep_alive, idle_timeout });
         }
         let idle =
             IdleTimeout::try_from(idle_timeout).map_err(|_| TransportError::IdleTimeout(idle_timeout))?;
@@ -174,14 +169,8 @@ mod tests {
             transport.to_quinn().err()
         };
         assert_eq!(refused(|_| ()), None);
-        assert_eq!(
-            refused(|t| t.mtu = Mtu::Probe(1199)),
-            Some(TransportError::Mtu(1199))
-        );
-        assert_eq!(
-            refused(|t| t.mtu = Mtu::Probe(65_528)),
-            Some(TransportError::Mtu(65_528))
-        );
+        assert_eq!(refused(|t| t.mtu = Mtu::Probe(1199)), Some(TransportError::Mtu(1199)));
+        assert_eq!(refused(|t| t.mtu = Mtu::Probe(65_528)), Some(TransportError::Mtu(65_528)));
         assert_eq!(
             refused(|t| t.keep_alive = t.idle_timeout),
             Some(TransportError::KeepAlive {

@@ -18,30 +18,20 @@ enum State {
     /// `got` bytes of a header.
     Header { bytes: [u8; HEADER_BYTES], got: usize },
     /// A part of a body of `length` bytes.
-    Body {
-        kind: FrameKind,
-        length: usize,
-        body: Vec<u8>,
-    },
+    Body { kind: FrameKind, length: usize, body: Vec<u8> },
     /// Refused; nothing that follows is looked at.
     Broken(FrameError),
 }
 
 impl State {
-    const START: State = State::Header {
-        bytes: [0; HEADER_BYTES],
-        got: 0,
-    };
+    const START: State = State::Header { bytes: [0; HEADER_BYTES], got: 0 };
 }
 
 impl FrameDecoder {
     /// A decoder for a stream whose bodies have at most `body_bytes_max` bytes (and never more than their kind allows).
     #[must_use]
     pub fn new(body_bytes_max: usize) -> Self {
-        FrameDecoder {
-            body_bytes_max,
-            state: State::START,
-        }
+        FrameDecoder { body_bytes_max, state: State::START }
     }
 
     /// How many more bytes complete the header, or the frame whose header is known: never 0 unless broken.
@@ -77,10 +67,7 @@ impl FrameDecoder {
                 State::Body { kind, length, body } => {
                     body.extend_from_slice(now);
                     if body.len() == *length {
-                        frames.push(Frame {
-                            kind: *kind,
-                            body: std::mem::take(body),
-                        });
+                        frames.push(Frame { kind: *kind, body: std::mem::take(body) });
                         self.state = State::START;
                     }
                 }
@@ -106,10 +93,7 @@ impl FrameDecoder {
         let [a, b, c, d, version, number] = header;
         match self.judge(u32::from_be_bytes([a, b, c, d]), version, number) {
             Ok((kind, 0)) => {
-                frames.push(Frame {
-                    kind,
-                    body: Vec::new(),
-                });
+                frames.push(Frame { kind, body: Vec::new() });
                 self.state = State::START;
                 Ok(())
             }
@@ -133,11 +117,7 @@ impl FrameDecoder {
         let max = self.body_bytes_max.min(kind.limits().bytes);
         match usize::try_from(length) {
             Ok(bytes) if bytes <= max => Ok((kind, bytes)),
-            other => Err(FrameError::TooLong {
-                kind,
-                bytes: other.unwrap_or(usize::MAX),
-                max,
-            }),
+            other => Err(FrameError::TooLong { kind, bytes: other.unwrap_or(usize::MAX), max }),
         }
     }
 }
@@ -161,11 +141,7 @@ mod tests {
             let seen: Vec<_> = frames.iter().map(|f| (f.kind, f.body.len())).collect();
             assert_eq!(
                 seen,
-                [
-                    (FrameKind::Hello, 300),
-                    (FrameKind::ToDriver, 0),
-                    (FrameKind::BulkReply, 70_000)
-                ]
+                [(FrameKind::Hello, 300), (FrameKind::ToDriver, 0), (FrameKind::BulkReply, 70_000)]
             );
         }
     }
@@ -178,19 +154,11 @@ mod tests {
             ([0, 0, 0, 1, 1, 6], FrameError::UnknownKind(6)),
             (
                 [0, 1, 0, 1, 1, 2],
-                FrameError::TooLong {
-                    kind: FrameKind::ToExecutor,
-                    bytes: 65_537,
-                    max: 65_536,
-                },
+                FrameError::TooLong { kind: FrameKind::ToExecutor, bytes: 65_537, max: 65_536 },
             ),
             (
                 [0, 0x80, 0, 1, 1, 5],
-                FrameError::TooLong {
-                    kind: FrameKind::BulkReply,
-                    bytes: 8_388_609,
-                    max: 8_388_608,
-                },
+                FrameError::TooLong { kind: FrameKind::BulkReply, bytes: 8_388_609, max: 8_388_608 },
             ),
         ];
         for (header, expected) in cases {
@@ -206,14 +174,7 @@ mod tests {
     fn a_stream_may_allow_less_than_the_kind() {
         let bytes = encode(FrameKind::BulkRequest, &[0; 101]).unwrap();
         let refused = FrameDecoder::new(100).push(&bytes, &mut Vec::new());
-        assert_eq!(
-            refused,
-            Err(FrameError::TooLong {
-                kind: FrameKind::BulkRequest,
-                bytes: 101,
-                max: 100
-            })
-        );
+        assert_eq!(refused, Err(FrameError::TooLong { kind: FrameKind::BulkRequest, bytes: 101, max: 100 }));
     }
 
     #[test]
@@ -221,9 +182,7 @@ mod tests {
         let header = crate::frame::header(FrameKind::BulkReply, 8 * 1024 * 1024).unwrap();
         let mut decoder = FrameDecoder::new(usize::MAX);
         decoder.push(&header, &mut Vec::new()).unwrap();
-        let State::Body { body, .. } = &decoder.state else {
-            panic!("the header is complete")
-        };
+        let State::Body { body, .. } = &decoder.state else { panic!("the header is complete") };
         assert!(body.capacity() <= BODY_RESERVE_BYTES);
         assert_eq!(decoder.finish(), Err(FrameError::Truncated));
     }

@@ -64,10 +64,7 @@ pub fn encode_message<M: WireMessage>(message: &M) -> Result<Vec<u8>, MessageErr
 /// [`MessageError::UnexpectedKind`]; what [`codec::decode`] refuses.
 pub fn decode_message<M: WireMessage>(frame: &Frame) -> Result<M, MessageError> {
     if frame.kind != M::KIND {
-        return Err(MessageError::UnexpectedKind {
-            expected: M::KIND,
-            got: frame.kind,
-        });
+        return Err(MessageError::UnexpectedKind { expected: M::KIND, got: frame.kind });
     }
     Ok(codec::decode(&frame.body, &M::KIND.limits())?)
 }

@@ -114,14 +114,11 @@ pub enum FrameError {
 /// [`FrameError::TooLong`] if the kind does not allow that much.
 pub fn header(kind: FrameKind, body_bytes: usize) -> Result<[u8; HEADER_BYTES], FrameError> {
     let max = kind.limits().bytes;
-    let length = u32::try_from(body_bytes)
-        .ok()
-        .filter(|_| body_bytes <= max)
-        .ok_or(FrameError::TooLong {
-            kind,
-            bytes: body_bytes,
-            max,
-        })?;
+    let length = u32::try_from(body_bytes).ok().filter(|_| body_bytes <= max).ok_or(FrameError::TooLong {
+        kind,
+        bytes: body_bytes,
+        max,
+    })?;
     let [a, b, c, d] = length.to_be_bytes();
     Ok([a, b, c, d, VERSION, kind as u8])
 }

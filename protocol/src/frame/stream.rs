@@ -82,12 +82,7 @@ impl FrameReader {
     #[must_use]
     pub fn new(stream: RecvStream, body_bytes_max: usize) -> Self {
         let decoder = FrameDecoder::new(body_bytes_max);
-        FrameReader {
-            stream,
-            decoder,
-            ready: VecDeque::new(),
-            refused: None,
-        }
+        FrameReader { stream, decoder, ready: VecDeque::new(), refused: None }
     }
 
     /// The next frame; `None` at the end of the stream. May be dropped and called again: nothing is lost.

@@ -20,21 +20,14 @@ impl ToExecutor {
         Ok(match self {
             ToExecutor::Run { facts, tasks } => {
                 let pages = cut(tasks)?.into_iter();
-                pages
-                    .map(|tasks| ToExecutor::Run {
-                        facts: facts.clone(),
-                        tasks,
-                    })
-                    .collect()
+                pages.map(|tasks| ToExecutor::Run { facts: facts.clone(), tasks }).collect()
             }
-            ToExecutor::Cancel { tasks } => cut(tasks)?
-                .into_iter()
-                .map(|tasks| ToExecutor::Cancel { tasks })
-                .collect(),
-            ToExecutor::Drop { keys } => cut(keys)?
-                .into_iter()
-                .map(|keys| ToExecutor::Drop { keys })
-                .collect(),
+            ToExecutor::Cancel { tasks } => {
+                cut(tasks)?.into_iter().map(|tasks| ToExecutor::Cancel { tasks }).collect()
+            }
+            ToExecutor::Drop { keys } => {
+                cut(keys)?.into_iter().map(|keys| ToExecutor::Drop { keys }).collect()
+            }
             whole => vec![whole],
         })
     }
@@ -67,22 +60,15 @@ mod tests {
 
     /// The task of the samples, with another partition and many inputs.
     fn tasks(count: u32, inputs: usize) -> (ToExecutor, Vec<TaskId>) {
-        let sample = ToExecutor::samples()
-            .into_iter()
-            .find(|message| message.variant() == "Run");
-        let Some(ToExecutor::Run { facts, tasks }) = sample else {
-            panic!("the samples have every variant")
-        };
+        let sample = ToExecutor::samples().into_iter().find(|message| message.variant() == "Run");
+        let Some(ToExecutor::Run { facts, tasks }) = sample else { panic!("the samples have every variant") };
         let like = &tasks[0];
         let part: InputPart = like.inputs[0][0].clone();
         let tasks: Vec<_> = (0..count)
             .map(|n| {
                 let mut task = like.task;
                 task.key.partition = PartitionId(n);
-                TaskSpec {
-                    task,
-                    inputs: vec![vec![part.clone(); inputs]],
-                }
+                TaskSpec { task, inputs: vec![vec![part.clone(); inputs]] }
             })
             .collect();
         let ids = tasks.iter().map(|task| task.task).collect();
@@ -112,9 +98,7 @@ mod tests {
         for message in ToExecutor::samples() {
             assert_eq!(message.clone().pages().unwrap(), [message]);
         }
-        let release = ToExecutor::ReleaseOutputs {
-            up_to: BatchNumber(1),
-        };
+        let release = ToExecutor::ReleaseOutputs { up_to: BatchNumber(1) };
         assert_eq!(release.clone().pages().unwrap(), [release]);
     }
 }

@@ -138,59 +138,31 @@ impl Hello {
     /// An example, the same in every build.
     #[must_use]
     pub fn samples() -> Vec<Self> {
-        vec![Hello {
-            member: member(1),
-            epoch: Epoch(7),
-            program: ProgramId(0xfeed_f00d),
-        }]
+        vec![Hello { member: member(1), epoch: Epoch(7), program: ProgramId(0xfeed_f00d) }]
     }
 }
 
 fn member(node: u16) -> Member {
-    Member {
-        node: NodeId(node),
-        incarnation: Incarnation(2),
-    }
+    Member { node: NodeId(node), incarnation: Incarnation(2) }
 }
 
 fn receiver() -> ReceiverId {
-    ReceiverId {
-        stream: StreamId(1),
-        index: ReceiverIndex(0),
-        incarnation: Incarnation(3),
-    }
+    ReceiverId { stream: StreamId(1), index: ReceiverIndex(0), incarnation: Incarnation(3) }
 }
 
 fn block() -> BlockId {
-    BlockId {
-        receiver: receiver(),
-        sequence: 300,
-    }
+    BlockId { receiver: receiver(), sequence: 300 }
 }
 
 fn task() -> TaskId {
-    let key = TaskKey {
-        batch: BatchNumber(5),
-        stage: StageId(1),
-        partition: PartitionId(2),
-    };
-    TaskId {
-        key,
-        attempt: Attempt(1),
-    }
+    let key = TaskKey { batch: BatchNumber(5), stage: StageId(1), partition: PartitionId(2) };
+    TaskId { key, attempt: Attempt(1) }
 }
 
 fn output() -> DataKey {
-    DataKey::Output {
-        task: task(),
-        partition: PartitionId(9),
-    }
+    DataKey::Output { task: task(), partition: PartitionId(9) }
 }
 
 fn piece() -> Piece {
-    Piece {
-        rows: 3,
-        dataset: DatasetId(4),
-        bytes: vec![0x93, 1, 2, 3],
-    }
+    Piece { rows: 3, dataset: DatasetId(4), bytes: vec![0x93, 1, 2, 3] }
 }

@@ -47,11 +47,7 @@ impl SeededRng {
 
     /// A number in `low..high`; `low` if the range is empty.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
-        if high <= low {
-            low
-        } else {
-            low + self.next_u64() % (high - low)
-        }
+        if high <= low { low } else { low + self.next_u64() % (high - low) }
     }
 
     /// True with probability `p` (0.0 to 1.0).

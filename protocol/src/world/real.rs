@@ -70,10 +70,7 @@ impl ClockSource for RealClock {
     }
 
     fn wall(&self) -> Duration {
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the one place where wall time enters the program"
-        )]
+        #[allow(clippy::disallowed_methods, reason = "the one place where wall time enters the program")]
         let now = SystemTime::now();
         now.duration_since(UNIX_EPOCH).unwrap_or_default()
     }

@@ -64,11 +64,7 @@ pub struct SimConfig {
 
 impl Default for SimConfig {
     fn default() -> Self {
-        SimConfig {
-            link: Link::default(),
-            wall_epoch: WALL_EPOCH,
-            trace_lines: 0,
-        }
+        SimConfig { link: Link::default(), wall_epoch: WALL_EPOCH, trace_lines: 0 }
     }
 }
 
@@ -120,11 +116,7 @@ impl SimWorld {
         let network = self.0.net.of(life.clone());
         let (world, of_faults) = (self.clone(), life.clone());
         World {
-            clock: Clock::new(clock::SimClock::new(
-                self.0.start,
-                self.0.wall_epoch,
-                life.clone(),
-            )),
+            clock: Clock::new(clock::SimClock::new(self.0.start, self.0.wall_epoch, life.clone())),
             entropy,
             udp: Udp::new(network.clone()),
             tcp: Tcp::new(network),
@@ -190,6 +182,11 @@ impl SimWorld {
         self.0.nodes.change(ip, |node| node.slowdown = factor);
     }
 
+    /// How many jobs of the node at `ip` a slowdown has changed, in all its lives.
+    pub fn slowed(&self, ip: IpAddr) -> u64 {
+        self.0.nodes.change(ip, |node| node.slowed)
+    }
+
     /// Sets how many milliseconds the wall clock of the node at `ip` is ahead (negative: behind). May jump.
     pub fn set_wall_offset_ms(&self, ip: IpAddr, offset_ms: i64) {
         self.0.nodes.change(ip, |node| node.wall_offset_ms = offset_ms);
@@ -224,10 +221,7 @@ impl SimWorld {
 /// # Panics
 /// If the runtime cannot be built; one without system resources always can.
 pub fn runtime() -> runtime::Runtime {
-    let builder = runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
+    let builder = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     builder.expect("a current-thread runtime without I/O asks nothing of the system")
 }
 
@@ -245,8 +239,5 @@ pub fn runtime() -> runtime::Runtime {
 /// assert_eq!(waited.0, 3_600_000_000_000);
 /// ```
 pub fn run<T>(seed: u64, config: SimConfig, scenario: impl AsyncFnOnce(SimWorld) -> T) -> T {
-    LocalSet::new().block_on(
-        &runtime(),
-        async move { scenario(SimWorld::new(seed, config)).await },
-    )
+    LocalSet::new().block_on(&runtime(), async move { scenario(SimWorld::new(seed, config)).await })
 }

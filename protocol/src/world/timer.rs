@@ -81,19 +81,10 @@ impl Queue {
 impl Timer {
     /// A timer whose time begins now; starts no thread yet.
     pub(super) fn new() -> Self {
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the one place where monotonic time enters the program"
-        )]
+        #[allow(clippy::disallowed_methods, reason = "the one place where monotonic time enters the program")]
         let start = Instant::now();
-        let shared = Shared {
-            start,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        };
-        Timer(Arc::new(Owner {
-            shared: Arc::new(shared),
-        }))
+        let shared = Shared { start, state: Mutex::default(), changed: Condvar::new() };
+        Timer(Arc::new(Owner { shared: Arc::new(shared) }))
     }
 
     /// Monotonic time since the timer was made.
@@ -103,11 +94,7 @@ impl Timer {
 
     /// Completes at `deadline`.
     pub(super) fn sleep_until(&self, deadline: Time) -> Sleep {
-        Sleep {
-            timer: self.clone(),
-            deadline,
-            id: None,
-        }
+        Sleep { timer: self.clone(), deadline, id: None }
     }
 
     /// Completes after `duration`.
@@ -121,9 +108,7 @@ impl Owner {
     fn start(&self, state: &mut State) -> io::Result<()> {
         if !state.running {
             let shared = Arc::clone(&self.shared);
-            thread::Builder::new()
-                .name("tidemill-timer".into())
-                .spawn(move || shared.serve())?;
+            thread::Builder::new().name("tidemill-timer".into()).spawn(move || shared.serve())?;
             state.running = true;
         }
         Ok(())
@@ -140,10 +125,7 @@ impl Drop for Owner {
 
 impl Shared {
     fn now(&self) -> Time {
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the one place where monotonic time enters the program"
-        )]
+        #[allow(clippy::disallowed_methods, reason = "the one place where monotonic time enters the program")]
         let now = Instant::now();
         Time::ZERO + now.saturating_duration_since(self.start)
     }
@@ -160,15 +142,8 @@ impl Shared {
                 state = lock(&self.state);
                 continue;
             }
-            let wait = state
-                .queue
-                .first()
-                .map_or(WAIT_MAX, |first| first.since(now).min(WAIT_MAX));
-            state = self
-                .changed
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let wait = state.queue.first().map_or(WAIT_MAX, |first| first.since(now).min(WAIT_MAX));
+            state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -222,10 +197,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let cancelled = lock(&self.timer.0.shared.state)
-                .queue
-                .waiting
-                .remove(&(self.deadline, id));
+            let cancelled = lock(&self.timer.0.shared.state).queue.waiting.remove(&(self.deadline, id));
             drop(cancelled);
         }
     }
@@ -264,10 +236,7 @@ mod tests {
         let mut sleep = Box::pin(timer.sleep(Duration::from_secs(3_600)));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(sleep.as_mut().poll(&mut cx).is_pending());
-        assert!(
-            sleep.as_mut().poll(&mut cx).is_pending(),
-            "a second poll keeps the one entry"
-        );
+        assert!(sleep.as_mut().poll(&mut cx).is_pending(), "a second poll keeps the one entry");
         assert_eq!(lock(&timer.0.shared.state).queue.waiting.len(), 1);
         drop(sleep);
         assert_eq!(lock(&timer.0.shared.state).queue.waiting.len(), 0);
@@ -277,16 +246,8 @@ mod tests {
     fn the_thread_starts_with_the_first_wait_and_ends_with_the_last_owner() {
         let timer = Timer::new();
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(
-            Box::pin(timer.sleep_until(Time::ZERO))
-                .as_mut()
-                .poll(&mut cx)
-                .is_ready()
-        );
-        assert!(
-            !lock(&timer.0.shared.state).running,
-            "a sleep that is over at once needs no thread"
-        );
+        assert!(Box::pin(timer.sleep_until(Time::ZERO)).as_mut().poll(&mut cx).is_ready());
+        assert!(!lock(&timer.0.shared.state).running, "a sleep that is over at once needs no thread");
 
         let mut sleep = Box::pin(timer.sleep(Duration::from_secs(3_600)));
         assert!(sleep.as_mut().poll(&mut cx).is_pending());
@@ -298,10 +259,7 @@ mod tests {
 
         let patience = Timer::new();
         while shared.upgrade().is_some() {
-            assert!(
-                patience.now() < Time::ZERO + Duration::from_secs(30),
-                "the thread lives on"
-            );
+            assert!(patience.now() < Time::ZERO + Duration::from_secs(30), "the thread lives on");
             thread::yield_now();
         }
     }

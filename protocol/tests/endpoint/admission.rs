@@ -31,14 +31,7 @@ async fn refused_by_server(
     server: &Endpoint,
     client: impl Future<Output = ConnectionError>,
 ) -> [Option<u64>; 2] {
-    let serving = async {
-        server
-            .accept()
-            .await
-            .unwrap()
-            .await
-            .expect_err("the server must refuse")
-    };
+    let serving = async { server.accept().await.unwrap().await.expect_err("the server must refuse") };
     let (there, here) = within(async { tokio::join!(serving, client) }).await;
     [alert(&there), alert(&here)]
 }
@@ -71,13 +64,9 @@ async fn two_nodes_of_one_authority_connect() {
         let data = data.downcast::<quinn::crypto::rustls::HandshakeData>().unwrap();
         assert_eq!(data.protocol.as_deref(), Some(ALPN));
         let certificates = connection.peer_identity().unwrap();
-        let certificates = certificates
-            .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
-            .unwrap();
-        assert_eq!(
-            certificates[0].as_ref(),
-            include_bytes!("../../testdata/test-node.der")
-        );
+        let certificates =
+            certificates.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().unwrap();
+        assert_eq!(certificates[0].as_ref(), include_bytes!("../../testdata/test-node.der"));
     }
 }
 
@@ -87,10 +76,7 @@ async fn a_client_without_a_certificate_is_refused() {
     let mut config = tls().with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     let client = with_config(server.local_addr().unwrap(), config);
-    assert_eq!(
-        refused_by_server(&server, client).await,
-        [Some(CERTIFICATE_REQUIRED); 2]
-    );
+    assert_eq!(refused_by_server(&server, client).await, [Some(CERTIFICATE_REQUIRED); 2]);
 }
 
 #[tokio::test]
@@ -113,10 +99,8 @@ async fn a_server_of_a_foreign_authority_is_refused() {
     let server = control(foreign_identity(FOREIGN_AUTHORITY));
     let client = control(test_identity());
     let connecting = client.connect(server.local_addr().unwrap(), SERVER_NAME).unwrap();
-    let alerts = refused_by_server(&server, async {
-        connecting.await.expect_err("the client must refuse")
-    })
-    .await;
+    let alerts =
+        refused_by_server(&server, async { connecting.await.expect_err("the client must refuse") }).await;
     assert!(
         alerts[1].is_some_and(|a| [UNKNOWN_CA, BAD_CERTIFICATE, DECRYPT_ERROR].contains(&a)),
         "{alerts:?}"
@@ -134,10 +118,7 @@ async fn another_version_of_the_protocol_is_refused() {
     let mut config = tls().with_client_auth_cert(chain, key.into()).unwrap();
     config.alpn_protocols = vec![b"tidemill/2".to_vec()];
     let client = with_config(server.local_addr().unwrap(), config);
-    assert_eq!(
-        refused_by_server(&server, client).await,
-        [Some(NO_APPLICATION_PROTOCOL); 2]
-    );
+    assert_eq!(refused_by_server(&server, client).await, [Some(NO_APPLICATION_PROTOCOL); 2]);
 }
 
 #[test]
@@ -149,26 +130,11 @@ fn an_identity_is_checked_when_it_is_loaded() {
     let foreign_key = include_bytes!("../../testdata/foreign-node.key.der").to_vec();
     let p256 = include_bytes!("../../testdata/p256.key.der").to_vec();
     let refused = |chain, key, authority| Identity::from_der(chain, key, authority).unwrap_err();
-    assert!(matches!(
-        refused(vec![], key(), authority()),
-        IdentityError::NoCertificate
-    ));
-    assert!(matches!(
-        refused(chain(), foreign_key, authority()),
-        IdentityError::Tls(_)
-    ));
-    assert!(matches!(
-        refused(chain(), p256, authority()),
-        IdentityError::NotEd25519(_)
-    ));
-    assert!(matches!(
-        refused(chain(), vec![1, 2, 3], authority()),
-        IdentityError::Tls(_)
-    ));
-    assert!(matches!(
-        refused(chain(), key(), vec![1, 2, 3]),
-        IdentityError::Tls(_)
-    ));
+    assert!(matches!(refused(vec![], key(), authority()), IdentityError::NoCertificate));
+    assert!(matches!(refused(chain(), foreign_key, authority()), IdentityError::Tls(_)));
+    assert!(matches!(refused(chain(), p256, authority()), IdentityError::NotEd25519(_)));
+    assert!(matches!(refused(chain(), vec![1, 2, 3], authority()), IdentityError::Tls(_)));
+    assert!(matches!(refused(chain(), key(), vec![1, 2, 3]), IdentityError::Tls(_)));
     assert!(matches!(
         Identity::from_pem(b"", b"", b"").unwrap_err(),
         IdentityError::Pem { .. } | IdentityError::NoCertificate
@@ -177,19 +143,13 @@ fn an_identity_is_checked_when_it_is_loaded() {
 
 #[test]
 fn debug_does_not_show_the_key() {
-    assert_eq!(
-        format!("{:?}", test_identity()),
-        "Identity { certificates: 1, .. }"
-    );
+    assert_eq!(format!("{:?}", test_identity()), "Identity { certificates: 1, .. }");
 }
 
 #[tokio::test]
 async fn pem_gives_the_same_identity_as_der() {
     let pem = |label: &str, der: &[u8]| {
-        format!(
-            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-            base64(der)
-        )
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
     };
     let identity = Identity::from_pem(
         pem("CERTIFICATE", include_bytes!("../../testdata/test-node.der")).as_bytes(),
@@ -225,10 +185,7 @@ async fn an_endpoint_that_cannot_be_made_says_why() {
     let mut config = EndpointConfig::new(test_identity(), None);
     config.control.mtu = Mtu::Probe(100);
     let refused = control_endpoint(&udp(), any_port(), &config);
-    assert!(matches!(
-        refused,
-        Err(EndpointError::Transport(TransportError::Mtu(100)))
-    ));
+    assert!(matches!(refused, Err(EndpointError::Transport(TransportError::Mtu(100)))));
 }
 
 #[tokio::test]
@@ -243,10 +200,7 @@ async fn raised_datagrams_cross_loopback() {
             let mut stream = near.open_uni().await.unwrap();
             stream.write_all(&[7; 20_000]).await.unwrap();
             stream.finish().unwrap();
-            assert_eq!(
-                far.accept_uni().await.unwrap().read_to_end(20_000).await.unwrap(),
-                [7; 20_000]
-            );
+            assert_eq!(far.accept_uni().await.unwrap().read_to_end(20_000).await.unwrap(), [7; 20_000]);
         }
     };
     within(growing).await;
@@ -261,13 +215,8 @@ async fn the_smallest_datagrams_stay_small() {
     let mut stream = near.open_uni().await.unwrap();
     stream.write_all(&[7; 200_000]).await.unwrap();
     stream.finish().unwrap();
-    let read = within(async { far.accept_uni().await.unwrap().read_to_end(200_000).await })
-        .await
-        .unwrap();
+    let read = within(async { far.accept_uni().await.unwrap().read_to_end(200_000).await }).await.unwrap();
     assert_eq!(read, [7; 200_000]);
-    assert_eq!(
-        (near.stats().path.current_mtu, far.stats().path.current_mtu),
-        (1_200, 1_200)
-    );
+    assert_eq!((near.stats().path.current_mtu, far.stats().path.current_mtu), (1_200, 1_200));
     assert_eq!(near.stats().path.sent_plpmtud_probes, 0);
 }

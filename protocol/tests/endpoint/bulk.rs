@@ -18,28 +18,14 @@ use tidemill_protocol::world::SeededRng;
 use tokio::task::JoinHandle;
 
 fn block(sequence: u64) -> BlockId {
-    let receiver = ReceiverId {
-        stream: StreamId(0),
-        index: ReceiverIndex(1),
-        incarnation: Incarnation(2),
-    };
+    let receiver = ReceiverId { stream: StreamId(0), index: ReceiverIndex(1), incarnation: Incarnation(2) };
     BlockId { receiver, sequence }
 }
 
 /// A key whose fetch makes the handler panic.
 fn cursed() -> DataKey {
-    let key = TaskKey {
-        batch: BatchNumber(6),
-        stage: StageId(6),
-        partition: PartitionId(6),
-    };
-    DataKey::Output {
-        task: TaskId {
-            key,
-            attempt: Attempt(0),
-        },
-        partition: PartitionId(0),
-    }
+    let key = TaskKey { batch: BatchNumber(6), stage: StageId(6), partition: PartitionId(6) };
+    DataKey::Output { task: TaskId { key, attempt: Attempt(0) }, partition: PartitionId(0) }
 }
 
 /// `count` pieces of `bytes` random bytes.
@@ -48,10 +34,7 @@ fn pieces(seed: u64, count: u64, bytes: usize) -> Vec<Piece> {
     let piece = |rows| Piece {
         rows,
         dataset: DatasetId(3),
-        bytes: std::iter::repeat_with(|| rng.next_u64().to_le_bytes())
-            .flatten()
-            .take(bytes)
-            .collect(),
+        bytes: std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(bytes).collect(),
     };
     (0..count).map(piece).collect()
 }
@@ -73,12 +56,7 @@ impl BulkHandler for Shelf {
     fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, StoreOutcome> {
         Box::pin(async move {
             let mut blocks = self.blocks.lock().unwrap();
-            let held: usize = blocks
-                .values()
-                .flatten()
-                .chain(&pieces)
-                .map(|piece| piece.bytes.len())
-                .sum();
+            let held: usize = blocks.values().flatten().chain(&pieces).map(|piece| piece.bytes.len()).sum();
             if held > self.bytes_max {
                 return StoreOutcome::Full;
             }
@@ -89,10 +67,7 @@ impl BulkHandler for Shelf {
 }
 
 fn shelf() -> Arc<Shelf> {
-    Arc::new(Shelf {
-        blocks: Mutex::default(),
-        bytes_max: 32 * 1024 * 1024,
-    })
+    Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 32 * 1024 * 1024 })
 }
 
 /// A client's connection to a server that serves `shelf`.
@@ -104,41 +79,14 @@ async fn served(shelf: &Arc<Shelf>) -> (Connection, JoinHandle<LinkError>) {
 async fn store_and_fetch_three_megabytes() {
     let (connection, server) = served(&shelf()).await;
     let sent = pieces(1, 3, 1_000_000);
-    assert_eq!(
-        within(store(&connection, block(0), sent.clone())).await.unwrap(),
-        StoreOutcome::Stored
-    );
-    assert_eq!(
-        within(fetch(&connection, DataKey::Block(block(0))))
-            .await
-            .unwrap(),
-        Some(sent)
-    );
-    assert_eq!(
-        within(fetch(&connection, DataKey::Block(block(1))))
-            .await
-            .unwrap(),
-        None
-    );
-    assert_eq!(
-        within(store(&connection, block(2), vec![])).await.unwrap(),
-        StoreOutcome::Stored
-    );
-    assert_eq!(
-        within(fetch(&connection, DataKey::Block(block(2))))
-            .await
-            .unwrap(),
-        Some(vec![])
-    );
+    assert_eq!(within(store(&connection, block(0), sent.clone())).await.unwrap(), StoreOutcome::Stored);
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(0)))).await.unwrap(), Some(sent));
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(1)))).await.unwrap(), None);
+    assert_eq!(within(store(&connection, block(2), vec![])).await.unwrap(), StoreOutcome::Stored);
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(2)))).await.unwrap(), Some(vec![]));
     tidemill_protocol::endpoint::close(&connection, CloseCode::Done, "done");
     let ended = within(server).await.unwrap();
-    assert!(
-        matches!(
-            &ended,
-            LinkError::Connection(ConnectionError::ApplicationClosed(_))
-        ),
-        "{ended}"
-    );
+    assert!(matches!(&ended, LinkError::Connection(ConnectionError::ApplicationClosed(_))), "{ended}");
     assert!(!ended.is_rubbish());
 }
 
@@ -156,35 +104,16 @@ async fn three_megabytes_are_stored_and_fetched_on_many_threads() {
 async fn the_longest_piece_crosses_and_a_longer_one_is_refused_at_the_sender() {
     let (connection, _server) = served(&shelf()).await;
     let longest = pieces(2, 1, PIECE_BYTES_MAX);
-    assert_eq!(
-        within(store(&connection, block(0), longest.clone()))
-            .await
-            .unwrap(),
-        StoreOutcome::Stored
-    );
-    assert_eq!(
-        within(fetch(&connection, DataKey::Block(block(0))))
-            .await
-            .unwrap(),
-        Some(longest)
-    );
-    let refused = within(store(&connection, block(1), pieces(3, 1, PIECE_BYTES_MAX + 1024)))
-        .await
-        .unwrap_err();
+    assert_eq!(within(store(&connection, block(0), longest.clone())).await.unwrap(), StoreOutcome::Stored);
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(0)))).await.unwrap(), Some(longest));
+    let refused =
+        within(store(&connection, block(1), pieces(3, 1, PIECE_BYTES_MAX + 1024))).await.unwrap_err();
     assert!(matches!(refused, LinkError::Unsendable(_)) && !refused.is_rubbish() && !refused.is_retryable());
     let many = vec![pieces(4, 1, 0).remove(0); PIECES_MAX as usize + 1];
     let refused = within(store(&connection, block(2), many)).await.unwrap_err();
-    assert!(
-        matches!(refused, LinkError::TooManyPieces { pieces: 65_537 }),
-        "{refused}"
-    );
+    assert!(matches!(refused, LinkError::TooManyPieces { pieces: 65_537 }), "{refused}");
     // What was given up half-way is not kept, and the connection goes on.
-    assert_eq!(
-        within(fetch(&connection, DataKey::Block(block(1))))
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(1)))).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -202,51 +131,26 @@ async fn many_requests_at_once_do_not_mix() {
 
 #[tokio::test]
 async fn a_full_shelf_says_so() {
-    let shelf = Arc::new(Shelf {
-        blocks: Mutex::default(),
-        bytes_max: 1_000,
-    });
+    let shelf = Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 1_000 });
     let (connection, _server) = served(&shelf).await;
-    assert_eq!(
-        within(store(&connection, block(0), pieces(0, 2, 500)))
-            .await
-            .unwrap(),
-        StoreOutcome::Stored
-    );
-    assert_eq!(
-        within(store(&connection, block(1), pieces(0, 1, 1)))
-            .await
-            .unwrap(),
-        StoreOutcome::Full
-    );
+    assert_eq!(within(store(&connection, block(0), pieces(0, 2, 500))).await.unwrap(), StoreOutcome::Stored);
+    assert_eq!(within(store(&connection, block(1), pieces(0, 1, 1))).await.unwrap(), StoreOutcome::Full);
 }
 
 #[tokio::test]
 async fn a_request_whose_handler_panics_or_whose_client_leaves_ends_alone() {
     let (connection, server) = served(&shelf()).await;
     let panicked = within(fetch(&connection, cursed())).await.unwrap_err();
-    assert!(
-        matches!(panicked, LinkError::Ended) && panicked.is_retryable(),
-        "{panicked}"
-    );
+    assert!(matches!(panicked, LinkError::Ended) && panicked.is_retryable(), "{panicked}");
     // A client that stops in the middle of a frame, and one that says nothing.
-    let frame = encode_message(&BulkRequest::Store {
-        block: block(0),
-        pieces: 1,
-    })
-    .unwrap();
+    let frame = encode_message(&BulkRequest::Store { block: block(0), pieces: 1 }).unwrap();
     for part in [&frame[..4], &frame[..10], &frame[..]] {
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
         send.write_all(part).await.unwrap();
         send.finish().unwrap();
         assert_eq!(within(recv.read_to_end(100)).await.unwrap(), b"");
     }
-    assert_eq!(
-        within(fetch(&connection, DataKey::Block(block(0))))
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(0)))).await.unwrap(), None);
     assert!(!server.is_finished());
 }
 
@@ -272,20 +176,12 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
     within(store(&good, block(0), sent.clone())).await.unwrap();
     let request = |request: BulkRequest| encode_message(&request).unwrap();
     let piece = || request(BulkRequest::Piece(pieces(0, 1, 10).remove(0)));
-    let announce = |pieces| {
-        request(BulkRequest::Store {
-            block: block(9),
-            pieces,
-        })
-    };
+    let announce = |pieces| request(BulkRequest::Store { block: block(9), pieces });
     let cases = [
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         ("a reply", encode_message(&BulkReply::Stored).unwrap()),
         ("a piece without a store", piece()),
-        (
-            "a fetch inside a store",
-            [announce(1), request(BulkRequest::Fetch { key: cursed() })].concat(),
-        ),
+        ("a fetch inside a store", [announce(1), request(BulkRequest::Fetch { key: cursed() })].concat()),
         ("one piece too many", [announce(1), piece(), piece()].concat()),
         ("more pieces than a block has", announce(PIECES_MAX + 1)),
         ("a frame of 16 MiB", vec![1, 0, 0, 0, 1, 4]),
@@ -296,10 +192,7 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
         assert!(ended.is_rubbish(), "{what}: {ended:?}");
         assert_eq!(code, Some(CloseCode::Rubbish as u64), "{what}");
         assert_eq!(
-            within(fetch(&good, DataKey::Block(block(0))))
-                .await
-                .unwrap()
-                .as_ref(),
+            within(fetch(&good, DataKey::Block(block(0)))).await.unwrap().as_ref(),
             Some(&sent),
             "{what}"
         );
@@ -311,10 +204,7 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
 async fn a_server_that_answers_rubbish_is_cut_off() {
     let cases = [
         ("a store's answer", encode_message(&BulkReply::Stored).unwrap()),
-        (
-            "a wrong count",
-            encode_message(&BulkReply::End { pieces: 1 }).unwrap(),
-        ),
+        ("a wrong count", encode_message(&BulkReply::End { pieces: 1 }).unwrap()),
         ("another protocol", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
     ];
     for (what, bytes) in cases {
@@ -327,10 +217,7 @@ async fn a_server_that_answers_rubbish_is_cut_off() {
         };
         let (fetched, closed) = within(async { tokio::join!(fetch(&near, cursed()), serving) }).await;
         assert!(fetched.unwrap_err().is_rubbish(), "{what}");
-        assert!(
-            matches!(closed, ConnectionError::ApplicationClosed(_)),
-            "{what}: {closed}"
-        );
+        assert!(matches!(closed, ConnectionError::ApplicationClosed(_)), "{what}: {closed}");
     }
 }
 
@@ -338,17 +225,8 @@ async fn a_server_that_answers_rubbish_is_cut_off() {
 async fn a_frame_is_written_with_its_header() {
     let (near, far) = pair(&bulk(), &bulk()).await;
     let (mut send, _recv) = near.open_bi().await.unwrap();
-    write_frame(
-        &mut send,
-        tidemill_protocol::frame::FrameKind::BulkReply,
-        &[1, 2, 3],
-    )
-    .await
-    .unwrap();
+    write_frame(&mut send, tidemill_protocol::frame::FrameKind::BulkReply, &[1, 2, 3]).await.unwrap();
     send.finish().unwrap();
     let (_send, mut recv) = within(far.accept_bi()).await.unwrap();
-    assert_eq!(
-        within(recv.read_to_end(100)).await.unwrap(),
-        [0, 0, 0, 3, 1, 5, 1, 2, 3]
-    );
+    assert_eq!(within(recv.read_to_end(100)).await.unwrap(), [0, 0, 0, 3, 1, 5, 1, 2, 3]);
 }

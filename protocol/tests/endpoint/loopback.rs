@@ -53,9 +53,7 @@ pub fn bulk() -> Endpoint {
 
 /// `work`, which must end: the deadline is for a test that hangs.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), work)
-        .await
-        .expect("done within 30 s")
+    tokio::time::timeout(Duration::from_secs(30), work).await.expect("done within 30 s")
 }
 
 /// Both ends of a new connection from `from` to `to`.

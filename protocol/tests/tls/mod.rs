@@ -7,9 +7,7 @@ use std::{sync::Arc, time::Duration};
 /// Mutual TLS with one pinned Ed25519 certificate: other signatures vary in length, and fresh certificates too.
 pub fn configs() -> (quinn::ServerConfig, quinn::ClientConfig) {
     let certificate = CertificateDer::from(include_bytes!("../data/node.cert.der").to_vec());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(
-        include_bytes!("../data/node.key.der").to_vec(),
-    ));
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(include_bytes!("../data/node.key.der").to_vec()));
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

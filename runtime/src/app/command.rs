@@ -72,12 +72,16 @@ pub struct GraphArgs {
     pub dot: bool,
 }
 
-/// Logs to standard error, as `RUST_LOG` says, else warnings only.
-pub fn install_log() {
+/// Logs to standard error, as `RUST_LOG` says, else from `level` up (`"warn"`, `"error"`).
+pub fn install_log(level: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A log installed by the application itself stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
 }
 
 /// Says on standard error what is wrong with a command line, in one line with the remedy, or prints the help that was asked
@@ -105,7 +109,8 @@ pub(crate) fn install_metrics(address: Option<SocketAddr>) -> Result<(), String>
     check_metrics_address(address).map_err(|error| error.to_string())?;
     let Some(address) = address else { return Ok(()) };
     // The exporter binds on a thread of its own and would report a taken port to nobody: try it first.
-    let taken = |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
+    let taken =
+        |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
     std::net::TcpListener::bind(address).map_err(taken)?;
     metrics_exporter_prometheus::PrometheusBuilder::new()
         .with_http_listener(address)
@@ -125,7 +130,8 @@ mod tests {
             one_line(text),
             "unexpected argument '--nonsense' found; tip: a similar argument exists: '--json'; see --help"
         );
-        let text = "error: the following required arguments were not provided:\n  <NAME>\n\nUsage: x <NAME>\n";
+        let text =
+            "error: the following required arguments were not provided:\n  <NAME>\n\nUsage: x <NAME>\n";
         assert_eq!(one_line(text), "the following required arguments were not provided: <NAME>; see --help");
     }
 }

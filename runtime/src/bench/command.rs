@@ -59,7 +59,14 @@ impl BenchArgs {
     pub fn run(&self) -> u8 {
         let names = match self.name {
             Name::All => {
-                vec![Name::Grep, Name::WordCount, Name::WordCountPairs, Name::EmptyBatch, Name::Steady, Name::DemoRss]
+                vec![
+                    Name::Grep,
+                    Name::WordCount,
+                    Name::WordCountPairs,
+                    Name::EmptyBatch,
+                    Name::Steady,
+                    Name::DemoRss,
+                ]
             }
             one => vec![one],
         };
@@ -111,7 +118,8 @@ impl BenchArgs {
         batch_lines: usize,
     ) -> Result<Report, String> {
         let batches = engine::blocks(files, batch_lines);
-        let slices: Vec<&[u8]> = files.iter().flat_map(|file| hand_loop::batches(file, batch_lines)).collect();
+        let slices: Vec<&[u8]> =
+            files.iter().flat_map(|file| hand_loop::batches(file, batch_lines)).collect();
         let mut runs = Vec::new();
         for _ in 0..self.runs {
             let (records_per_s, found) = engine::measure(ours, &batches, self.lines)?;
@@ -132,7 +140,9 @@ impl BenchArgs {
         let runs = runs?;
         let of = |pick: fn(&Delay) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
         match (of(|run| run.p50_ms), of(|run| run.p99_ms)) {
-            (Some(p50_ms), Some(p99_ms)) => Ok(vec![Report::EmptyBatch(EmptyBatch::of(Delay { p50_ms, p99_ms }))]),
+            (Some(p50_ms), Some(p99_ms)) => {
+                Ok(vec![Report::EmptyBatch(EmptyBatch::of(Delay { p50_ms, p99_ms }))])
+            }
             _ => Err("no run".into()),
         }
     }

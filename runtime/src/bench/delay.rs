@@ -55,7 +55,8 @@ pub fn empty_batch() -> Result<Delay, String> {
 /// # Errors
 /// If the pipeline does not start, fails, or the sender cannot keep the rate.
 pub fn steady(rate: u64, seconds: u64) -> Result<Steady, String> {
-    let (address, sender) = super::sender::lines(rate, Duration::from_secs(seconds)).map_err(|e| e.to_string())?;
+    let (address, sender) =
+        super::sender::lines(rate, Duration::from_secs(seconds)).map_err(|e| e.to_string())?;
     let context = StreamContext::with_config(Config {
         batch_interval: BatchInterval::Every(Duration::from_millis(10)),
         block_interval: Duration::from_millis(10),

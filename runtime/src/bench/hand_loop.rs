@@ -50,9 +50,7 @@ pub fn batches(file: &[u8], lines: usize) -> Vec<&[u8]> {
     let mut rest = file;
     let mut batches = Vec::new();
     while !rest.is_empty() {
-        let end = memchr_iter(b'\n', rest)
-            .nth(lines - 1)
-            .map_or(rest.len(), |newline| newline + 1);
+        let end = memchr_iter(b'\n', rest).nth(lines - 1).map_or(rest.len(), |newline| newline + 1);
         let (batch, after) = rest.split_at(end);
         batches.push(batch);
         rest = after;
@@ -113,9 +111,7 @@ fn halves(batch: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread
-        .join()
-        .expect("the baseline's threads only count and do not panic")
+    thread.join().expect("the baseline's threads only count and do not panic")
 }
 
 #[cfg(test)]
@@ -143,15 +139,8 @@ mod tests {
     fn word_count_counts_the_words_by_hand() {
         let mut counts: Vec<(&[u8], u64)> = word_count(TEXT).into_iter().collect();
         counts.sort();
-        let expected: [(&[u8], u64); 7] = [
-            (b"azzqb", 1),
-            (b"one", 1),
-            (b"q", 1),
-            (b"three", 1),
-            (b"two", 2),
-            (b"zz", 1),
-            (b"zzq", 1),
-        ];
+        let expected: [(&[u8], u64); 7] =
+            [(b"azzqb", 1), (b"one", 1), (b"q", 1), (b"three", 1), (b"two", 2), (b"zz", 1), (b"zzq", 1)];
         assert_eq!(counts, expected);
         assert!(word_count(b"").is_empty());
     }

@@ -67,9 +67,7 @@ impl Generator {
     fn draw(&mut self) -> usize {
         let total = self.weights[VOCABULARY - 1];
         let point = self.rng.unit() * total;
-        self.weights
-            .partition_point(|&sum| sum <= point)
-            .min(VOCABULARY - 1)
+        self.weights.partition_point(|&sum| sum <= point).min(VOCABULARY - 1)
     }
 }
 
@@ -114,11 +112,7 @@ mod tests {
         assert_ne!(file(1), file(2));
         let mut generator = Generator::new(1);
         assert_eq!(generator.file(100), file(1));
-        assert_ne!(
-            generator.file(100),
-            file(1),
-            "the second file goes on where the first ended"
-        );
+        assert_ne!(generator.file(100), file(1), "the second file goes on where the first ended");
     }
 
     #[test]
@@ -126,10 +120,7 @@ mod tests {
         let generator = &mut Generator::new(SEED);
         let file = generator.file(20_000);
         let mut counts: BTreeMap<&[u8], f64> = BTreeMap::new();
-        let words: Vec<&[u8]> = file
-            .split(|b| matches!(b, b' ' | b'\n'))
-            .filter(|w| !w.is_empty())
-            .collect();
+        let words: Vec<&[u8]> = file.split(|b| matches!(b, b' ' | b'\n')).filter(|w| !w.is_empty()).collect();
         for word in &words {
             *counts.entry(word).or_default() += 1.0;
         }
@@ -138,11 +129,7 @@ mod tests {
         // The first word is drawn with probability 1/H(50000) = 1/11.397 = 0.0877, the tenth with a tenth of that; what does not fit and
         // what is filled up moves the share of a word by its length.
         let share = |rank: usize| {
-            counts
-                .get(generator.words[rank].as_slice())
-                .copied()
-                .unwrap_or_default()
-                / words.len() as f64
+            counts.get(generator.words[rank].as_slice()).copied().unwrap_or_default() / words.len() as f64
         };
         assert!((0.070..0.105).contains(&share(0)), "{}", share(0));
         assert!((0.006..0.0125).contains(&share(9)), "{}", share(9));

@@ -11,9 +11,7 @@ pub fn describe() -> String {
 
 fn processor(cpuinfo: &str) -> &str {
     let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
-    model
-        .and_then(|line| line.split_once(':'))
-        .map_or(std::env::consts::ARCH, |(_, name)| name.trim())
+    model.and_then(|line| line.split_once(':')).map_or(std::env::consts::ARCH, |(_, name)| name.trim())
 }
 
 #[cfg(test)]

@@ -59,10 +59,7 @@ pub struct Delay {
 impl Delay {
     /// Sums up `delays_ms`; `None` of no delays.
     pub fn of(delays_ms: &[f64]) -> Option<Self> {
-        Some(Delay {
-            p50_ms: percentile(delays_ms, 50.0)?,
-            p99_ms: percentile(delays_ms, 99.0)?,
-        })
+        Some(Delay { p50_ms: percentile(delays_ms, 50.0)?, p99_ms: percentile(delays_ms, 99.0)? })
     }
 }
 
@@ -78,10 +75,7 @@ pub struct EmptyBatch {
 impl EmptyBatch {
     /// The figure of a `local` run.
     pub fn of(local: Delay) -> Self {
-        EmptyBatch {
-            bench: "empty_batch".into(),
-            local,
-        }
+        EmptyBatch { bench: "empty_batch".into(), local }
     }
 }
 
@@ -118,10 +112,7 @@ impl Steady {
         let span = |index: u64| {
             let within = batches.iter().filter(|batch| batch.0 as u64 / SPAN_S == index);
             let delays: Vec<f64> = within.map(|batch| batch.1).collect();
-            Delay::of(&delays).map(|delay| Span {
-                from_s: index * SPAN_S,
-                delay,
-            })
+            Delay::of(&delays).map(|delay| Span { from_s: index * SPAN_S, delay })
         };
         Some(Steady {
             bench: "steady".into(),
@@ -145,10 +136,7 @@ pub struct DemoRss {
 impl DemoRss {
     /// The figure of a demo whose resident set reached `bytes`.
     pub fn of(bytes: u64) -> Self {
-        DemoRss {
-            bench: "demo_rss".into(),
-            peak_mb: bytes as f64 / 1e6,
-        }
+        DemoRss { bench: "demo_rss".into(), peak_mb: bytes as f64 / 1e6 }
     }
 }
 
@@ -198,21 +186,12 @@ pub fn markdown(machine: &str, reports: &[Report]) -> String {
             )]
         },
     );
-    section(
-        &mut page,
-        "The engine's own delay",
-        "| bench | where | p50 ms | p99 ms |",
-        reports,
-        |report| {
-            let Report::EmptyBatch(e) = report else {
-                return Vec::new();
-            };
-            vec![format!(
-                "| {} | local | {:.2} | {:.2} |",
-                e.bench, e.local.p50_ms, e.local.p99_ms
-            )]
-        },
-    );
+    section(&mut page, "The engine's own delay", "| bench | where | p50 ms | p99 ms |", reports, |report| {
+        let Report::EmptyBatch(e) = report else {
+            return Vec::new();
+        };
+        vec![format!("| {} | local | {:.2} | {:.2} |", e.bench, e.local.p50_ms, e.local.p99_ms)]
+    });
     section(
         &mut page,
         "A steady load",
@@ -263,10 +242,7 @@ mod tests {
     use super::*;
 
     fn comparison() -> Report {
-        let run = |ours, theirs| Run {
-            records_per_s: ours,
-            hand_loop_records_per_s: theirs,
-        };
+        let run = |ours, theirs| Run { records_per_s: ours, hand_loop_records_per_s: theirs };
         let runs = vec![run(3e6, 4e6), run(2e6, 8e6), run(9e6, 1e6)];
         Report::Comparison(Comparison::of("word_count", 10_000, runs).expect("there are runs"))
     }
@@ -280,14 +256,8 @@ mod tests {
              {\"records_per_s\":2000000.0,\"hand_loop_records_per_s\":8000000.0},\
              {\"records_per_s\":9000000.0,\"hand_loop_records_per_s\":1000000.0}]}"
         );
-        let empty = Report::EmptyBatch(EmptyBatch::of(Delay {
-            p50_ms: 0.5,
-            p99_ms: 2.0,
-        }));
-        assert_eq!(
-            empty.json(),
-            "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0}}"
-        );
+        let empty = Report::EmptyBatch(EmptyBatch::of(Delay { p50_ms: 0.5, p99_ms: 2.0 }));
+        assert_eq!(empty.json(), "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0}}");
         assert_eq!(
             Report::DemoRss(DemoRss::of(123_400_000)).json(),
             "{\"bench\":\"demo_rss\",\"peak_mb\":123.4}"
@@ -298,31 +268,19 @@ mod tests {
     fn a_steady_run_is_cut_into_parts_of_ten_seconds() {
         let batches = [(0.0, 1.0), (9.9, 3.0), (10.0, 5.0), (25.0, 7.0)];
         let steady = Steady::of(500_000.0, 12, &batches).expect("there are batches");
-        let parts: Vec<(u64, f64, f64)> = steady
-            .spans
-            .iter()
-            .map(|s| (s.from_s, s.delay.p50_ms, s.delay.p99_ms))
-            .collect();
+        let parts: Vec<(u64, f64, f64)> =
+            steady.spans.iter().map(|s| (s.from_s, s.delay.p50_ms, s.delay.p99_ms)).collect();
         assert_eq!(parts, [(0, 1.0, 3.0), (10, 5.0, 5.0), (20, 7.0, 7.0)]);
         assert!(steady.slope_ms_per_s > 0.0);
         assert_eq!(Steady::of(1.0, 0, &[]), None);
         let json = Report::Steady(steady).json();
-        assert!(
-            json.contains("{\"from_s\":10,\"p50_ms\":5.0,\"p99_ms\":5.0}"),
-            "{json}"
-        );
+        assert!(json.contains("{\"from_s\":10,\"p50_ms\":5.0,\"p99_ms\":5.0}"), "{json}");
     }
 
     #[test]
     fn the_page_has_a_table_for_each_kind_that_was_measured() {
-        let page = markdown(
-            "a machine",
-            &[comparison(), Report::DemoRss(DemoRss::of(150_000_000))],
-        );
-        assert!(
-            page.contains("| word_count | 10000 | 3.00 | 4.00 | 0.75 | 3 |"),
-            "{page}"
-        );
+        let page = markdown("a machine", &[comparison(), Report::DemoRss(DemoRss::of(150_000_000))]);
+        assert!(page.contains("| word_count | 10000 | 3.00 | 4.00 | 0.75 | 3 |"), "{page}");
         assert!(page.contains("|---|---|---|---|---|---|\n"), "{page}");
         assert!(page.contains("| demo_rss | 150 |"), "{page}");
         assert!(!page.contains("steady load"), "{page}");

@@ -35,7 +35,8 @@ fn send(socket: &mut impl Write, file: &[u8], rate: u64, duration: Duration) -> 
         while sent < due {
             let first = sent % in_file;
             let count = (due - sent).min(in_file - first);
-            let bytes = first as usize * input::BYTES_OF_A_LINE..(first + count) as usize * input::BYTES_OF_A_LINE;
+            let bytes =
+                first as usize * input::BYTES_OF_A_LINE..(first + count) as usize * input::BYTES_OF_A_LINE;
             socket.write_all(&file[bytes])?;
             sent += count;
         }

@@ -59,25 +59,15 @@ mod tests {
 
     #[test]
     fn nothing_has_no_statistics() {
-        assert_eq!(
-            (median(&[]), percentile(&[], 50.0), slope(&[])),
-            (None, None, None)
-        );
+        assert_eq!((median(&[]), percentile(&[], 50.0), slope(&[])), (None, None, None));
         assert_eq!(slope(&[(1.0, 1.0), (1.0, 2.0)]), None);
     }
 
     #[test]
     fn percentiles_by_nearest_rank_agree_with_a_table_by_hand() {
         let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        let table = [
-            (0.0, 1.0),
-            (1.0, 1.0),
-            (50.0, 50.0),
-            (50.5, 51.0),
-            (99.0, 99.0),
-            (99.1, 100.0),
-            (100.0, 100.0),
-        ];
+        let table =
+            [(0.0, 1.0), (1.0, 1.0), (50.0, 50.0), (50.5, 51.0), (99.0, 99.0), (99.1, 100.0), (100.0, 100.0)];
         for (percent, expected) in table {
             assert_eq!(percentile(&hundred, percent), Some(expected), "p{percent}");
         }
@@ -89,9 +79,6 @@ mod tests {
     fn a_falling_line_has_a_negative_slope_and_noise_does_not_move_it() {
         assert_eq!(slope(&[(0.0, 4.0), (2.0, 0.0)]), Some(-2.0));
         // By hand: mean x 1.5, mean y 1.5; sum of products 2, of squares 5.
-        assert_eq!(
-            slope(&[(0.0, 1.0), (1.0, 1.0), (2.0, 2.0), (3.0, 2.0)]),
-            Some(0.4)
-        );
+        assert_eq!(slope(&[(0.0, 1.0), (1.0, 1.0), (2.0, 2.0), (3.0, 2.0)]), Some(0.4));
     }
 }

@@ -33,11 +33,9 @@ use tidemill_actors::{
         ExecutorOutlet, GeneratorConfig, GeneratorCore, GeneratorEvent, GeneratorNote, GeneratorPerformer,
         GeneratorPorts, PlanOutlet,
     },
-    rate_controller::{
-        InputKey, RateConfig, RateControllerCore, RateEvent, RateOutlet, RatePerformer,
-    },
     core::Core,
     node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
+    rate_controller::{InputKey, RateConfig, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
         self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
         TellExecutors,
@@ -242,7 +240,8 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         let since_cut = wires.has_cuts.then(|| wires.world.clock.wall().saturating_sub(cut));
         if let Some(info) = wires.ledger.complete(timings, since_cut) {
             metrics::histogram!("tidemill_batch_total_delay_seconds").record(info.total_delay.as_secs_f64());
-            metrics::histogram!("tidemill_batch_processing_seconds").record(info.processing_time.as_secs_f64());
+            metrics::histogram!("tidemill_batch_processing_seconds")
+                .record(info.processing_time.as_secs_f64());
             metrics::counter!("tidemill_records_total").increment(info.records);
             wires.roles.rates.tell(RateEvent::BatchCompleted(info.clone()));
             wires.progress.tell(ClusterEvent::BatchCompleted(info));
@@ -287,7 +286,9 @@ impl<L> Routes<L> {
 impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
     fn executor_up(&self, registration: &Registration) {
         let Registration { member, slots, bulk_address, .. } = registration.clone();
-        self.tell_peers(|alive| drop(alive.insert(member, PeerInfo { member, bulk_address })));
+        self.tell_peers(|alive| {
+            alive.insert(member, PeerInfo { member, bulk_address });
+        });
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
         wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
@@ -295,12 +296,14 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
     }
 
     fn executor_down(&self, member: Member, reason: DownReason) {
-        if self.0.progress.outcome().is_none() {
-            tracing::warn!(%member, ?reason, "an executor is gone");
-        } else {
-            tracing::debug!(%member, ?reason, "an executor is gone, as the pipeline has ended");
+        // At the end of the pipeline they are stopped before us, which is no news.
+        match self.0.progress.outcome() {
+            None => tracing::warn!(%member, ?reason, "an executor is gone"),
+            Some(_) => tracing::debug!(%member, ?reason, "an executor is gone"),
         }
-        self.tell_peers(|alive| drop(alive.remove(&member)));
+        self.tell_peers(|alive| {
+            alive.remove(&member);
+        });
         let wires = &self.0;
         wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
@@ -371,7 +374,7 @@ where
         Shell::child_spec(
             "node",
             inboxes.node,
-            move |_| Membership::new(membership.clone()),
+            move |_| Membership::new(membership),
             move |_| MembershipPerformer { links: links.clone(), roles: Routes(wires.clone()) },
         )
     };
@@ -385,7 +388,8 @@ where
             move |_| RatePerformer::new(outlet.clone()),
         )
     };
-    let driver = driver_group(&config, &pipeline, &world, &wires, transport, (inboxes.generator, inboxes.scheduler));
+    let driver =
+        driver_group(&config, &pipeline, &world, &wires, transport, (inboxes.generator, inboxes.scheduler));
     vec![node, rate_controller, driver]
 }
 
@@ -402,7 +406,8 @@ where
     L: TellExecutors + Clone + Send + Sync,
 {
     let generator = {
-        let ports = GeneratorPorts { executors: wires.clone(), plans: wires.clone(), source: pipeline.clone() };
+        let ports =
+            GeneratorPorts { executors: wires.clone(), plans: wires.clone(), source: pipeline.clone() };
         let (core, world) = (generator_config(config, pipeline, world), world.clone());
         Shell::child_spec(
             "batch_generator",
@@ -412,12 +417,16 @@ where
         )
     };
     let scheduler = {
-        let core = SchedulerConfig { epoch: EPOCH, failures_max: config.task_attempts_max, ..SchedulerConfig::default() };
+        let core = SchedulerConfig {
+            epoch: EPOCH,
+            failures_max: config.task_attempts_max,
+            ..SchedulerConfig::default()
+        };
         let (wires, pipeline, spawner) = (wires.clone(), pipeline.clone(), world.spawner.clone());
         Shell::child_spec(
             "scheduler",
             inboxes.1,
-            move |_| Scheduler::new(core.clone()),
+            move |_| Scheduler::new(core),
             move |_| SchedulerPerformer {
                 executors: wires.links.clone(),
                 followers: Follow(wires.clone()),
@@ -438,7 +447,7 @@ where
 }
 
 /// The driver's reign; there is one only until a log exists.
-const EPOCH: Epoch = Epoch(1);
+pub(super) const EPOCH: Epoch = Epoch(1);
 
 /// Fails the pipeline, with its cause, when a role of the driver ends otherwise than by order.
 fn report_end(role: &'static str, mut exits: tokio::sync::mpsc::Receiver<Exit>, progress: Progress) {
@@ -457,7 +466,11 @@ fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> Gen
         program: Program::id(pipeline),
         seed: world.entropy.seed("batches"),
         default_partitions: config.default_partitions(),
-        streams: Program::streams(pipeline).iter().filter(|s| s.kind != StreamKind::Static).cloned().collect(),
+        streams: Program::streams(pipeline)
+            .iter()
+            .filter(|s| s.kind != StreamKind::Static)
+            .cloned()
+            .collect(),
         executors_expected: usize::from(config.executors),
         in_flight_max: config.batches_in_flight_max,
         // Receivers get theirs from the rate controller; planned sources are read as fast as batches are decided.

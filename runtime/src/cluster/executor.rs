@@ -23,18 +23,19 @@ use std::{
 };
 use tidemill_actors::{
     block_store::{BlockStore, Budget},
+    core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
     receiver::{
         BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
     },
     seam::{Held, Program, SourceHost, Tasks},
-    shell::{Shell, ShellAddress},
+    shell::{Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
+    supervision::Address,
     supervision::{
         Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
         Strategy, SupervisorHandle, SupervisorSpec,
     },
-    supervision::Address,
     transport::{FetchError, ReplicateError, Transport},
 };
 use tidemill_protocol::{
@@ -56,6 +57,19 @@ pub(crate) struct ExecutorParts {
     pub(crate) cost: Option<CostModel>,
     /// The first incarnation; a process that starts anew on a node takes a higher one.
     pub(crate) first: Incarnation,
+    /// Sees each action of each core, in simulation.
+    pub(crate) observer: Option<Observer>,
+}
+
+impl ExecutorParts {
+    /// A shell's address and inbox.
+    fn shell<C: Core>(&self) -> (ShellAddress<C>, ShellInbox<C>) {
+        let (address, inbox) = ShellAddress::new_pair();
+        match &self.observer {
+            Some(observer) => (address, inbox.observed_by(observer.clone())),
+            None => (address, inbox),
+        }
+    }
 }
 
 /// One incarnation.
@@ -89,7 +103,7 @@ impl Current {
 pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     let id = format!("executor-{}", parts.node.0);
     let current = Current::default();
-    let (tasks, tasks_pair) = ShellAddress::<ExecutorCore>::new_pair();
+    let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
     let mailbox = Mailbox::<Agent>::new();
     let die = mailbox.address::<Die>();
@@ -129,7 +143,11 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     };
     let spec = SupervisorSpec::new(id, Strategy::OneForAll)
         .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
-        .backoff(Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(2), ..Backoff::default() })
+        .backoff(Backoff {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(2),
+            ..Backoff::default()
+        })
         .child(agent)
         .child(tasks)
         .child(ChildSpec::supervisor(receivers).shutdown(Shutdown::Brutal));
@@ -174,7 +192,14 @@ fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>)
     };
     let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
     let bulk = tokio::runtime::Handle::current();
-    executor::Performer::new(work, slots, bulk, parts.cost, move |message| uplink.tell(message), Process { die })
+    executor::Performer::new(
+        work,
+        slots,
+        bulk,
+        parts.cost,
+        move |message| uplink.tell(message),
+        Process { die },
+    )
 }
 
 /// Ends the incarnation when its executor cannot go on.
@@ -267,11 +292,7 @@ impl Agent {
         self.current.set(None);
         let lost = life.store.clear();
         let node = life.member.node;
-        self.parts.progress.tell(ClusterEvent::DataLost {
-            node,
-            blocks: lost.blocks as u64,
-            outputs: lost.outputs as u64,
-        });
+        self.parts.progress.tell(ClusterEvent::DataLost { node, blocks: lost.blocks, outputs: lost.outputs });
     }
 
     fn start_receiver(&mut self, order: ReceiverOrder, ctx: &mut Context<Self>) {
@@ -280,7 +301,7 @@ impl Agent {
         let Some(stream) = streams.get(usize::from(order.receiver.stream.0)) else { return };
         let id = order.receiver;
         let name = format!("receiver-{}-{}-{}", id.stream.0, id.index.0, id.incarnation.0);
-        let (address, pair) = ShellAddress::<ReceiverCore>::new_pair();
+        let (address, pair) = self.parts.shell::<ReceiverCore>();
         let config = receiver_config(&self.parts.config);
         let (kind, storage, member) = (stream.kind, stream.storage, self.member);
         let ports = Arc::new(Ports { life: life.clone() });
@@ -299,10 +320,16 @@ impl Agent {
             move |_| ReceiverCore::new(core_config.clone(), core_order.clone(), member, kind, storage),
             move |_| {
                 let (receivers, finished) = (receivers.clone(), finished.clone());
-                ReceiverPerformer::new(config.clone(), order.clone(), ports.clone(), world.clone(), move || {
-                    // Gone is as good as terminated.
-                    let _ = receivers.request_terminate(&finished);
-                })
+                ReceiverPerformer::new(
+                    config.clone(),
+                    order.clone(),
+                    ports.clone(),
+                    world.clone(),
+                    move || {
+                        // Gone is as good as terminated.
+                        let _ = receivers.request_terminate(&finished);
+                    },
+                )
             },
         );
         let child = child.restart(Restart::Temporary).shutdown(Shutdown::Brutal).role("receiver");
@@ -345,7 +372,10 @@ async fn report_panic(
 }
 
 impl Handler<Order> for Agent {
-    fn handle(&mut self, Order(message): Order, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Order { to, message }: Order, ctx: &mut Context<Self>) {
+        if to != self.member {
+            return;
+        }
         match message {
             ToExecutor::Peers { peers } => self.set_peers(&peers),
             ToExecutor::StartReceiver(order) => self.start_receiver(order, ctx),

@@ -18,13 +18,28 @@ const REPORTS: [&str; 7] = [
 /// Declares names, units and meanings, and sets the counters that exist from the start to nothing.
 pub(super) fn declare() {
     describe_gauge!("tidemill_mailbox_depth", "Messages that wait in the mailboxes of a role");
-    describe_histogram!("tidemill_batch_total_delay_seconds", Unit::Seconds, "From a batch's cut to its publication");
-    describe_histogram!("tidemill_batch_processing_seconds", Unit::Seconds, "From a batch's first task to its publication");
+    describe_histogram!(
+        "tidemill_batch_total_delay_seconds",
+        Unit::Seconds,
+        "From a batch's cut to its publication"
+    );
+    describe_histogram!(
+        "tidemill_batch_processing_seconds",
+        Unit::Seconds,
+        "From a batch's first task to its publication"
+    );
     describe_gauge!("tidemill_rate_permitted_records_per_s", "What a receiver may read in a second");
-    describe_gauge!("tidemill_executor_store_bytes", Unit::Bytes, "What an executor's blocks and outputs take");
+    describe_gauge!(
+        "tidemill_executor_store_bytes",
+        Unit::Bytes,
+        "What an executor's blocks and outputs take"
+    );
     let counters = [
         ("tidemill_records_total", "Records of published batches"),
-        ("tidemill_receiver_restarts_total", "Lives of receivers that have ended and were followed by another"),
+        (
+            "tidemill_receiver_restarts_total",
+            "Lives of receivers that have ended and were followed by another",
+        ),
         ("tidemill_blocks_struck_total", "Blocks that were not safe and were struck from their batches"),
         ("tidemill_blocks_lost_total", "Blocks that are gone with all their holders"),
         ("tidemill_frames_refused_total", "Frames of other nodes that were refused"),
@@ -33,7 +48,10 @@ pub(super) fn declare() {
         describe_counter!(name, meaning);
         counter!(name).increment(0);
     }
-    describe_counter!("tidemill_source_reports_total", "What sources report: bad input, connections lost and made");
+    describe_counter!(
+        "tidemill_source_reports_total",
+        "What sources report: bad input, connections lost and made"
+    );
     for what in REPORTS {
         counter!("tidemill_source_reports_total", "what" => what).increment(0);
     }

@@ -27,10 +27,10 @@ pub mod sim;
 mod start;
 
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};
+pub use running::{Running, Stopper};
+pub use start::StartError;
 pub use tidemill_actors::{
     batch_generator::GeneratorNote,
     rate_controller::{BatchInfo, InputKey},
 };
 pub use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId, TaskId};
-pub use running::{Running, Stopper};
-pub use start::StartError;

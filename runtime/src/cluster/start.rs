@@ -60,7 +60,9 @@ pub enum StartError {
     #[error("{0}")]
     Unusable(String),
     /// A received stream never ends by itself.
-    #[error("`{stream}` is received, but the batch interval is AvailableNow, which ends with the data; use Every(…)")]
+    #[error(
+        "`{stream}` is received, but the batch interval is AvailableNow, which ends with the data; use Every(…)"
+    )]
     NeverAvailable {
         /// The stream.
         stream: String,
@@ -202,6 +204,7 @@ fn assemble(parts: Parts) -> Handles {
             progress: progress.clone(),
             cost: None,
             first: Incarnation(1),
+            observer: None,
         }));
         root = root.child(child.restart(Restart::Permanent));
         executors.insert(node, die);
@@ -209,7 +212,7 @@ fn assemble(parts: Parts) -> Handles {
     Handles { roles, root: Supervisor::start(root, &world), executors }
 }
 
-fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
+pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
     let is_received = |kind| matches!(kind, StreamKind::Acknowledged | StreamKind::Unacknowledged);
     let received = Program::streams(pipeline).iter().find(|stream| is_received(stream.kind));
     match (config.batch_interval, received) {

@@ -16,10 +16,7 @@ pub struct Airport {
 
 /// The first 50,000 flights of 2001 as lines `date,delay,distance,origin,destination`, without the file's header.
 pub fn flights() -> Vec<&'static str> {
-    include_str!("../../data/flights-50k.csv")
-        .lines()
-        .skip(1)
-        .collect()
+    include_str!("../../data/flights-50k.csv").lines().skip(1).collect()
 }
 
 /// The airports by their IATA code.
@@ -28,12 +25,8 @@ pub fn flights() -> Vec<&'static str> {
 /// Never: the file is part of the program, and a test reads it.
 pub fn airports() -> BTreeMap<String, Airport> {
     let mut reader = csv::Reader::from_reader(include_bytes!("../../data/airports.csv").as_slice());
-    let airports = reader
-        .deserialize()
-        .map(|row| row.expect("the bundled file is sound, a test reads it"));
-    airports
-        .map(|airport: Airport| (airport.iata.clone(), airport))
-        .collect()
+    let airports = reader.deserialize().map(|row| row.expect("the bundled file is sound, a test reads it"));
+    airports.map(|airport: Airport| (airport.iata.clone(), airport)).collect()
 }
 
 #[cfg(test)]
@@ -75,9 +68,6 @@ mod tests {
         assert_eq!(airports.len(), 3_376);
         assert_eq!(airports["ORD"].city, "Chicago");
         assert_eq!(airports["BTR"].city, "Baton Rouge");
-        assert_eq!(
-            (airports["N25"].city.as_str(), airports["N25"].state.as_str()),
-            ("Westport, NY", "NY")
-        );
+        assert_eq!((airports["N25"].city.as_str(), airports["N25"].state.as_str()), ("Westport, NY", "NY"));
     }
 }

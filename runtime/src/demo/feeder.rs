@@ -111,11 +111,7 @@ struct Peer {
 impl Feeder {
     /// A feeder on a listener of a world, such as `world.tcp.listen("127.0.0.1:0").await?`.
     pub fn new(listener: TcpListenerBox, clock: Clock) -> Self {
-        Feeder {
-            listener,
-            clock,
-            gauge: Arc::default(),
-        }
+        Feeder { listener, clock, gauge: Arc::default() }
     }
 
     /// Where receivers connect.
@@ -220,14 +216,7 @@ impl Feeder {
 impl Peer {
     fn new(stream: Box<dyn ByteStream>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        Peer {
-            reader,
-            writer,
-            unread: Vec::new(),
-            outgoing: Vec::new(),
-            sent: 0,
-            resumed: false,
-        }
+        Peer { reader, writer, unread: Vec::new(), outgoing: Vec::new(), sent: 0, resumed: false }
     }
 
     fn is_flushed(&self) -> bool {
@@ -264,19 +253,13 @@ impl Peer {
                 _ => return Err(not_a_request(&line)),
             }
         }
-        if self.unread.len() > REQUEST_BYTES_MAX {
-            Err(not_a_request(&self.unread))
-        } else {
-            Ok(())
-        }
+        if self.unread.len() > REQUEST_BYTES_MAX { Err(not_a_request(&self.unread)) } else { Ok(()) }
     }
 }
 
 fn not_a_request(line: &[u8]) -> FeedError {
     FeedError::Request(
-        String::from_utf8_lossy(&line[..line.len().min(REQUEST_BYTES_MAX)])
-            .trim_end()
-            .to_string(),
+        String::from_utf8_lossy(&line[..line.len().min(REQUEST_BYTES_MAX)]).trim_end().to_string(),
     )
 }
 

@@ -68,15 +68,7 @@ pub struct Ledger {
 impl Ledger {
     /// New books for `rate_lines_per_s` until `duration` is over.
     pub fn new(rate_lines_per_s: u64, duration: Duration) -> Self {
-        Ledger {
-            rate_lines_per_s,
-            duration,
-            safe: 0,
-            cursor: 0,
-            written: 0,
-            repeated: 0,
-            end_told: false,
-        }
+        Ledger { rate_lines_per_s, duration, safe: 0, cursor: 0, written: 0, repeated: 0, end_told: false }
     }
 
     /// How many different lines have been given to the network.
@@ -98,16 +90,10 @@ impl Ledger {
     pub fn resume(&mut self, after: Option<u64>) -> Result<(), LedgerError> {
         let next = after.map_or(0, |line| line.saturating_add(1));
         if next > self.written {
-            return Err(LedgerError::NeverWritten {
-                line: next - 1,
-                written: self.written,
-            });
+            return Err(LedgerError::NeverWritten { line: next - 1, written: self.written });
         }
         if next < self.safe {
-            return Err(LedgerError::Forgotten {
-                line: next,
-                safe: self.safe,
-            });
+            return Err(LedgerError::Forgotten { line: next, safe: self.safe });
         }
         self.safe = next;
         self.cursor = next;
@@ -118,10 +104,7 @@ impl Ledger {
     /// The receiver tells that all lines up to and with `line` are safe.
     pub fn acknowledge(&mut self, line: u64) -> Result<(), LedgerError> {
         if line >= self.written {
-            return Err(LedgerError::NeverWritten {
-                line,
-                written: self.written,
-            });
+            return Err(LedgerError::NeverWritten { line, written: self.written });
         }
         self.safe = self.safe.max(line + 1);
         Ok(())
@@ -129,11 +112,8 @@ impl Ledger {
 
     /// What to do next, `elapsed` after the first connection.
     pub fn next(&self, elapsed: Duration) -> Step {
-        let limit = if elapsed >= self.duration + GRACE {
-            self.written
-        } else {
-            self.due(elapsed).max(self.written)
-        };
+        let limit =
+            if elapsed >= self.duration + GRACE { self.written } else { self.due(elapsed).max(self.written) };
         if self.cursor < limit {
             return Step::Lines(self.cursor..limit.min(self.cursor + LINES_OF_A_STEP_MAX));
         }
@@ -196,10 +176,7 @@ mod tests {
         assert_eq!(step(&mut ledger, 2_002), Step::WaitForSafe);
         ledger.acknowledge(1_999).expect("written");
         assert_eq!(step(&mut ledger, 2_002), Step::Done);
-        assert_eq!(
-            (ledger.written(), ledger.safe(), ledger.repeated()),
-            (2_000, 2_000, 0)
-        );
+        assert_eq!((ledger.written(), ledger.safe(), ledger.repeated()), (2_000, 2_000, 0));
     }
 
     #[test]
@@ -220,28 +197,16 @@ mod tests {
         ledger.resume(None).expect("a new start");
         step(&mut ledger, 100);
         ledger.acknowledge(39).expect("written");
-        assert_eq!(
-            ledger.resume(Some(38)),
-            Err(LedgerError::Forgotten { line: 39, safe: 40 })
-        );
-        assert_eq!(
-            ledger.resume(None),
-            Err(LedgerError::Forgotten { line: 0, safe: 40 })
-        );
+        assert_eq!(ledger.resume(Some(38)), Err(LedgerError::Forgotten { line: 39, safe: 40 }));
+        assert_eq!(ledger.resume(None), Err(LedgerError::Forgotten { line: 0, safe: 40 }));
         assert_eq!(ledger.resume(Some(39)), Ok(()));
     }
 
     #[test]
     fn a_line_that_was_never_written_is_refused() {
         let mut ledger = Ledger::new(1_000, at(1_000));
-        assert_eq!(
-            ledger.resume(Some(0)),
-            Err(LedgerError::NeverWritten { line: 0, written: 0 })
-        );
-        assert_eq!(
-            ledger.acknowledge(0),
-            Err(LedgerError::NeverWritten { line: 0, written: 0 })
-        );
+        assert_eq!(ledger.resume(Some(0)), Err(LedgerError::NeverWritten { line: 0, written: 0 }));
+        assert_eq!(ledger.acknowledge(0), Err(LedgerError::NeverWritten { line: 0, written: 0 }));
         assert!(ledger.resume(Some(u64::MAX)).is_err());
     }
 
@@ -262,14 +227,8 @@ mod tests {
     fn the_end_is_told_on_every_connection() {
         let mut ledger = Ledger::new(10, at(100));
         ledger.resume(None).expect("a new start");
-        assert_eq!(
-            [step(&mut ledger, 100), step(&mut ledger, 100)],
-            [Step::Lines(0..1), Step::End]
-        );
+        assert_eq!([step(&mut ledger, 100), step(&mut ledger, 100)], [Step::Lines(0..1), Step::End]);
         ledger.resume(Some(0)).expect("safe");
-        assert_eq!(
-            [step(&mut ledger, 100), step(&mut ledger, 100)],
-            [Step::End, Step::Done]
-        );
+        assert_eq!([step(&mut ledger, 100), step(&mut ledger, 100)], [Step::End, Step::Done]);
     }
 }

@@ -15,11 +15,7 @@ pub struct OriginTotal {
 impl OriginTotal {
     /// The mean delay in minutes; 0 without flights.
     pub fn mean_delay_min(&self) -> f64 {
-        if self.flights == 0 {
-            0.0
-        } else {
-            self.delay_min as f64 / self.flights as f64
-        }
+        if self.flights == 0 { 0.0 } else { self.delay_min as f64 / self.flights as f64 }
     }
 }
 
@@ -33,9 +29,7 @@ pub fn totals(lines: &[&str], count: u64) -> BTreeMap<String, OriginTotal> {
         let mut fields = line.split(',');
         let delay = fields.nth(1).and_then(|field| field.parse::<i64>().ok());
         let origin = fields.nth(1);
-        let (Some(delay), Some(origin)) = (delay, origin) else {
-            panic!("not a flight: {line}")
-        };
+        let (Some(delay), Some(origin)) = (delay, origin) else { panic!("not a flight: {line}") };
         if !totals.contains_key(origin) {
             totals.insert(origin.to_string(), OriginTotal::default());
         }
@@ -43,10 +37,7 @@ pub fn totals(lines: &[&str], count: u64) -> BTreeMap<String, OriginTotal> {
         total.flights += 1;
         total.delay_min += delay;
     }
-    assert!(
-        count == 0 || !lines.is_empty(),
-        "lines that were written were given"
-    );
+    assert!(count == 0 || !lines.is_empty(), "lines that were written were given");
     totals
 }
 
@@ -55,11 +46,8 @@ mod tests {
     use super::*;
     use crate::demo::bundled;
 
-    const LINES: [&str; 3] = [
-        "2001-01-01T00:01,10,7,AAA,BBB",
-        "2001-01-01T00:02,-4,7,BBB,AAA",
-        "2001-01-01T00:03,5,7,AAA,CCC",
-    ];
+    const LINES: [&str; 3] =
+        ["2001-01-01T00:01,10,7,AAA,BBB", "2001-01-01T00:02,-4,7,BBB,AAA", "2001-01-01T00:03,5,7,AAA,CCC"];
 
     #[test]
     fn totals_go_round_and_round_the_lines() {
@@ -81,26 +69,13 @@ mod tests {
     fn twice_the_bundled_flights_are_twice_the_known_totals() {
         let totals = totals(&bundled::flights(), 100_000);
         assert_eq!(totals.len(), 223);
-        assert_eq!(
-            totals["ORD"],
-            OriginTotal {
-                flights: 2 * 2774,
-                delay_min: 2 * 45_763
-            }
-        );
+        assert_eq!(totals["ORD"], OriginTotal { flights: 2 * 2774, delay_min: 2 * 45_763 });
         assert_eq!(totals.values().map(|t| t.delay_min).sum::<i64>(), 2 * 738_907);
     }
 
     #[test]
     fn the_mean_is_the_sum_over_the_flights() {
-        assert_eq!(
-            OriginTotal {
-                flights: 4,
-                delay_min: -6
-            }
-            .mean_delay_min(),
-            -1.5
-        );
+        assert_eq!(OriginTotal { flights: 4, delay_min: -6 }.mean_delay_min(), -1.5);
         assert_eq!(OriginTotal::default().mean_delay_min(), 0.0);
     }
 

@@ -44,8 +44,7 @@ pub fn build(
     let cities = ctx.static_dataset("airports", || {
         bundled::airports().into_values().map(|airport| (airport.iata, airport.city)).collect()
     });
-    ctx
-        .numbered_lines(address)
+    ctx.numbered_lines(address)
         .flat_map(|line| parse(&line))
         .named("parse")
         .reduce_by_key(Tally::plus)
@@ -111,6 +110,9 @@ pub fn print_top(rows: Vec<OriginRow>) {
     let mut batch = Totals::default();
     batch.fold(rows);
     for row in batch.top() {
-        println!("{:<4} {:<24} {:>8} flights {:>8.2} min late", row.origin, row.city, row.flights, row.mean_delay_min);
+        println!(
+            "{:<4} {:<24} {:>8} flights {:>8.2} min late",
+            row.origin, row.city, row.flights, row.mean_delay_min
+        );
     }
 }

@@ -129,7 +129,7 @@ impl Demo {
         );
         let mut table = Table::new(std::io::stdout(), mode);
         let mut seen = Seen::default();
-        let half = self.clock.now() + Duration::from_secs(args.seconds) / 2;
+        let half = moment_of_the_kill(&self.clock, Duration::from_secs(args.seconds) / 2);
         let last = self.clock.now() + Duration::from_secs(args.seconds) + DRAIN;
         while seen.outcome.is_none() && !interrupt.struck() {
             if let Ok((at, event)) = self.events.recv_timeout(Duration::from_millis(20)) {
@@ -185,7 +185,11 @@ impl Demo {
                     seen.losses.restarts += 1;
                     let took = at.since(killed);
                     seen.losses.respawn_ms.get_or_insert(took.as_secs_f64() * 1e3);
-                    format!("{node} is back after {} ms, incarnation {}", took.as_millis(), member.incarnation.0)
+                    format!(
+                        "{node} is back after {} ms, incarnation {}",
+                        took.as_millis(),
+                        member.incarnation.0
+                    )
                 }
                 _ => return Ok(()),
             },
@@ -239,8 +243,7 @@ impl Demo {
     fn interrupted(self, args: &DemoArgs, seen: &Seen) -> Result<u8, String> {
         let (flights, batches) = (lock(&self.totals).flights(), seen.delays_ms.len());
         if args.json {
-            let summary =
-                Summary::new(verdict::Verdict::NotProven, flights, &seen.losses, &seen.delays_ms);
+            let summary = Summary::new(verdict::Verdict::NotProven, flights, &seen.losses, &seen.delays_ms);
             println!("{}", summary.json());
         } else {
             println!("interrupted; totals so far: {flights} flights in {batches} batches");
@@ -253,7 +256,8 @@ impl Demo {
 
     fn counted(&self) -> verdict::Totals {
         let totals = lock(&self.totals);
-        let total = |tally: pipeline::Tally| OriginTotal { flights: tally.flights, delay_min: tally.delay_min };
+        let total =
+            |tally: pipeline::Tally| OriginTotal { flights: tally.flights, delay_min: tally.delay_min };
         totals.origins().map(|(origin, tally)| (origin.to_owned(), total(tally))).collect()
     }
 }
@@ -273,6 +277,15 @@ fn row(info: &BatchInfo, permitted_records_per_s: Option<f64>) -> BatchRow {
         total_delay: info.total_delay,
         permitted_records_per_s,
     }
+}
+
+/// After `half`, three quarters into a batch: then the receiver's executor holds blocks that no batch has released yet, so
+/// that the kill takes something along.
+fn moment_of_the_kill(clock: &Clock, half: Duration) -> Time {
+    let now = clock.now();
+    let interval_ms = BATCH_INTERVAL.as_millis() as u64;
+    let into_batch_ms = (clock.wall() + half).as_millis() as u64 % interval_ms;
+    now + half + Duration::from_millis((interval_ms + interval_ms * 3 / 4 - into_batch_ms) % interval_ms)
 }
 
 fn next_commands() {

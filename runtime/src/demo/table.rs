@@ -36,10 +36,9 @@ impl Mode {
     pub fn of(json: bool, is_terminal: bool, no_color: bool, columns: Option<usize>) -> Self {
         match (json, is_terminal) {
             (true, _) => Mode::Json,
-            (false, true) => Mode::InPlace {
-                colour: !no_color,
-                columns: columns.unwrap_or(80).min(COLUMNS_MAX),
-            },
+            (false, true) => {
+                Mode::InPlace { colour: !no_color, columns: columns.unwrap_or(80).min(COLUMNS_MAX) }
+            }
             (false, false) => Mode::Plain,
         }
     }
@@ -101,14 +100,7 @@ pub struct Table<W> {
 impl<W: Write> Table<W> {
     /// A table on `out`; nothing is written yet.
     pub fn new(out: W, mode: Mode) -> Self {
-        Table {
-            out,
-            mode,
-            rows: VecDeque::new(),
-            top: Vec::new(),
-            batches: 0,
-            drawn: 0,
-        }
+        Table { out, mode, rows: VecDeque::new(), top: Vec::new(), batches: 0, drawn: 0 }
     }
 
     /// Shows a batch and the busiest origins so far.
@@ -221,9 +213,8 @@ fn head() -> String {
 }
 
 fn line(row: &BatchRow, top: &[TopRow]) -> String {
-    let permitted = row
-        .permitted_records_per_s
-        .map_or("no limit".into(), |rate| thousands(rate.round().max(0.0) as u64));
+    let permitted =
+        row.permitted_records_per_s.map_or("no limit".into(), |rate| thousands(rate.round().max(0.0) as u64));
     let busiest: Vec<&str> = top.iter().map(|row| row.origin.as_str()).collect();
     let line = format!(
         "{:>7} {:>10} {:>11} {:>11} {:>11} {permitted:>13}  {}",
@@ -330,23 +321,14 @@ mod tests {
     fn piped_output_is_plain_lines_of_at_most_100_columns() {
         let text = shown(Mode::Plain, 12);
         assert!(!text.contains('\x1b'));
-        assert!(
-            text.lines().all(|line| line.chars().count() <= COLUMNS_MAX),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS_MAX), "{text}");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines[0],
-            "  batch    records  scheduling  processing       total   permitted/s  busiest"
-        );
+        assert_eq!(lines[0], "  batch    records  scheduling  processing       total   permitted/s  busiest");
         assert_eq!(
             lines[1],
             "      0     20,000      0.2 ms     12.0 ms     12.2 ms        20,123  ORD DFW LAX ATL PHX"
         );
-        assert_eq!(
-            lines[11],
-            "        ORD  Chicago                        44,384 flights    16.50 min late"
-        );
+        assert_eq!(lines[11], "        ORD  Chicago                        44,384 flights    16.50 min late");
         assert_eq!(lines[16], lines[0], "the head comes again");
         assert_eq!(lines[19], "-- executor 2 killed");
         assert_eq!(lines.len(), 1 + 10 + 5 + 1 + 2 + 1 + 5);
@@ -354,65 +336,32 @@ mod tests {
 
     #[test]
     fn on_a_terminal_the_table_is_drawn_over_itself() {
-        let text = shown(
-            Mode::InPlace {
-                colour: true,
-                columns: 80,
-            },
-            2,
-        );
+        let text = shown(Mode::InPlace { colour: true, columns: 80 }, 2);
         // First drawing: head, 1 batch, an empty line, 5 origins; the second has 2 batches.
         assert!(text.contains("\x1b[8A\x1b[J"), "{text:?}");
-        assert!(
-            text.contains("\x1b[9A\x1b[J\x1b[33mexecutor 2 killed\x1b[0m\n\x1b[1m  batch"),
-            "{text:?}"
-        );
+        assert!(text.contains("\x1b[9A\x1b[J\x1b[33mexecutor 2 killed\x1b[0m\n\x1b[1m  batch"), "{text:?}");
     }
 
     #[test]
     fn no_more_than_ten_batches_stay_on_the_screen() {
-        let text = shown(
-            Mode::InPlace {
-                colour: false,
-                columns: 80,
-            },
-            15,
-        );
+        let text = shown(Mode::InPlace { colour: false, columns: 80 }, 15);
         let last = text.rsplit("\x1b[J").next().expect("there is a last drawing");
-        assert_eq!(
-            last.lines().count(),
-            1 + 1 + 10 + 1 + 5,
-            "the note and the table: {last}"
-        );
+        assert_eq!(last.lines().count(), 1 + 1 + 10 + 1 + 5, "the note and the table: {last}");
         assert!(last.contains("     14     20,000") && !last.contains("      4     20,000"));
     }
 
     #[test]
     fn no_color_leaves_the_cursor_alone_to_move_and_colours_nothing() {
-        let text = shown(
-            Mode::InPlace {
-                colour: false,
-                columns: 80,
-            },
-            3,
-        );
-        let codes = text
-            .split("\x1b[")
-            .skip(1)
-            .filter_map(|code| code.chars().find(char::is_ascii_alphabetic));
+        let text = shown(Mode::InPlace { colour: false, columns: 80 }, 3);
+        let codes =
+            text.split("\x1b[").skip(1).filter_map(|code| code.chars().find(char::is_ascii_alphabetic));
         let colours = codes.filter(|&last| last == 'm');
         assert_eq!(colours.count(), 0, "{text:?}");
     }
 
     #[test]
     fn a_narrow_terminal_cuts_lines_instead_of_breaking_them() {
-        let text = shown(
-            Mode::InPlace {
-                colour: false,
-                columns: 30,
-            },
-            2,
-        );
+        let text = shown(Mode::InPlace { colour: false, columns: 30 }, 2);
         let last = text.rsplit("\x1b[J").next().expect("there is a last drawing");
         assert!(last.lines().all(|line| line.chars().count() <= 30), "{last}");
     }
@@ -434,31 +383,14 @@ mod tests {
     fn the_mode_follows_the_output() {
         assert_eq!(Mode::of(true, true, false, None), Mode::Json);
         assert_eq!(Mode::of(false, false, false, Some(200)), Mode::Plain);
-        assert_eq!(
-            Mode::of(false, true, true, Some(200)),
-            Mode::InPlace {
-                colour: false,
-                columns: 100
-            }
-        );
-        assert_eq!(
-            Mode::of(false, true, false, None),
-            Mode::InPlace {
-                colour: true,
-                columns: 80
-            }
-        );
+        assert_eq!(Mode::of(false, true, true, Some(200)), Mode::InPlace { colour: false, columns: 100 });
+        assert_eq!(Mode::of(false, true, false, None), Mode::InPlace { colour: true, columns: 80 });
     }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        let table = [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (123_456, "123,456"),
-            (1_234_567, "1,234,567"),
-        ];
+        let table =
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (123_456, "123,456"), (1_234_567, "1,234,567")];
         for (number, expected) in table {
             assert_eq!(thousands(number), expected);
         }

@@ -70,20 +70,17 @@ pub fn judge(counted: &Totals, expected: &Totals, losses: &Losses) -> Verdict {
 /// The first origin, by name, in which the totals differ: counted and expected. `None` if they are equal.
 pub fn first_difference(counted: &Totals, expected: &Totals) -> Option<String> {
     let origins: std::collections::BTreeSet<&String> = counted.keys().chain(expected.keys()).collect();
-    origins
-        .into_iter()
-        .find(|&origin| counted.get(origin) != expected.get(origin))
-        .map(|origin| {
-            let say = |total: Option<&OriginTotal>| match total {
-                Some(t) => format!("{} flights, {} minutes", t.flights, t.delay_min),
-                None => "nothing".to_string(),
-            };
-            format!(
-                "{origin}: counted {}, the plain loop {}",
-                say(counted.get(origin)),
-                say(expected.get(origin))
-            )
-        })
+    origins.into_iter().find(|&origin| counted.get(origin) != expected.get(origin)).map(|origin| {
+        let say = |total: Option<&OriginTotal>| match total {
+            Some(t) => format!("{} flights, {} minutes", t.flights, t.delay_min),
+            None => "nothing".to_string(),
+        };
+        format!(
+            "{origin}: counted {}, the plain loop {}",
+            say(counted.get(origin)),
+            say(expected.get(origin))
+        )
+    })
 }
 
 impl Summary {
@@ -127,9 +124,7 @@ impl Summary {
                 "not proven: the totals are equal, but the kill took nothing along; try a higher --rate"
             }
         };
-        let respawn = self
-            .respawn_ms
-            .map_or("not respawned".into(), |ms| format!("respawned in {ms:.0} ms"));
+        let respawn = self.respawn_ms.map_or("not respawned".into(), |ms| format!("respawned in {ms:.0} ms"));
         format!(
             "{verdict}\n{} records, {} batches; lost {} tasks and {} blocks, {} restarts, {respawn}",
             self.records, self.batches, self.tasks_lost, self.blocks_lost, self.restarts
@@ -148,12 +143,7 @@ mod tests {
     }
 
     fn losses(tasks_lost: u64, blocks_lost: u64) -> Losses {
-        Losses {
-            restarts: 3,
-            tasks_lost,
-            blocks_lost,
-            respawn_ms: Some(12.3456),
-        }
+        Losses { restarts: 3, tasks_lost, blocks_lost, respawn_ms: Some(12.3456) }
     }
 
     #[test]
@@ -164,12 +154,7 @@ mod tests {
             (expected.clone(), losses(0, 1), Verdict::Equal, 0),
             (expected.clone(), losses(0, 0), Verdict::NotProven, 1),
             (totals(&[("AAA", 2, 15)]), losses(1, 1), Verdict::Different, 1),
-            (
-                totals(&[("AAA", 2, 15), ("BBB", 1, -3)]),
-                losses(0, 0),
-                Verdict::Different,
-                1,
-            ),
+            (totals(&[("AAA", 2, 15), ("BBB", 1, -3)]), losses(0, 0), Verdict::Different, 1),
             (totals(&[]), losses(1, 1), Verdict::Different, 1),
         ];
         for (counted, losses, verdict, code) in table {
@@ -200,10 +185,8 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let (counted, expected) = (
-            totals(&[("AAA", 1, 1), ("BBB", 2, 2)]),
-            totals(&[("AAA", 1, 1), ("BBB", 2, 3), ("CCC", 1, 1)]),
-        );
+        let (counted, expected) =
+            (totals(&[("AAA", 1, 1), ("BBB", 2, 2)]), totals(&[("AAA", 1, 1), ("BBB", 2, 3), ("CCC", 1, 1)]));
         assert_eq!(first_difference(&expected, &expected), None);
         assert_eq!(
             first_difference(&counted, &expected).as_deref(),

@@ -90,10 +90,7 @@ pub struct Graph {
 impl Graph {
     /// A graph for one batch, which knows the types of `codec` and adds its own.
     pub(crate) fn with_codec(codec: Codec) -> Self {
-        Graph {
-            state: Arc::default(),
-            codec,
-        }
+        Graph { state: Arc::default(), codec }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -119,9 +116,7 @@ impl Graph {
         }
         if let Some(partitions) = node.partitions.filter(|p| !(1..=KEY_GROUPS).contains(p)) {
             let what = node.label.to_owned();
-            state
-                .error
-                .get_or_insert(GraphError::BadPartitions { what, partitions });
+            state.error.get_or_insert(GraphError::BadPartitions { what, partitions });
         }
         state.nodes.push(node);
         state.nodes.len() - 1
@@ -151,9 +146,7 @@ impl Graph {
     /// Declares the type of a payload that nodes exchange.
     pub(crate) fn declare<P: Stored>(&self) {
         if !self.codec.register::<P>() {
-            self.refuse(GraphError::TypeNameTwice {
-                type_label: P::type_label(),
-            });
+            self.refuse(GraphError::TypeNameTwice { type_label: P::type_label() });
         }
     }
 
@@ -173,13 +166,7 @@ impl Graph {
             id
         };
         let kind = NodeKind::Source(id, leaf);
-        self.add(Node {
-            kind,
-            label: "source",
-            name,
-            parents: vec![],
-            partitions: None,
-        })
+        self.add(Node { kind, label: "source", name, parents: vec![], partitions: None })
     }
 
     pub(crate) fn add_sink(&self, mut node: SinkNode) -> SinkId {

@@ -32,12 +32,7 @@ pub struct Generator<T> {
 impl<T: Data> Generator<T> {
     /// An endless source of `partitions` partitions (at least one), 1,000 records a batch.
     pub fn new(partitions: u32, make: impl Fn(u32, u64) -> T + Send + Sync + 'static) -> Self {
-        Generator {
-            partitions: partitions.max(1),
-            per_batch: 1000,
-            total: u64::MAX,
-            make: Arc::new(make),
-        }
+        Generator { partitions: partitions.max(1), per_batch: 1000, total: u64::MAX, make: Arc::new(make) }
     }
 
     /// How many records a batch has at most, over all partitions; the permitted rate may lower it.
@@ -72,15 +67,8 @@ impl<T: Data> PlannedSource<T> for Generator<T> {
         let range = |number: u32| {
             let partition = PartitionId(number);
             let from = planned.get(&partition).copied().unwrap_or(0);
-            let to = from
-                .saturating_add(self.share(records, number))
-                .min(self.share(self.total, number));
-            (from < to).then_some(PlannedRange {
-                partition,
-                from,
-                to,
-                rows: to.saturating_sub(from),
-            })
+            let to = from.saturating_add(self.share(records, number)).min(self.share(self.total, number));
+            (from < to).then_some(PlannedRange { partition, from, to, rows: to.saturating_sub(from) })
         };
         Ok((0..self.partitions).filter_map(range).collect())
     }

@@ -116,15 +116,7 @@ fn push_lines(buffer: Arc<TextBuffer>, down: &mut dyn Push<Text>, env: &TaskEnv)
     };
     each_line(buffer.as_str(), |range| {
         ranges.push(range);
-        if ranges.len() == CHUNK_RECORDS_MAX {
-            flush(&mut ranges)
-        } else {
-            Ok::<(), TaskError>(())
-        }
+        if ranges.len() == CHUNK_RECORDS_MAX { flush(&mut ranges) } else { Ok::<(), TaskError>(()) }
     })?;
-    if ranges.is_empty() {
-        Ok(())
-    } else {
-        flush(&mut ranges)
-    }
+    if ranges.is_empty() { Ok(()) } else { flush(&mut ranges) }
 }

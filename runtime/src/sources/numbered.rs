@@ -160,7 +160,9 @@ impl Numbered {
             match held {
                 Some(Position(last)) if number <= last => continue,
                 Some(Position(last)) if number != last + 1 => {
-                    return Err(SourceError(format!("line {number} came after line {last}: the sender left some out")));
+                    return Err(SourceError(format!(
+                        "line {number} came after line {last}: the sender left some out"
+                    )));
                 }
                 _ => {}
             }
@@ -174,19 +176,20 @@ impl Numbered {
 }
 
 fn split_number(line: &str) -> Result<(u64, &str), SourceError> {
-    line.split_once('\t')
-        .and_then(|(number, text)| Some((number.parse().ok()?, text)))
-        .ok_or_else(|| {
-            let begin: String = line.chars().take(40).collect();
-            SourceError(format!("expected `NUMBER<tab>TEXT` or `END`, got `{begin}`"))
-        })
+    line.split_once('\t').and_then(|(number, text)| Some((number.parse().ok()?, text))).ok_or_else(|| {
+        let begin: String = line.chars().take(40).collect();
+        SourceError(format!("expected `NUMBER<tab>TEXT` or `END`, got `{begin}`"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str, held: Option<u64>) -> Result<(Vec<String>, Option<(u64, u64)>, bool), String> {
+    /// Texts, first and last position, and whether something was repeated.
+    type Parsed = (Vec<String>, Option<(u64, u64)>, bool);
+
+    fn parse(text: &str, held: Option<u64>) -> Result<Parsed, String> {
         let lines = LineSplitter::new(100).push(text.as_bytes());
         let n = Numbered::parse(lines, held.map(Position), 100).map_err(|e| e.0)?;
         let texts = n.lines.iter().map(str::to_owned).collect();

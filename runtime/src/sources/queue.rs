@@ -35,24 +35,15 @@ struct State<T> {
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Queue {
-            partitions: self.partitions,
-            state: self.state.clone(),
-        }
+        Queue { partitions: self.partitions, state: self.state.clone() }
     }
 }
 
 impl<T: Data> Queue<T> {
     /// An empty queue whose datasets are cut into `partitions` contiguous parts (at least one).
     pub fn new(partitions: u32) -> Self {
-        let state = State {
-            datasets: Vec::new(),
-            closed: false,
-        };
-        Queue {
-            partitions: partitions.max(1),
-            state: Arc::new(Mutex::new(state)),
-        }
+        let state = State { datasets: Vec::new(), closed: false };
+        Queue { partitions: partitions.max(1), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Appends the dataset of a batch.

@@ -82,7 +82,8 @@ impl StreamContext {
         name: &str,
         load: impl Fn() -> Vec<T> + Send + Sync + 'static,
     ) -> DStream<T> {
-        let spec = SourceSpec { kind: StreamKind::Static, ..SourceSpec::planned(name, StaticRows::new(load)) };
+        let spec =
+            SourceSpec { kind: StreamKind::Static, ..SourceSpec::planned(name, StaticRows::new(load)) };
         self.register_source(spec)
     }
 }

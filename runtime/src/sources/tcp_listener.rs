@@ -21,7 +21,9 @@ pub(crate) struct TcpListenerLines {
 impl TcpListenerLines {
     /// Whether the address can be bound, asked once at start; a listener that loses its port later tries again for ever.
     pub(crate) fn preflight(&self) -> Result<(), String> {
-        let taken = |error| format!("cannot listen on {}: {error}; choose another port, or stop who holds it", self.address);
+        let taken = |error| {
+            format!("cannot listen on {}: {error}; choose another port, or stop who holds it", self.address)
+        };
         std::net::TcpListener::bind(&self.address).map(drop).map_err(taken)
     }
 
@@ -36,7 +38,10 @@ impl TcpListenerLines {
         out: Outlet<Text>,
     ) -> Result<(), SourceError> {
         let mut listener = world.tcp.listen(self.address.clone()).await.map_err(|error| {
-            SourceError(format!("cannot listen on {}: {error}; is another process on this port?", self.address))
+            SourceError(format!(
+                "cannot listen on {}: {error}; is another process on this port?",
+                self.address
+            ))
         })?;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {

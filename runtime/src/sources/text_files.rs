@@ -31,30 +31,21 @@ pub struct TextFiles {
 impl TextFiles {
     /// The files of `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        TextFiles {
-            folder: folder.into(),
-        }
+        TextFiles { folder: folder.into() }
     }
 
     /// The files that are there, by partition.
     fn list(&self, files: &Files) -> io::Result<BTreeMap<PartitionId, (PathBuf, u64)>> {
         let mut found: BTreeMap<PartitionId, (PathBuf, u64)> = BTreeMap::new();
         for (path, length) in files.list(&self.folder)? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(['.', '_']) {
                 continue;
             }
             let partition = PartitionId(xxh3_64(name.as_bytes()) as u32);
             if let Some((other, _)) = found.insert(partition, (path.clone(), length)) {
-                let text = format!(
-                    "{} and {} have the same hash: rename one",
-                    other.display(),
-                    path.display()
-                );
+                let text =
+                    format!("{} and {} have the same hash: rename one", other.display(), path.display());
                 return Err(io::Error::other(text));
             }
         }
@@ -69,17 +60,10 @@ impl PlannedSource<Text> for TextFiles {
         planned: &BTreeMap<PartitionId, u64>,
         _records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError> {
-        let found = self
-            .list(files)
-            .map_err(|e| SourceError(format!("{}: {e}", self.folder.display())))?;
+        let found = self.list(files).map_err(|e| SourceError(format!("{}: {e}", self.folder.display())))?;
         let range = |(partition, (_, to)): (PartitionId, (PathBuf, u64))| {
             let from = planned.get(&partition).copied().unwrap_or(0);
-            (from < to).then_some(PlannedRange {
-                partition,
-                from,
-                to,
-                rows: 0,
-            })
+            (from < to).then_some(PlannedRange { partition, from, to, rows: 0 })
         };
         Ok(found.into_iter().filter_map(range).collect())
     }
@@ -99,12 +83,8 @@ impl PlannedSource<Text> for TextFiles {
         let failed = |e: io::Error| TaskError::Failed(format!("{}: {e}", self.folder.display()));
         let files = &env.context().files;
         let found = self.list(files).map_err(failed)?;
-        let (path, _) = found
-            .get(&partition)
-            .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        read_lines(files, path, from..to, |block| {
-            push_block(&block, down, env).map(|_bad_lines| ())
-        })
+        let (path, _) = found.get(&partition).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        read_lines(files, path, from..to, |block| push_block(&block, down, env).map(|_bad_lines| ()))
     }
 }
 
@@ -122,10 +102,7 @@ fn read_lines(
             .read_range(path, at, length)
             .map_err(|e| TaskError::Failed(format!("{}: {e}", path.display())))?;
         if (bytes.len() as u64) < length {
-            return Err(TaskError::Failed(format!(
-                "{} has become shorter",
-                path.display()
-            )));
+            return Err(TaskError::Failed(format!("{} has become shorter", path.display())));
         }
         at += length;
         rest.extend_from_slice(&bytes);
@@ -134,9 +111,5 @@ fn read_lines(
             f(Bytes::from(std::mem::replace(&mut rest, next)))?;
         }
     }
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        f(Bytes::from(rest))
-    }
+    if rest.is_empty() { Ok(()) } else { f(Bytes::from(rest)) }
 }

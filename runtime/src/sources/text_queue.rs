@@ -46,11 +46,7 @@ struct State {
 impl TextQueue {
     /// An empty queue; a task reads one of `partitions` (at least one) contiguous parts of each list.
     pub fn new(partitions: u32) -> Self {
-        TextQueue {
-            partitions: partitions.max(1),
-            state: Arc::default(),
-            bad_lines: Arc::default(),
-        }
+        TextQueue { partitions: partitions.max(1), state: Arc::default(), bad_lines: Arc::default() }
     }
 
     /// Appends the blocks of a batch.
@@ -81,12 +77,7 @@ impl PlannedSource<Text> for TextQueue {
         _records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError> {
         // Lines are not counted before a task has read them.
-        Ok(next_dataset(
-            planned,
-            self.partitions,
-            self.lock().datasets.len(),
-            |_, _| 0,
-        ))
+        Ok(next_dataset(planned, self.partitions, self.lock().datasets.len(), |_, _| 0))
     }
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {

@@ -10,7 +10,9 @@ use std::{
 };
 use tidemill::{
     StreamContext,
-    actor::{Actor, ActorError, Address, AskError, ChildSpec, Context, Handler, Mailbox, Message, Shutdown, Start},
+    actor::{
+        Actor, ActorError, Address, AskError, ChildSpec, Context, Handler, Mailbox, Message, Shutdown, Start,
+    },
     sources::Generator,
 };
 
@@ -49,7 +51,8 @@ fn supervise(context: &StreamContext) -> (Address<Square>, Arc<AtomicU32>) {
 fn a_supervised_actor_answers_tasks() {
     let context = StreamContext::with_config(available_now());
     let (squares, lives) = supervise(&context);
-    let numbers = Generator::new(2, |partition, n| n * 2 + u64::from(partition)).records_per_batch(4).records_total(12);
+    let numbers =
+        Generator::new(2, |partition, n| n * 2 + u64::from(partition)).records_per_batch(4).records_total(12);
     let answers = published(&context.generator("numbers", numbers).map_partitions(move |numbers| {
         let squares = squares.clone();
         numbers.map(move |n| squares.ask_blocking(Square(n), DEADLINE).unwrap())
@@ -68,14 +71,20 @@ fn an_actor_that_panics_is_started_again_and_later_questions_succeed() {
     let numbers = Generator::new(1, |_, n| n + 10).records_per_batch(1).records_total(6);
     let numbers = context.generator("numbers", numbers);
     numbers.foreach_partition(move |mut numbers, _task| {
-        numbers.try_for_each(|n| squares.ask_blocking(Square(n), DEADLINE).map(drop)).map_err(|error| error.to_string())
+        numbers
+            .try_for_each(|n| squares.ask_blocking(Square(n), DEADLINE).map(drop))
+            .map_err(|error| error.to_string())
     });
     let (numbers, events) = (published(&numbers), events(&context));
     end(context.start().unwrap()).unwrap();
     assert_eq!(numbers.all(), [10, 11, 12, 13, 14, 15]);
     assert_eq!(lives.load(Ordering::SeqCst), 2);
     let failures = failures(&events.all());
-    assert_eq!(failures, [AskError::Lost.to_string()], "the question on which it panicked failed one attempt");
+    assert_eq!(
+        failures,
+        [AskError::Lost.to_string()],
+        "the question on which it panicked failed one attempt"
+    );
 }
 
 /// Has something else to do first, for ever.
@@ -103,7 +112,9 @@ fn an_actor_that_is_too_slow_gives_timed_out_and_fails_the_task() {
     let numbers = Generator::new(1, |_, n| n).records_per_batch(1).records_total(1);
     context.generator("numbers", numbers).foreach_partition(move |mut numbers, _task| {
         let patience = Duration::from_millis(50);
-        numbers.try_for_each(|n| squares.ask_blocking(Square(n), patience).map(drop)).map_err(|error| error.to_string())
+        numbers
+            .try_for_each(|n| squares.ask_blocking(Square(n), patience).map(drop))
+            .map_err(|error| error.to_string())
     });
     let events = events(&context);
     let error = end(context.start().unwrap()).expect_err("the pipeline stops").to_string();

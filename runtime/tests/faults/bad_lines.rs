@@ -5,12 +5,7 @@ use super::{
     support::{Log, config, end, events, published, reports, stop},
 };
 use std::io::Write;
-use tidemill::{
-    ClusterEvent, StreamContext,
-    cluster::GeneratorNote,
-    data::Text,
-    sources::StreamOptions,
-};
+use tidemill::{ClusterEvent, StreamContext, cluster::GeneratorNote, data::Text, sources::StreamOptions};
 
 /// Two good lines around bytes that are not UTF-8 and a line of 17 bytes, and the beginning of another.
 const BAD: &[u8] = b"one\nb\xffd\n12345678901234567\r\ntwo\ncut";
@@ -42,7 +37,8 @@ fn bad_utf8_long_and_cut_lines_from_a_server_are_counted_and_reported_and_the_ot
     let events = events(&context);
     let running = context.start().unwrap();
     lines.wait_until("all good lines", |lines| lines.len() == 4);
-    let expected = [("bad_utf8", 1), ("line_too_long", 1), ("cut_line", 1), ("lost_connection", 1), ("reconnect", 1)];
+    let expected =
+        [("bad_utf8", 1), ("line_too_long", 1), ("cut_line", 1), ("lost_connection", 1), ("reconnect", 1)];
     assert_reported(&events, &expected);
     stop(running).unwrap();
     server.join().unwrap();

@@ -18,7 +18,11 @@ fn lines() -> Vec<String> {
 }
 
 /// A feeder that sends `to` lines, is gone when `safe_to` of them are safe, and comes back when it is told to.
-fn feeder(listener: TcpListener, to: usize, safe_to: usize) -> (JoinHandle<NumberedSender>, Receiver<()>, SyncSender<()>) {
+fn feeder(
+    listener: TcpListener,
+    to: usize,
+    safe_to: usize,
+) -> (JoinHandle<NumberedSender>, Receiver<()>, SyncSender<()>) {
     let (tell_gone, gone) = sync_channel(1);
     let (come_back, told) = sync_channel(1);
     let thread = std::thread::spawn(move || {
@@ -77,6 +81,9 @@ fn nothing_acknowledged_is_lost_when_the_receiver_dies_while_the_feeder_is_gone(
     end(running).unwrap();
     let sender = sender.join().unwrap();
     let after = sender.resumed.last().copied().flatten().expect("it went on after a line");
-    assert!((499..600).contains(&after), "lines up to 499 are safe, and 600 were sent; it went on after {after}");
+    assert!(
+        (499..600).contains(&after),
+        "lines up to 499 are safe, and 600 were sent; it went on after {after}"
+    );
     assert_eq!(published.all(), lines());
 }

@@ -45,7 +45,9 @@ impl Unsteady {
     async fn push(&self, from: Option<u64>, to: u64, out: &Outlet<u64>) -> Result<(), SourceError> {
         for n in from.map_or(0, |from| from + 1)..to {
             let position = Position(n);
-            out.push_at(vec![n], Some((position, position))).await.map_err(|closed| SourceError(closed.to_string()))?;
+            out.push_at(vec![n], Some((position, position)))
+                .await
+                .map_err(|closed| SourceError(closed.to_string()))?;
         }
         Ok(())
     }
@@ -70,7 +72,10 @@ impl Receiver for Unsteady {
         }
         let goal = life * RECORDS / 3;
         self.push(after, goal, &out).await?;
-        out.safe().wait_for(|safe| *safe >= Some(Position(goal - 1))).await.map_err(|_| SourceError("stopped".into()))?;
+        out.safe()
+            .wait_for(|safe| *safe >= Some(Position(goal - 1)))
+            .await
+            .map_err(|_| SourceError("stopped".into()))?;
         self.push(Some(goal - 1), goal + 100, &out).await?;
         match life {
             1 => Err(SourceError("the first life is over".into())),
@@ -96,7 +101,10 @@ fn a_receiver_of_ones_own_with_positions_goes_on_after_the_last_safe_one_when_it
     for (life, after) in resumed.iter().enumerate().skip(1) {
         let safe = life as u64 * RECORDS / 3;
         let after = after.expect("it goes on after a position");
-        assert!((safe - 1..safe + 100).contains(&after), "life {life} goes on after {after}, {safe} were safe");
+        assert!(
+            (safe - 1..safe + 100).contains(&after),
+            "life {life} goes on after {after}, {safe} were safe"
+        );
     }
     let reason = |event: ClusterEvent| match event {
         ClusterEvent::Note(GeneratorNote::ReceiverRestarts { reason, .. }) => Some(reason),

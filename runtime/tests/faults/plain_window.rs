@@ -25,7 +25,8 @@ fn send(stream: &mut TcpStream, name: &str, count: usize) -> Vec<String> {
 fn plain_lines_in_the_window_of_a_dying_process_are_lost_at_most_once_counted_and_reported() {
     let (listener, address) = listen();
     let interval = Duration::from_secs(1);
-    let slow = Config { batch_interval: BatchInterval::Every(interval), block_interval: interval, ..config() };
+    let slow =
+        Config { batch_interval: BatchInterval::Every(interval), block_interval: interval, ..config() };
     let context = StreamContext::with_config(slow);
     let options = StreamOptions { storage: StorageLevel::Single, ..StreamOptions::default() };
     let lines = published(&context.tcp_lines_with(address.to_string(), options).map(|line| line.to_string()));

@@ -65,7 +65,10 @@ fn a_pipeline_without_output_is_refused_with_the_remedy() {
     let context = StreamContext::with_config(available_now());
     build(&context);
     let text = refusal(&context);
-    assert!(text.starts_with("no output is registered: end at least one DStream with foreach_batch"), "{text}");
+    assert!(
+        text.starts_with("no output is registered: end at least one DStream with foreach_batch"),
+        "{text}"
+    );
     assert_eq!(exit_code(available_now(), build), EXIT_USAGE);
 }
 
@@ -76,7 +79,10 @@ fn a_pipeline_without_input_and_a_received_one_without_interval_are_refused() {
     let (_listener, address) = listen();
     context.tcp_lines(address.to_string()).print();
     let text = refusal(&context);
-    assert!(text.ends_with("the batch interval is AvailableNow, which ends with the data; use Every(…)"), "{text}");
+    assert!(
+        text.ends_with("the batch interval is AvailableNow, which ends with the data; use Every(…)"),
+        "{text}"
+    );
 }
 
 #[test]

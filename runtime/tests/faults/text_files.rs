@@ -1,7 +1,12 @@
 //! Folders of text files, in and out.
 
 use super::support::{Folder, available_now, config, end, published, stop};
-use std::{collections::BTreeMap, fs, path::Path, sync::atomic::{AtomicBool, Ordering}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use tidemill::{StreamContext, sources::Generator};
 
 /// The texts of the files of a folder, by name.
@@ -18,7 +23,8 @@ fn save_as_text_files_writes_each_partition_of_each_batch_once_although_a_task_f
     let folder = Folder::new();
     let context = StreamContext::with_config(available_now());
     let (failed, prefix) = (AtomicBool::new(false), folder.path().join("numbers"));
-    let numbers = Generator::new(2, |partition, n| n * 2 + u64::from(partition)).records_per_batch(8).records_total(24);
+    let numbers =
+        Generator::new(2, |partition, n| n * 2 + u64::from(partition)).records_per_batch(8).records_total(24);
     let numbers = context.generator("numbers", numbers).map(move |n| {
         assert!(n != 11 || failed.swap(true, Ordering::SeqCst), "the first attempt fails");
         n * 10
@@ -28,7 +34,8 @@ fn save_as_text_files_writes_each_partition_of_each_batch_once_although_a_task_f
 
     // Three batches of two partitions: the even numbers and the odd ones, four of each.
     let expected = |batch: u64| {
-        let part = |odd: u64| (0..4).map(|n| format!("{}\n", ((batch * 4 + n) * 2 + odd) * 10)).collect::<String>();
+        let part =
+            |odd: u64| (0..4).map(|n| format!("{}\n", ((batch * 4 + n) * 2 + odd) * 10)).collect::<String>();
         BTreeMap::from([
             ("_SUCCESS".to_owned(), String::new()),
             ("part-00000".to_owned(), part(0)),

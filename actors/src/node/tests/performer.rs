@@ -8,10 +8,7 @@ struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Notes {
     fn note(&self, text: String) {
-        self.0
-            .lock()
-            .expect("no test panics while it holds the notes")
-            .push(text);
+        self.0.lock().expect("no test panics while it holds the notes").push(text);
     }
 }
 
@@ -42,64 +39,32 @@ impl Roles for Notes {
 #[test]
 fn the_performer_tells_the_links_and_the_roles() {
     let member = life(1, 1);
-    let peers = vec![PeerInfo {
-        member,
-        bulk_address: None,
-    }];
+    let peers = vec![PeerInfo { member, bulk_address: None }];
     let told = format!("{member} {:?}", ToExecutor::Peers { peers: peers.clone() });
     let reason = DownReason::Replaced;
     let rows: Vec<(Action, Vec<&str>)> = vec![
         (
-            Action::Welcome {
-                member,
-                link: LinkId(3),
-                epoch: Epoch(1),
-            },
+            Action::Welcome { member, link: LinkId(3), epoch: Epoch(1) },
             vec!["bind node-1.i1 3", "node-1.i1 Welcome { epoch: Epoch(1) }"],
         ),
         (
-            Action::Refuse {
-                link: LinkId(3),
-                reason: Refusal::Ending,
-            },
+            Action::Refuse { link: LinkId(3), reason: Refusal::Ending },
             vec!["close 3: this driver is ending: register with its successor"],
         ),
-        (
-            Action::Peers {
-                to: vec![member],
-                peers,
-            },
-            vec![&told],
-        ),
+        (Action::Peers { to: vec![member], peers }, vec![&told]),
         (Action::ExecutorUp(registration(member)), vec!["up node-1.i1"]),
+        (Action::ExecutorDown { member, reason }, vec!["down node-1.i1 Replaced"]),
+        (Action::CloseLink { link: LinkId(3) }, vec!["close 3: declared dead"]),
+        (Action::Ping { member, nonce: 4 }, vec!["node-1.i1 Ping { nonce: 4 }"]),
         (
-            Action::ExecutorDown { member, reason },
-            vec!["down node-1.i1 Replaced"],
-        ),
-        (
-            Action::CloseLink { link: LinkId(3) },
-            vec!["close 3: declared dead"],
-        ),
-        (
-            Action::Ping { member, nonce: 4 },
-            vec!["node-1.i1 Ping { nonce: 4 }"],
-        ),
-        (
-            Action::Deliver {
-                to: Destination::Scheduler,
-                from: member,
-                message: leaked(),
-            },
+            Action::Deliver { to: Destination::Scheduler, from: member, message: leaked() },
             vec!["Scheduler from node-1.i1"],
         ),
         (Action::Shutdown { member }, vec!["node-1.i1 Shutdown"]),
     ];
     for (action, expected) in rows {
         let notes = Notes::default();
-        let mut performer = MembershipPerformer {
-            links: notes.clone(),
-            roles: notes.clone(),
-        };
+        let mut performer = MembershipPerformer { links: notes.clone(), roles: notes.clone() };
         performer.carry_out(action);
         let noted = std::mem::take(&mut *notes.0.lock().expect("no test panics while it holds the notes"));
         assert_eq!(noted, expected);

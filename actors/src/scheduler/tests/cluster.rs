@@ -13,10 +13,7 @@ use tidemill_protocol::world::SeededRng;
 type Origin = BTreeMap<TaskKey, Attempt>;
 
 /// An executor that is never lost and holds all blocks: the loss of blocks has tests of its own.
-pub(super) const KEEPER: Member = Member {
-    node: NodeId(99),
-    incarnation: Incarnation(0),
-};
+pub(super) const KEEPER: Member = Member { node: NodeId(99), incarnation: Incarnation(0) };
 
 pub(super) struct World {
     scheduler: Scheduler,
@@ -49,10 +46,7 @@ impl World {
     pub(super) fn new(seed: u64, rng: SeededRng) -> World {
         // With blocks on a node that is never lost, no history may end in a failure: reports of missing inputs are bounded
         // far off.
-        let config = SchedulerConfig {
-            missing_max: 5_000,
-            ..SchedulerConfig::default()
-        };
+        let config = SchedulerConfig { missing_max: 5_000, ..SchedulerConfig::default() };
         let mut world = World {
             scheduler: Scheduler::new(config),
             rng,
@@ -75,10 +69,7 @@ impl World {
         };
         world.processes.insert(KEEPER);
         world.live.insert(KEEPER);
-        world.tell(Event::ExecutorUp {
-            member: KEEPER,
-            slots: 1,
-        });
+        world.tell(Event::ExecutorUp { member: KEEPER, slots: 1 });
         world
     }
 
@@ -114,14 +105,8 @@ impl World {
                 assert_eq!(batch.0, self.decided, "seed {}", self.seed);
                 self.decided += 1;
             }
-            Action::Publish {
-                batch, sink, parts, ..
-            } => {
-                assert!(
-                    self.publishing.is_none() && batch.0 < self.decided,
-                    "seed {}",
-                    self.seed
-                );
+            Action::Publish { batch, sink, parts, .. } => {
+                assert!(self.publishing.is_none() && batch.0 < self.decided, "seed {}", self.seed);
                 self.publishing = Some((batch, sink, parts));
             }
             Action::Release { batch, .. } => {
@@ -134,11 +119,7 @@ impl World {
                 let being_published = |(b, s, parts): &(_, _, Vec<PreparedPart>)| {
                     (*b, *s) == (task.key.batch, sink) && parts.iter().any(|part| part.task == task)
                 };
-                assert!(
-                    !self.publishing.as_ref().is_some_and(being_published),
-                    "seed {}",
-                    self.seed
-                );
+                assert!(!self.publishing.as_ref().is_some_and(being_published), "seed {}", self.seed);
             }
             Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
         }
@@ -148,29 +129,16 @@ impl World {
         let key = spec.task.key;
         let seed = self.seed;
         assert!(self.live.contains(&member), "seed {seed}: {member} is dead");
-        assert!(
-            self.launched.insert(spec.task),
-            "seed {seed}: {} was used before",
-            spec.task
-        );
-        assert!(
-            !self.current.contains_key(&key),
-            "seed {seed}: {key} runs already"
-        );
+        assert!(self.launched.insert(spec.task), "seed {seed}: {} was used before", spec.task);
+        assert!(!self.current.contains_key(&key), "seed {seed}: {key} runs already");
         // An empty output that is spoiled is dropped without a word, so exactness is asked of deterministic jobs only.
         let is_exact = self.jobs[&key.batch].stages.iter().all(|s| s.deterministic);
         if let Some((_, holder, full)) = self.done.remove(&key) {
-            assert!(
-                !full && !is_exact,
-                "seed {seed}: {holder} still holds the output of {key}"
-            );
+            assert!(!full && !is_exact, "seed {seed}: {holder} still holds the output of {key}");
         }
         if spec.task.attempt.0 > 0 {
             self.reruns += 1;
-            assert!(
-                !is_exact || self.is_needed(key),
-                "seed {seed}: nobody needs {key}"
-            );
+            assert!(!is_exact || self.is_needed(key), "seed {seed}: nobody needs {key}");
         }
         self.current.insert(key, (spec.task, member));
         self.running.insert(spec.task, (member, spec));
@@ -182,19 +150,12 @@ impl World {
         if let StageOutput::Sink(sink) = job.stages[usize::from(key.stage.0)].output {
             return !self.published.contains(&(key.batch, sink));
         }
-        job.stages
-            .iter()
-            .filter(|s| parents_of(job, s.id).contains(&key.stage))
-            .any(|reader| {
-                (0..reader.tasks.len() as u32).any(|p| {
-                    let reader = TaskKey {
-                        stage: reader.id,
-                        partition: PartitionId(p),
-                        ..key
-                    };
-                    !self.done.contains_key(&reader)
-                })
+        job.stages.iter().filter(|s| parents_of(job, s.id).contains(&key.stage)).any(|reader| {
+            (0..reader.tasks.len() as u32).any(|p| {
+                let reader = TaskKey { stage: reader.id, partition: PartitionId(p), ..key };
+                !self.done.contains_key(&reader)
             })
+        })
     }
 
     /// An output is gone from a store; if it belongs to an accepted attempt, that is not done any more.
@@ -209,14 +170,9 @@ impl World {
 
     pub(super) fn up(&mut self) {
         self.incarnations += 1;
-        let free = (1..=4)
-            .map(NodeId)
-            .find(|n| self.live.iter().all(|m| m.node != *n));
+        let free = (1..=4).map(NodeId).find(|n| self.live.iter().all(|m| m.node != *n));
         let Some(node) = free else { return };
-        let member = Member {
-            node,
-            incarnation: Incarnation(self.incarnations),
-        };
+        let member = Member { node, incarnation: Incarnation(self.incarnations) };
         self.processes.insert(member);
         self.live.insert(member);
         let slots = self.rng.range(1, 3) as u16;
@@ -225,12 +181,7 @@ impl World {
 
     /// One of those that may die, none of which holds a block.
     pub(super) fn victim(&mut self) -> Option<Member> {
-        let mortal = self
-            .live
-            .iter()
-            .filter(|member| **member != KEEPER)
-            .copied()
-            .collect();
+        let mortal = self.live.iter().filter(|member| **member != KEEPER).copied().collect();
         pick(&mut self.rng, &mortal)
     }
 
@@ -325,14 +276,7 @@ impl World {
         }
         let made = compute(&self.jobs[&task.key.batch], task.key, hash);
         let full = !made.is_empty();
-        let outputs = made
-            .keys()
-            .map(|p| OutputInfo {
-                partition: *p,
-                rows: 1,
-                bytes: 8,
-            })
-            .collect();
+        let outputs = made.keys().map(|p| OutputInfo { partition: *p, rows: 1, bytes: 8 }).collect();
         if !self.jobs[&task.key.batch].stages[usize::from(task.key.stage.0)].deterministic {
             origin.insert(task.key, task.attempt);
         }
@@ -344,14 +288,7 @@ impl World {
             self.current.remove(&task.key);
             self.done.insert(task.key, (task, member, full));
         }
-        let outcome = TaskOutcome {
-            task,
-            holder: member,
-            outputs,
-            rows_in: 1,
-            run_ns: 1,
-            read,
-        };
+        let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns: 1, read };
         if self.rng.chance(0.05) {
             self.tell(Event::TaskDone(outcome.clone()));
         }
@@ -365,19 +302,11 @@ impl World {
         // A report about an accepted output makes it lost, whoever still holds it.
         if let Some(DataKey::Output { task: producer, .. }) = missing
             && is_current
-            && self
-                .done
-                .get(&producer.key)
-                .is_some_and(|(id, ..)| *id == producer)
+            && self.done.get(&producer.key).is_some_and(|(id, ..)| *id == producer)
         {
             self.done.remove(&producer.key);
         }
-        self.tell(Event::TaskFailed(TaskFailure {
-            task,
-            reporter,
-            message: "no".into(),
-            missing,
-        }));
+        self.tell(Event::TaskFailed(TaskFailure { task, reporter, message: "no".into(), missing }));
     }
 
     /// The sink answers: with what was fetched from processes that are still there.
@@ -388,23 +317,12 @@ impl World {
         let expected = evaluate(&self.jobs[&batch], batch);
         let mut origin = Origin::new();
         for part in &parts {
-            let key = DataKey::Output {
-                task: part.task,
-                partition: PartitionId(0),
-            };
-            let found = if part.has_rows {
-                self.fetch(key, &[part.holder])
-            } else {
-                None
-            };
+            let key = DataKey::Output { task: part.task, partition: PartitionId(0) };
+            let found = if part.has_rows { self.fetch(key, &[part.holder]) } else { None };
             if part.has_rows && found.is_none() {
-                let gone = |id: &TaskId| {
-                    parts
-                        .iter()
-                        .any(|p| p.task == *id && !self.live.contains(&p.holder))
-                };
-                self.done
-                    .retain(|_, (id, _, full)| *id != part.task && !(*full && gone(id)));
+                let gone =
+                    |id: &TaskId| parts.iter().any(|p| p.task == *id && !self.live.contains(&p.holder));
+                self.done.retain(|_, (id, _, full)| *id != part.task && !(*full && gone(id)));
                 return self.tell(not_published(batch.0, sink.0, PublishFailure::Missing(key)));
             }
             let wanted = expected[&part.task.key].get(&PartitionId(0)).copied();
@@ -417,17 +335,8 @@ impl World {
         let of_sink = |key: &&TaskKey| {
             self.jobs[&batch].stages[usize::from(key.stage.0)].output == StageOutput::Sink(sink)
         };
-        assert_eq!(
-            parts.len(),
-            expected.keys().filter(of_sink).count(),
-            "seed {}",
-            self.seed
-        );
-        assert!(
-            self.published.last() < Some(&(batch, sink)),
-            "seed {}: in order, once",
-            self.seed
-        );
+        assert_eq!(parts.len(), expected.keys().filter(of_sink).count(), "seed {}", self.seed);
+        assert!(self.published.last() < Some(&(batch, sink)), "seed {}: in order, once", self.seed);
         self.published.push((batch, sink));
         self.tell(published(batch.0, sink.0));
     }

@@ -5,41 +5,14 @@ use super::*;
 #[test]
 fn the_fourth_failure_ends_the_pipeline_with_task_node_and_message() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.scheduler = Scheduler::new(SchedulerConfig {
-        first: BatchNumber(7),
-        ..t.scheduler.config
-    });
-    t.gives(
-        Event::ExecutorUp {
-            member: node(1),
-            slots: 4,
-        },
-        &[],
-    );
-    t.gives(
-        Event::ExecutorUp {
-            member: node(2),
-            slots: 4,
-        },
-        &[],
-    );
+    t.scheduler = Scheduler::new(SchedulerConfig { first: BatchNumber(7), ..t.scheduler.config });
+    t.gives(Event::ExecutorUp { member: node(1), slots: 4 }, &[]);
+    t.gives(Event::ExecutorUp { member: node(2), slots: 4 }, &[]);
     let places = (0..4).map(|n| place(n, &[1], true)).collect();
-    t.gives(
-        plan(7, maps_only(4), places),
-        &["run 1: 7/0/0.0 7/0/1.0 7/0/2.0 7/0/3.0"],
-    );
-    t.gives(
-        failed("7/0/3.0", 1, "e"),
-        &["discard sink 0: 7/0/3.0", "run 2: 7/0/3.1"],
-    );
-    t.gives(
-        failed("7/0/3.1", 2, "e"),
-        &["discard sink 0: 7/0/3.1", "run 1: 7/0/3.2"],
-    );
-    t.gives(
-        failed("7/0/3.2", 1, "e"),
-        &["discard sink 0: 7/0/3.2", "run 1: 7/0/3.3"],
-    );
+    t.gives(plan(7, maps_only(4), places), &["run 1: 7/0/0.0 7/0/1.0 7/0/2.0 7/0/3.0"]);
+    t.gives(failed("7/0/3.0", 1, "e"), &["discard sink 0: 7/0/3.0", "run 2: 7/0/3.1"]);
+    t.gives(failed("7/0/3.1", 2, "e"), &["discard sink 0: 7/0/3.1", "run 1: 7/0/3.2"]);
+    t.gives(failed("7/0/3.2", 1, "e"), &["discard sink 0: 7/0/3.2", "run 1: 7/0/3.3"]);
     t.gives(
         failed("7/0/3.3", 1, "divided by zero at job.rs:3"),
         &[
@@ -65,45 +38,26 @@ fn batches_before_a_failed_one_are_published_and_later_ones_are_not() {
     }
     t.gives(done("2/0/0.0", 1, &[0]), &[]);
     for attempt in 0..3 {
-        let (discard, run) = (
-            format!("discard sink 0: 1/0/0.{attempt}"),
-            format!("run 1: 1/0/0.{}", attempt + 1),
-        );
+        let (discard, run) =
+            (format!("discard sink 0: 1/0/0.{attempt}"), format!("run 1: 1/0/0.{}", attempt + 1));
         t.gives(failed(&format!("1/0/0.{attempt}"), 1, "no"), &[&discard, &run]);
     }
     let text = "failed: batch-1/stage-0/p0 failed 4 times, last on node-1: no";
-    let lost = [
-        "discard sink 0: 1/0/0.3",
-        text,
-        "discard sink 0: 2/0/0.0",
-        "drop 1: 2/0/0.0>0",
-    ];
+    let lost = ["discard sink 0: 1/0/0.3", text, "discard sink 0: 2/0/0.0", "drop 1: 2/0/0.0>0"];
     t.gives(failed("1/0/0.3", 1, "no"), &lost);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     t.gives(published(0, 0), &["completed 0", "release 0 at [1]", "stopped"]);
 }
 
 #[test]
 fn a_refusing_sink_ends_the_pipeline_with_its_words() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     let refused = not_published(0, 0, PublishFailure::Refused("disk full".into()));
     let text = "failed: sink-0 refused batch-0: disk full";
-    t.gives(
-        refused,
-        &[text, "discard sink 0: 0/0/0.0", "drop 1: 0/0/0.0>0", "stopped"],
-    );
+    t.gives(refused, &[text, "discard sink 0: 0/0/0.0", "drop 1: 0/0/0.0>0", "stopped"]);
 }
 
 #[test]
@@ -114,10 +68,7 @@ fn a_stop_publishes_what_is_decided_and_drops_the_rest() {
         t.gives(plan(batch, maps_only(1), vec![place(0, &[1], true)]), &[&run]);
     }
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     t.gives(Event::Stop, &["discard sink 0: 1/0/0.0", "cancel 1: 1/0/0.0"]);
     t.gives(done("1/0/0.0", 1, &[0]), &["drop 1: 1/0/0.0>0"]);
     t.gives(published(0, 0), &["completed 0", "release 0 at [1]", "stopped"]);
@@ -127,24 +78,14 @@ fn a_stop_publishes_what_is_decided_and_drops_the_rest() {
 #[test]
 fn a_program_with_a_broken_job_is_named() {
     let mut t = Table::with(&[(1, 1)]);
-    let job = JobPlan {
-        stages: vec![stage(
-            0,
-            vec![vec![vec![shuffle(0, 0)]]],
-            StageOutput::Sink(SinkId(0)),
-        )],
-    };
+    let job =
+        JobPlan { stages: vec![stage(0, vec![vec![vec![shuffle(0, 0)]]], StageOutput::Sink(SinkId(0)))] };
     let text = "failed: batch-0 has no job: stage-0 reads stage-0, which is no shuffle before it";
     t.gives(plan(0, job, vec![]), &[text, "stopped"]);
     let mut t = Table::with(&[(1, 1)]);
-    let job = JobPlan {
-        stages: vec![stage(1, vec![], StageOutput::Sink(SinkId(0)))],
-    };
+    let job = JobPlan { stages: vec![stage(1, vec![], StageOutput::Sink(SinkId(0)))] };
     t.gives(
         plan(0, job, vec![]),
-        &[
-            "failed: batch-0 has no job: the job's stage stage-1 is not at its place",
-            "stopped",
-        ],
+        &["failed: batch-0 has no job: the job's stage stage-1 is not at its place", "stopped"],
     );
 }

@@ -6,10 +6,7 @@ use super::*;
 fn reducing() -> Table {
     let mut t = Table::with(&[(1, 1), (2, 1), (3, 2)]);
     let places = vec![place(0, &[1, 3], true), place(1, &[2, 3], true)];
-    t.gives(
-        plan(0, map_reduce(2, 2), places),
-        &["run 1: 0/0/0.0", "run 2: 0/0/1.0"],
-    );
+    t.gives(plan(0, map_reduce(2, 2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0, 1]), &[]);
     t.gives(done("0/0/1.0", 2, &[0, 1]), &["run 1: 0/1/0.0", "run 2: 0/1/1.0"]);
@@ -19,39 +16,22 @@ fn reducing() -> Table {
 #[test]
 fn running_tasks_of_a_lost_executor_go_elsewhere_and_no_failure_is_counted() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1, 2], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
     let expected = ["discard sink 0: 0/0/0.0", "lost 1 of 0: 0/0", "run 2: 0/0/0.1"];
     t.gives(down(1), &expected);
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.1", 2, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.1@2"],
-    );
+    t.gives(done("0/0/0.1", 2, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.1@2"]);
     t.gives(published(0, 0), &["completed 0", "release 0 at [2]"]);
-    assert!(
-        t.last
-            .iter()
-            .any(|a| matches!(a, Action::Completed(timings) if timings.failures == 0))
-    );
+    assert!(t.last.iter().any(|a| matches!(a, Action::Completed(timings) if timings.failures == 0)));
 }
 
 #[test]
 fn outputs_of_a_lost_executor_are_made_again_and_their_readers_wait() {
     let mut t = reducing();
-    let mut expected = vec![
-        "discard sink 0: 0/1/0.0",
-        "discard sink 0: 0/1/1.0",
-        "lost 1 of 0: 0/0 1/0",
-    ];
+    let mut expected = vec!["discard sink 0: 0/1/0.0", "discard sink 0: 0/1/1.0", "lost 1 of 0: 0/0 1/0"];
     expected.extend(["cancel 2: 0/1/1.0", "run 3: 0/0/0.1"]);
     t.gives(down(1), &expected);
-    t.gives(
-        done("0/1/1.0", 2, &[0]),
-        &["discard sink 0: 0/1/1.0", "drop 2: 0/1/1.0>0"],
-    );
+    t.gives(done("0/1/1.0", 2, &[0]), &["discard sink 0: 0/1/1.0", "drop 2: 0/1/1.0>0"]);
     t.gives(done("0/0/0.1", 3, &[0, 1]), &["run 2: 0/1/0.1", "run 3: 0/1/1.1"]);
     assert_eq!(parts(&t.spec("0/1/1.1")), [["0/0/0.1>1@[3]", "0/0/1.0>1@[2]"]]);
 }
@@ -60,10 +40,7 @@ fn outputs_of_a_lost_executor_are_made_again_and_their_readers_wait() {
 fn outputs_that_nobody_needs_are_not_made_again() {
     let mut t = reducing();
     t.gives(done("0/1/0.0", 1, &[]), &[]);
-    t.gives(
-        done("0/1/1.0", 2, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/1/0.0 0/1/1.0@2"],
-    );
+    t.gives(done("0/1/1.0", 2, &[0]), &["decided 0", "publish 0 sink 0: 0/1/0.0 0/1/1.0@2"]);
     t.gives(down(1), &[]);
     t.gives(published(0, 0), &["completed 0", "release 0 at [2, 3]"]);
 }
@@ -72,10 +49,7 @@ fn outputs_that_nobody_needs_are_not_made_again() {
 fn an_empty_output_cannot_be_lost() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
     let places = vec![place(0, &[1, 2], true), place(1, &[2], true)];
-    t.gives(
-        plan(0, map_reduce(2, 1), places),
-        &["run 1: 0/0/0.0", "run 2: 0/0/1.0"],
-    );
+    t.gives(plan(0, map_reduce(2, 1), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(done("0/0/0.0", 1, &[]), &[]);
     t.gives(down(1), &[]);
     t.gives(done("0/0/1.0", 2, &[0]), &["run 2: 0/1/0.0"]);
@@ -86,30 +60,15 @@ fn lineage_goes_back_as_far_as_it_must() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
     let chain = JobPlan {
         stages: vec![
-            stage(
-                0,
-                vec![vec![vec![PlannedPart::Block(block(0))]]],
-                StageOutput::Shuffle { partitions: 1 },
-            ),
-            stage(
-                1,
-                vec![vec![vec![shuffle(0, 0)]]],
-                StageOutput::Shuffle { partitions: 1 },
-            ),
+            stage(0, vec![vec![vec![PlannedPart::Block(block(0))]]], StageOutput::Shuffle { partitions: 1 }),
+            stage(1, vec![vec![vec![shuffle(0, 0)]]], StageOutput::Shuffle { partitions: 1 }),
             stage(2, vec![vec![vec![shuffle(1, 0)]]], StageOutput::Sink(SinkId(0))),
         ],
     };
     t.gives(plan(0, chain, vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["run 1: 0/1/0.0"]);
     t.gives(done("0/1/0.0", 1, &[0]), &["run 1: 0/2/0.0"]);
-    t.gives(
-        down(1),
-        &[
-            "discard sink 0: 0/2/0.0",
-            "lost 1 of 0: 0/0 1/0 2/0",
-            "run 2: 0/0/0.1",
-        ],
-    );
+    t.gives(down(1), &["discard sink 0: 0/2/0.0", "lost 1 of 0: 0/0 1/0 2/0", "run 2: 0/0/0.1"]);
     t.gives(done("0/0/0.1", 2, &[0]), &["run 2: 0/1/0.1"]);
     t.gives(done("0/1/0.1", 2, &[0]), &["run 2: 0/2/0.1"]);
 }
@@ -117,24 +76,13 @@ fn lineage_goes_back_as_far_as_it_must() {
 #[test]
 fn with_no_executor_alive_everything_waits_for_one() {
     let mut t = Table::with(&[(1, 1)]);
-    let ranges = JobPlan {
-        stages: vec![stage(0, vec![vec![vec![]]], StageOutput::Sink(SinkId(0)))],
-    };
+    let ranges = JobPlan { stages: vec![stage(0, vec![vec![vec![]]], StageOutput::Sink(SinkId(0)))] };
     t.gives(plan(0, ranges, vec![]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
     t.gives(down(1), &["discard sink 0: 0/0/0.0", "lost 1 of 0: 0/0"]);
     t.gives(Event::Wake, &[]);
-    let again = Member {
-        node: NodeId(1),
-        incarnation: Incarnation(2),
-    };
-    t.gives(
-        Event::ExecutorUp {
-            member: again,
-            slots: 1,
-        },
-        &["run 1: 0/0/0.1"],
-    );
+    let again = Member { node: NodeId(1), incarnation: Incarnation(2) };
+    t.gives(Event::ExecutorUp { member: again, slots: 1 }, &["run 1: 0/0/0.1"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["discard sink 0: 0/0/0.0"]);
 }
 
@@ -142,11 +90,7 @@ fn with_no_executor_alive_everything_waits_for_one() {
 fn an_output_that_a_reader_misses_is_made_again_elsewhere() {
     let mut t = reducing();
     let mut expected = vec!["discard sink 0: 0/1/0.0", "discard sink 0: 0/1/1.0"];
-    expected.extend([
-        "drop 2: 0/0/1.0>0 0/0/1.0>1",
-        "cancel 2: 0/1/1.0",
-        "run 3: 0/0/1.1",
-    ]);
+    expected.extend(["drop 2: 0/0/1.0>0 0/0/1.0>1", "cancel 2: 0/1/1.0", "run 3: 0/0/1.1"]);
     t.gives(missing("0/1/0.0", 1, output("0/0/1.0", 0)), &expected);
     t.gives(missing("0/1/1.0", 2, output("0/0/1.0", 1)), &[]);
     t.gives(done("0/0/1.1", 3, &[0, 1]), &["run 1: 0/1/0.1", "run 3: 0/1/1.1"]);
@@ -155,16 +99,10 @@ fn an_output_that_a_reader_misses_is_made_again_elsewhere() {
 #[test]
 fn an_input_that_is_no_input_of_the_task_is_its_own_failure() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     for attempt in 0..3 {
         let run = format!("run 1: 0/0/0.{}", attempt + 1);
-        t.gives(
-            missing(&format!("0/0/0.{attempt}"), 1, output("0/1/0.0", 0)),
-            &[&run],
-        );
+        t.gives(missing(&format!("0/0/0.{attempt}"), 1, output("0/1/0.0", 0)), &[&run]);
     }
     let text = "failed: batch-0/stage-0/p0 failed 4 times, last on node-1: not there";
     t.gives(missing("0/0/0.3", 1, output("7/0/0.0", 0)), &[text, "stopped"]);
@@ -173,19 +111,10 @@ fn an_input_that_is_no_input_of_the_task_is_its_own_failure() {
 #[test]
 fn a_block_that_is_missing_is_read_elsewhere_at_once_and_then_after_a_pause() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(
-        plan(0, map_reduce(1, 1), vec![place(0, &[1, 2], true)]),
-        &["run 1: 0/0/0.0"],
-    );
-    t.gives(
-        missing("0/0/0.0", 1, DataKey::Block(block(0))),
-        &["run 2: 0/0/0.1"],
-    );
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(missing("0/0/0.0", 1, DataKey::Block(block(0))), &["run 2: 0/0/0.1"]);
     t.gives(missing("0/0/0.1", 2, DataKey::Block(block(0))), &[]);
-    assert_eq!(
-        t.scheduler.next_deadline(),
-        Some(t.now + Duration::from_millis(100))
-    );
+    assert_eq!(t.scheduler.next_deadline(), Some(t.now + Duration::from_millis(100)));
     t.gives(Event::Wake, &[]);
     t.later(Duration::from_millis(100));
     t.gives(Event::Wake, &["run 1: 0/0/0.2"]);
@@ -195,40 +124,19 @@ fn a_block_that_is_missing_is_read_elsewhere_at_once_and_then_after_a_pause() {
 #[test]
 fn a_block_that_stays_missing_ends_the_pipeline() {
     let mut t = Table::with(&[(1, 1)]);
-    t.scheduler = Scheduler::new(SchedulerConfig {
-        missing_max: 2,
-        ..t.scheduler.config
-    });
-    t.gives(
-        Event::ExecutorUp {
-            member: node(1),
-            slots: 1,
-        },
-        &[],
-    );
-    t.gives(
-        plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
-    t.gives(
-        missing("0/0/0.0", 1, DataKey::Block(block(0))),
-        &["run 1: 0/0/0.1"],
-    );
+    t.scheduler = Scheduler::new(SchedulerConfig { missing_max: 2, ..t.scheduler.config });
+    t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &[]);
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(missing("0/0/0.0", 1, DataKey::Block(block(0))), &["run 1: 0/0/0.1"]);
     let text =
         "failed: batch-0/stage-0/p0 could not have block stream-0/r0.i0#0: 2 such reports, last on node-1";
-    t.gives(
-        missing("0/0/0.1", 1, DataKey::Block(block(0))),
-        &[text, "stopped"],
-    );
+    t.gives(missing("0/0/0.1", 1, DataKey::Block(block(0))), &[text, "stopped"]);
 }
 
 #[test]
 fn a_safe_block_without_holders_ends_the_pipeline_with_its_name() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(
-        plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     let text = "failed: batch-0/stage-0/p0 needs block stream-0/r0.i0#0, and nobody alive holds it any more";
     t.gives(down(1), &["lost 1 of 0: 0/0", text, "stopped"]);
 }
@@ -237,26 +145,16 @@ fn a_safe_block_without_holders_ends_the_pipeline_with_its_name() {
 fn an_unsafe_block_without_holders_waits_for_a_new_plan() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
     let places = vec![place(0, &[1], false), place(1, &[2], true)];
-    t.gives(
-        plan(0, maps_only(2), places),
-        &["run 1: 0/0/0.0", "run 2: 0/0/1.0"],
-    );
+    t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(down(1), &["discard sink 0: 0/0/0.0", "lost 1 of 0: 0/0"]);
     t.gives(done("0/0/1.0", 2, &[0]), &[]);
     let job = JobPlan {
-        stages: vec![stage(
-            0,
-            vec![vec![vec![PlannedPart::Block(block(1))]]],
-            StageOutput::Sink(SinkId(0)),
-        )],
+        stages: vec![stage(0, vec![vec![vec![PlannedPart::Block(block(1))]]], StageOutput::Sink(SinkId(0)))],
     };
     let expected = ["discard sink 0: 0/0/1.0", "drop 2: 0/0/1.0>0", "run 2: 0/0/0.1"];
     t.gives(replan(0, 1, job, vec![place(1, &[2], true)]), &expected);
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.1", 2, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.1@2"],
-    );
+    t.gives(done("0/0/0.1", 2, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.1@2"]);
 }
 
 #[test]
@@ -274,10 +172,7 @@ fn a_new_plan_stops_the_old_and_never_reuses_an_attempt() {
     t.gives(plan(0, map_reduce(2, 1), places), &["run 1: 0/0/0.0 0/0/1.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);
     let expected = ["drop 1: 0/0/0.0>0", "cancel 1: 0/0/1.0", "run 2: 0/0/0.1"];
-    t.gives(
-        replan(0, 1, map_reduce(1, 1), vec![place(0, &[2], false)]),
-        &expected,
-    );
+    t.gives(replan(0, 1, map_reduce(1, 1), vec![place(0, &[2], false)]), &expected);
     t.gives(done("0/0/1.0", 1, &[0]), &["drop 1: 0/0/1.0>0"]);
     t.gives(done("0/0/0.1", 2, &[0]), &["run 2: 0/1/0.1"]);
 }
@@ -300,60 +195,33 @@ fn a_prepared_output_lost_before_publishing_is_made_again() {
         t.gives(plan(batch, maps_only(1), vec![place(0, &[1, 2], true)]), &[&run]);
         t.gives(safe(batch), &[]);
     }
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     t.gives(done("1/0/0.0", 1, &[0]), &["decided 1"]);
-    t.gives(
-        Event::ExecutorUp {
-            member: node(2),
-            slots: 1,
-        },
-        &[],
-    );
+    t.gives(Event::ExecutorUp { member: node(2), slots: 1 }, &[]);
     // Batch 0 is being published: whether the loss matters to it, the sink's answer says.
-    t.gives(
-        down(1),
-        &["discard sink 0: 1/0/0.0", "lost 1 of 1: 0/0", "run 2: 1/0/0.1"],
-    );
+    t.gives(down(1), &["discard sink 0: 1/0/0.0", "lost 1 of 1: 0/0", "run 2: 1/0/0.1"]);
     let missed = not_published(0, 0, PublishFailure::Missing(output("0/0/0.0", 0)));
     t.gives(missed, &["discard sink 0: 0/0/0.0"]);
     t.gives(done("1/0/0.1", 2, &[0]), &["run 2: 0/0/0.1"]);
     t.gives(done("0/0/0.1", 2, &[0]), &["publish 0 sink 0: 0/0/0.1@2"]);
-    t.gives(
-        published(0, 0),
-        &["completed 0", "release 0 at [2]", "publish 1 sink 0: 1/0/0.1@2"],
-    );
+    t.gives(published(0, 0), &["completed 0", "release 0 at [2]", "publish 1 sink 0: 1/0/0.1@2"]);
 }
 
 #[test]
 fn a_sink_that_misses_what_it_was_never_given_ends_the_pipeline() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     let text = "failed: sink-0 misses block stream-0/r0.i0#0, which is no output of batch-0 for it";
     let expected = [text, "discard sink 0: 0/0/0.0", "drop 1: 0/0/0.0>0", "stopped"];
-    t.gives(
-        not_published(0, 0, PublishFailure::Missing(DataKey::Block(block(0)))),
-        &expected,
-    );
+    t.gives(not_published(0, 0, PublishFailure::Missing(DataKey::Block(block(0)))), &expected);
 }
 
 #[test]
 fn slots_freed_by_a_new_plan_are_used_in_the_same_event() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     t.gives(plan(1, maps_only(1), vec![place(0, &[1], true)]), &[]);
     t.gives(
         replan(0, 1, JobPlan::default(), vec![]),
@@ -367,11 +235,7 @@ fn two_runs_of_a_task_that_is_not_deterministic_are_not_mixed_in_a_sink_that_was
     let read = |p| vec![vec![shuffle(0, p)]];
     let mut job = JobPlan {
         stages: vec![
-            stage(
-                0,
-                vec![vec![vec![PlannedPart::Block(block(0))]]],
-                StageOutput::Shuffle { partitions: 2 },
-            ),
+            stage(0, vec![vec![vec![PlannedPart::Block(block(0))]]], StageOutput::Shuffle { partitions: 2 }),
             stage(1, vec![read(0), read(1)], StageOutput::Sink(SinkId(0))),
             stage(2, vec![read(0)], StageOutput::Sink(SinkId(1))),
         ],
@@ -379,31 +243,14 @@ fn two_runs_of_a_task_that_is_not_deterministic_are_not_mixed_in_a_sink_that_was
     job.stages[0].deterministic = false;
     t.gives(plan(0, job, vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0, 1]),
-        &["run 1: 0/1/0.0", "run 2: 0/1/1.0", "run 3: 0/2/0.0"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0, 1]), &["run 1: 0/1/0.0", "run 2: 0/1/1.0", "run 3: 0/2/0.0"]);
     t.gives(done("0/1/0.0", 1, &[0]), &[]);
     t.gives(done("0/1/1.0", 2, &[0]), &[]);
-    t.gives(
-        done("0/2/0.0", 3, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/1/0.0@1 0/1/1.0@2"],
-    );
+    t.gives(done("0/2/0.0", 3, &[0]), &["decided 0", "publish 0 sink 0: 0/1/0.0@1 0/1/1.0@2"]);
     t.gives(down(1), &[]);
-    t.gives(
-        down(3),
-        &[
-            "discard sink 1: 0/2/0.0",
-            "lost 3 of 0: 0/0 2/0",
-            "run 2: 0/0/0.1",
-        ],
-    );
+    t.gives(down(3), &["discard sink 1: 0/2/0.0", "lost 3 of 0: 0/0 2/0", "run 2: 0/0/0.1"]);
     let missed = not_published(0, 0, PublishFailure::Missing(output("0/1/0.0", 0)));
-    let expected = [
-        "discard sink 0: 0/1/0.0",
-        "discard sink 0: 0/1/1.0",
-        "drop 2: 0/1/1.0>0",
-    ];
+    let expected = ["discard sink 0: 0/1/0.0", "discard sink 0: 0/1/1.0", "drop 2: 0/1/1.0>0"];
     t.gives(missed, &expected);
     t.gives(done("0/0/0.1", 2, &[0, 1]), &["run 2: 0/1/0.1"]);
 }

@@ -73,15 +73,9 @@ pub(super) fn compute(job: &JobPlan, key: TaskKey, inputs: u64) -> BTreeMap<Part
         StageOutput::Shuffle { partitions } => partitions,
         StageOutput::Sink(_) => 1,
     };
-    let name = mix(
-        u64::from(key.stage.0) << 32 | u64::from(key.partition.0),
-        key.batch.0,
-    );
+    let name = mix(u64::from(key.stage.0) << 32 | u64::from(key.partition.0), key.batch.0);
     let value = |p: u32| mix(mix(name, inputs), u64::from(p));
-    (0..width)
-        .map(|p| (PartitionId(p), value(p)))
-        .filter(|(_, v)| v % 4 != 0)
-        .collect()
+    (0..width).map(|p| (PartitionId(p), value(p))).filter(|(_, v)| v % 4 != 0).collect()
 }
 
 /// The oracle: the whole job, evaluated without a cluster.
@@ -105,11 +99,7 @@ pub(super) fn evaluate(job: &JobPlan, batch: BatchNumber) -> BTreeMap<TaskKey, B
                     }
                 }
             }
-            let key = TaskKey {
-                batch,
-                stage: stage.id,
-                partition: PartitionId(p as u32),
-            };
+            let key = TaskKey { batch, stage: stage.id, partition: PartitionId(p as u32) };
             all.insert(key, compute(job, key, hash));
         }
     }

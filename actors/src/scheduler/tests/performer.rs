@@ -18,10 +18,7 @@ struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Notes {
     fn note(&self, text: String) {
-        self.0
-            .lock()
-            .expect("no test panics while it holds the notes")
-            .push(text);
+        self.0.lock().expect("no test panics while it holds the notes").push(text);
     }
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().expect("no test panics while it holds the notes"))
@@ -66,17 +63,8 @@ impl FetchPrepared for Notes {
 impl SinkHost for Notes {
     fn publish(&self, published: Published) -> BoxFuture<'static, Result<(), PublishError>> {
         let tasks: Vec<String> = published.partitions.iter().map(|(task, _)| show(*task)).collect();
-        self.note(format!(
-            "publish {} to {}: {}",
-            published.batch.0,
-            published.sink.0,
-            tasks.join(" ")
-        ));
-        let answer = if published.sink.0 == 5 {
-            Err(PublishError("full".into()))
-        } else {
-            Ok(())
-        };
+        self.note(format!("publish {} to {}: {}", published.batch.0, published.sink.0, tasks.join(" ")));
+        let answer = if published.sink.0 == 5 { Err(PublishError("full".into())) } else { Ok(()) };
         async move { answer }.boxed()
     }
     fn discard(&self, sink: SinkId, task: TaskId) {
@@ -121,113 +109,46 @@ fn check(action: Action, expected: &[&str]) {
 }
 
 fn publish(sink: u16, parts: Vec<PreparedPart>) -> Action {
-    Action::Publish {
-        batch: BatchNumber(3),
-        time: BatchTime(1),
-        sink: SinkId(sink),
-        parts,
-    }
+    Action::Publish { batch: BatchNumber(3), time: BatchTime(1), sink: SinkId(sink), parts }
 }
 
 fn part(task: &str, on: u16, has_rows: bool) -> PreparedPart {
-    PreparedPart {
-        task: id(task),
-        holder: node(on),
-        has_rows,
-    }
+    PreparedPart { task: id(task), holder: node(on), has_rows }
 }
 
 #[test]
 fn what_has_rows_is_fetched_and_all_is_published_in_order() {
     let parts = vec![part("3/0/0.0", 1, true), part("3/0/1.0", 2, false)];
     let answer = "Published { batch: BatchNumber(3), sink: SinkId(0), result: Ok(()) }";
-    check(
-        publish(0, parts),
-        &[
-            "fetch 3/0/0.0>0 from 1",
-            "publish 3 to 0: 3/0/0.0 3/0/1.0",
-            answer,
-        ],
-    );
+    check(publish(0, parts), &["fetch 3/0/0.0>0 from 1", "publish 3 to 0: 3/0/0.0 3/0/1.0", answer]);
 }
 
 #[test]
 fn what_cannot_be_fetched_is_reported_and_nothing_is_published() {
-    let answer = format!(
-        "{:?}",
-        not_published(3, 0, PublishFailure::Missing(output("3/0/0.0", 0)))
-    );
-    check(
-        publish(0, vec![part("3/0/0.0", 9, true)]),
-        &["fetch 3/0/0.0>0 from 9", &answer],
-    );
+    let answer = format!("{:?}", not_published(3, 0, PublishFailure::Missing(output("3/0/0.0", 0))));
+    check(publish(0, vec![part("3/0/0.0", 9, true)]), &["fetch 3/0/0.0>0 from 9", &answer]);
 }
 
 #[test]
 fn a_refusal_is_reported_with_its_words() {
-    let answer = format!(
-        "{:?}",
-        not_published(3, 5, PublishFailure::Refused("full".into()))
-    );
+    let answer = format!("{:?}", not_published(3, 5, PublishFailure::Refused("full".into())));
     check(publish(5, vec![]), &["publish 3 to 5: ", &answer]);
 }
 
 #[test]
 fn a_release_goes_to_every_executor_and_to_the_followers() {
-    let release = Action::Release {
-        batch: BatchNumber(3),
-        members: vec![node(1), node(2)],
-    };
+    let release = Action::Release { batch: BatchNumber(3), members: vec![node(1), node(2)] };
     let word = "ReleaseOutputs { up_to: BatchNumber(3) }";
-    check(
-        release,
-        &[&format!("1 {word}"), &format!("2 {word}"), "released 3"],
-    );
+    check(release, &[&format!("1 {word}"), &format!("2 {word}"), "released 3"]);
 }
 
 #[test]
 fn each_word_goes_to_its_addressee() {
-    check(
-        Action::Cancel {
-            member: node(2),
-            tasks: vec![],
-        },
-        &["2 Cancel { tasks: [] }"],
-    );
-    check(
-        Action::Drop {
-            member: node(2),
-            keys: vec![],
-        },
-        &["2 Drop { keys: [] }"],
-    );
-    check(
-        Action::Decided {
-            batch: BatchNumber(3),
-        },
-        &["decided 3"],
-    );
-    check(
-        Action::Discard {
-            sink: SinkId(1),
-            task: id("3/0/0.0"),
-        },
-        &["discard 1 3/0/0.0"],
-    );
-    check(
-        Action::PipelineFailed {
-            batch: BatchNumber(3),
-            text: "so".into(),
-        },
-        &["failed 3 so"],
-    );
-    check(
-        Action::TasksLost {
-            batch: BatchNumber(3),
-            member: node(1),
-            tasks: vec![],
-        },
-        &["lost 3 1 0"],
-    );
+    check(Action::Cancel { member: node(2), tasks: vec![] }, &["2 Cancel { tasks: [] }"]);
+    check(Action::Drop { member: node(2), keys: vec![] }, &["2 Drop { keys: [] }"]);
+    check(Action::Decided { batch: BatchNumber(3) }, &["decided 3"]);
+    check(Action::Discard { sink: SinkId(1), task: id("3/0/0.0") }, &["discard 1 3/0/0.0"]);
+    check(Action::PipelineFailed { batch: BatchNumber(3), text: "so".into() }, &["failed 3 so"]);
+    check(Action::TasksLost { batch: BatchNumber(3), member: node(1), tasks: vec![] }, &["lost 3 1 0"]);
     check(Action::Stopped, &["stopped"]);
 }

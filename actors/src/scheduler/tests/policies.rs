@@ -9,83 +9,26 @@ use super::{node, plan};
 use tidemill_protocol::id::{Member, PartitionId, StageId};
 
 fn executor(slots: u32, tasks: u32) -> Executor {
-    Executor {
-        slots,
-        tasks,
-        tasks_max: slots * 2,
-    }
+    Executor { slots, tasks, tasks_max: slots * 2 }
 }
 
 /// One row: (name, executors (node, slots, tasks), bytes at, avoid, expected).
-type PlacementRow = (
-    &'static str,
-    &'static [(u16, u32, u32)],
-    &'static [(u16, u64)],
-    &'static [u16],
-    Option<u16>,
-);
+type PlacementRow =
+    (&'static str, &'static [(u16, u32, u32)], &'static [(u16, u64)], &'static [u16], Option<u16>);
 
 const PLACEMENTS: &[PlacementRow] = &[
     ("nobody there", &[], &[], &[], None),
     ("the lower id", &[(2, 1, 0), (1, 1, 0)], &[], &[], Some(1)),
     ("the less loaded", &[(1, 4, 2), (2, 4, 1)], &[], &[], Some(2)),
     ("load is per slot", &[(1, 8, 3), (2, 4, 2)], &[], &[], Some(1)),
-    (
-        "the holder, though loaded",
-        &[(1, 4, 0), (2, 4, 3)],
-        &[(2, 10)],
-        &[],
-        Some(2),
-    ),
-    (
-        "a free slot before the holder's queue",
-        &[(1, 1, 0), (2, 1, 1)],
-        &[(2, 10)],
-        &[],
-        Some(1),
-    ),
-    (
-        "the holder's queue before another queue",
-        &[(1, 1, 1), (2, 1, 1)],
-        &[(2, 10)],
-        &[],
-        Some(2),
-    ),
-    (
-        "half of the most is local",
-        &[(1, 4, 1), (2, 4, 0)],
-        &[(1, 10), (2, 5)],
-        &[],
-        Some(2),
-    ),
-    (
-        "less than half is not",
-        &[(1, 4, 1), (2, 4, 0)],
-        &[(1, 10), (2, 4)],
-        &[],
-        Some(1),
-    ),
-    (
-        "away from where it failed",
-        &[(1, 4, 0), (2, 4, 3)],
-        &[(1, 10)],
-        &[1],
-        Some(2),
-    ),
-    (
-        "waits for others that are full",
-        &[(1, 4, 0), (2, 1, 2)],
-        &[],
-        &[1],
-        None,
-    ),
-    (
-        "where it failed, if nobody else is there",
-        &[(1, 4, 0)],
-        &[],
-        &[1],
-        Some(1),
-    ),
+    ("the holder, though loaded", &[(1, 4, 0), (2, 4, 3)], &[(2, 10)], &[], Some(2)),
+    ("a free slot before the holder's queue", &[(1, 1, 0), (2, 1, 1)], &[(2, 10)], &[], Some(1)),
+    ("the holder's queue before another queue", &[(1, 1, 1), (2, 1, 1)], &[(2, 10)], &[], Some(2)),
+    ("half of the most is local", &[(1, 4, 1), (2, 4, 0)], &[(1, 10), (2, 5)], &[], Some(2)),
+    ("less than half is not", &[(1, 4, 1), (2, 4, 0)], &[(1, 10), (2, 4)], &[], Some(1)),
+    ("away from where it failed", &[(1, 4, 0), (2, 4, 3)], &[(1, 10)], &[1], Some(2)),
+    ("waits for others that are full", &[(1, 4, 0), (2, 1, 2)], &[], &[1], None),
+    ("where it failed, if nobody else is there", &[(1, 4, 0)], &[], &[1], Some(1)),
     ("all full", &[(1, 1, 2), (2, 1, 2)], &[], &[], None),
 ];
 
@@ -94,15 +37,9 @@ fn placement_prefers_a_free_slot_then_locality_then_load_then_the_lower_id() {
     for (name, executors, bytes_at, avoid, expected) in PLACEMENTS {
         let bytes_at: Vec<(Member, u64)> = bytes_at.iter().map(|(n, bytes)| (node(*n), *bytes)).collect();
         let avoid: Vec<Member> = avoid.iter().map(|n| node(*n)).collect();
-        let policy = Placement {
-            bytes_at: &bytes_at,
-            avoid: &avoid,
-        };
-        let decision = policy.decide(
-            executors
-                .iter()
-                .map(|(n, slots, tasks)| (node(*n), executor(*slots, *tasks))),
-        );
+        let policy = Placement { bytes_at: &bytes_at, avoid: &avoid };
+        let decision =
+            policy.decide(executors.iter().map(|(n, slots, tasks)| (node(*n), executor(*slots, *tasks))));
         assert_eq!(decision, expected.map(node), "{name}");
     }
 }
@@ -126,10 +63,8 @@ type Names = Vec<(u16, u32)>;
 
 /// Stages as text: parents, `!` if not deterministic, `w` wanted, `f` finished, then a letter for each task: held, coming, lost.
 fn run_lineage(stages: &[(&[u16], &str, &str)]) -> (Names, Names) {
-    let parents: Vec<Vec<StageId>> = stages
-        .iter()
-        .map(|(parents, ..)| parents.iter().map(|p| StageId(*p)).collect())
-        .collect();
+    let parents: Vec<Vec<StageId>> =
+        stages.iter().map(|(parents, ..)| parents.iter().map(|p| StageId(*p)).collect()).collect();
     let stages: Vec<LineageStage<'_>> = stages
         .iter()
         .zip(&parents)
@@ -167,36 +102,11 @@ type LineageRow = (
 
 const LINEAGES: &[LineageRow] = &[
     ("nothing lost", &[(&[], "", "hh"), (&[0], "w", "hc")], &[], &[]),
-    (
-        "lost, reader coming",
-        &[(&[], "", "lh"), (&[0], "w", "hc")],
-        &[(0, 0)],
-        &[],
-    ),
-    (
-        "lost, readers done",
-        &[(&[], "", "lh"), (&[0], "w", "hh")],
-        &[],
-        &[],
-    ),
-    (
-        "a sink's output lost",
-        &[(&[], "", "hh"), (&[0], "w", "hl")],
-        &[(1, 1)],
-        &[],
-    ),
-    (
-        "a sink's output and its input",
-        &[(&[], "", "lh"), (&[0], "w", "hl")],
-        &[(0, 0), (1, 1)],
-        &[],
-    ),
-    (
-        "a finished sink's output",
-        &[(&[], "", "lh"), (&[0], "f", "hl")],
-        &[],
-        &[],
-    ),
+    ("lost, reader coming", &[(&[], "", "lh"), (&[0], "w", "hc")], &[(0, 0)], &[]),
+    ("lost, readers done", &[(&[], "", "lh"), (&[0], "w", "hh")], &[], &[]),
+    ("a sink's output lost", &[(&[], "", "hh"), (&[0], "w", "hl")], &[(1, 1)], &[]),
+    ("a sink's output and its input", &[(&[], "", "lh"), (&[0], "w", "hl")], &[(0, 0), (1, 1)], &[]),
+    ("a finished sink's output", &[(&[], "", "lh"), (&[0], "f", "hl")], &[], &[]),
     (
         "through a held stage lineage does not go",
         &[(&[], "", "l"), (&[0], "", "h"), (&[1], "w", "l")],
@@ -205,21 +115,11 @@ const LINEAGES: &[LineageRow] = &[
     ),
     (
         "diamond: one arm is held, one is lost",
-        &[
-            (&[], "", "l"),
-            (&[0], "", "h"),
-            (&[0], "", "l"),
-            (&[1, 2], "w", "c"),
-        ],
+        &[(&[], "", "l"), (&[0], "", "h"), (&[0], "", "l"), (&[1, 2], "w", "c")],
         &[(0, 0), (2, 0)],
         &[],
     ),
-    (
-        "not deterministic, but nobody has read it",
-        &[(&[], "!", "lh"), (&[0], "w", "cc")],
-        &[(0, 0)],
-        &[],
-    ),
+    ("not deterministic, but nobody has read it", &[(&[], "!", "lh"), (&[0], "w", "cc")], &[(0, 0)], &[]),
     (
         "not deterministic: those who have read it run again",
         &[(&[], "!", "lh"), (&[0], "w", "hc")],
@@ -228,23 +128,13 @@ const LINEAGES: &[LineageRow] = &[
     ),
     (
         "what was spoiled may need more that is lost",
-        &[
-            (&[], "!", "l"),
-            (&[], "", "l"),
-            (&[0, 1], "w", "h"),
-            (&[0], "w", "c"),
-        ],
+        &[(&[], "!", "l"), (&[], "", "l"), (&[0, 1], "w", "h"), (&[0], "w", "c")],
         &[(0, 0), (1, 0), (2, 0)],
         &[(2, 0)],
     ),
     (
         "spoiled through a stage that is lost itself",
-        &[
-            (&[], "!", "l"),
-            (&[0], "", "l"),
-            (&[1], "w", "h"),
-            (&[0], "w", "c"),
-        ],
+        &[(&[], "!", "l"), (&[0], "", "l"), (&[1], "w", "h"), (&[0], "w", "c")],
         &[(0, 0), (1, 0), (2, 0)],
         &[(2, 0)],
     ),
@@ -284,8 +174,5 @@ fn the_programs_job_and_the_plan_make_the_event() {
     }
     let places = vec![super::place(0, &[1], true)];
     let made = Event::plan(&Fixed, super::batch_plan(2, &places), 0, places.clone());
-    assert_eq!(
-        format!("{made:?}"),
-        format!("{:?}", plan(2, super::maps_only(2), places))
-    );
+    assert_eq!(format!("{made:?}"), format!("{:?}", plan(2, super::maps_only(2), places)));
 }

@@ -29,25 +29,13 @@ impl History {
         let losses = rng.unit() * 0.25;
         let batches = rng.range(1, 5);
         let world = World::new(seed, rng);
-        History {
-            world,
-            losses,
-            batches,
-            planned: 0,
-            blocks: 0,
-            unsafe_batches: Vec::new(),
-            expected: 0,
-        }
+        History { world, losses, batches, planned: 0, blocks: 0, unsafe_batches: Vec::new(), expected: 0 }
     }
 
     fn plan_batch(&mut self) {
         let (job, count) = random_job(&mut self.world.rng, self.blocks);
         let blocks = self.blocks..self.blocks + count;
-        let place = |n| BlockPlace {
-            block: block(n),
-            holders: vec![KEEPER],
-            safe: true,
-        };
+        let place = |n| BlockPlace { block: block(n), holders: vec![KEEPER], safe: true };
         let places = blocks.map(place).collect();
         self.blocks += count;
         let is_sink = |stage: &&StagePlan| matches!(stage.output, StageOutput::Sink(_));
@@ -104,8 +92,5 @@ fn run(seed: u64) -> u64 {
 #[test]
 fn whatever_is_lost_every_batch_is_published_once_in_order_with_the_value_of_a_quiet_run() {
     let reruns: u64 = (0..2_500).map(run).sum();
-    assert!(
-        reruns > 5_000,
-        "the losses must cost something, or nothing was tested: {reruns}"
-    );
+    assert!(reruns > 5_000, "the losses must cost something, or nothing was tested: {reruns}");
 }

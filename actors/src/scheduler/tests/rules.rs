@@ -7,24 +7,14 @@ use crate::scheduler::{BatchTimings, Counter};
 fn a_batch_goes_from_plan_to_release() {
     let mut t = Table::with(&[(1, 2), (2, 2)]);
     let places = vec![place(0, &[1], true), place(1, &[2], true)];
-    t.gives(
-        plan(0, map_reduce(2, 2), places),
-        &["run 1: 0/0/0.0", "run 2: 0/0/1.0"],
-    );
+    t.gives(plan(0, map_reduce(2, 2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0, 1]), &[]);
     t.gives(done("0/0/1.0", 2, &[0]), &["run 1: 0/1/0.0 0/1/1.0"]);
     assert_eq!(parts(&t.spec("0/1/0.0")), [["0/0/0.0>0@[1]", "0/0/1.0>0@[2]"]]);
-    assert_eq!(
-        parts(&t.spec("0/1/1.0")),
-        [["0/0/0.0>1@[1]"]],
-        "an empty output is not asked for"
-    );
+    assert_eq!(parts(&t.spec("0/1/1.0")), [["0/0/0.0>1@[1]"]], "an empty output is not asked for");
     t.gives(done("0/1/0.0", 1, &[0]), &[]);
-    t.gives(
-        done("0/1/1.0", 1, &[]),
-        &["decided 0", "publish 0 sink 0: 0/1/0.0@1 0/1/1.0"],
-    );
+    t.gives(done("0/1/1.0", 1, &[]), &["decided 0", "publish 0 sink 0: 0/1/0.0@1 0/1/1.0"]);
     t.gives(published(0, 0), &["completed 0", "release 0 at [1, 2]"]);
 }
 
@@ -35,23 +25,11 @@ fn the_timings_of_a_batch_are_those_of_its_events() {
     t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &[]);
     t.gives(safe(0), &[]);
     t.now = Time(130);
-    t.gives(
-        Event::ExecutorUp {
-            member: node(1),
-            slots: 1,
-        },
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &["run 1: 0/0/0.0"]);
     t.now = Time(140);
-    t.gives(
-        failed("0/0/0.0", 1, "once"),
-        &["discard sink 0: 0/0/0.0", "run 1: 0/0/0.1"],
-    );
+    t.gives(failed("0/0/0.0", 1, "once"), &["discard sink 0: 0/0/0.0", "run 1: 0/0/0.1"]);
     t.now = Time(150);
-    t.gives(
-        done("0/0/0.1", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.1@1"],
-    );
+    t.gives(done("0/0/0.1", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.1@1"]);
     t.now = Time(170);
     t.gives(published(0, 0), &["completed 0", "release 0 at [1]"]);
     let expected = BatchTimings {
@@ -66,36 +44,19 @@ fn the_timings_of_a_batch_are_those_of_its_events() {
         failures: 1,
     };
     assert!(t.last.contains(&Action::Completed(expected)));
-    let delays = (
-        expected.scheduling_delay(),
-        expected.processing_time(),
-        expected.total_delay(),
-    );
-    assert_eq!(
-        delays,
-        (
-            Duration::from_nanos(30),
-            Duration::from_nanos(40),
-            Duration::from_nanos(70)
-        )
-    );
+    let delays = (expected.scheduling_delay(), expected.processing_time(), expected.total_delay());
+    assert_eq!(delays, (Duration::from_nanos(30), Duration::from_nanos(40), Duration::from_nanos(70)));
 }
 
 #[test]
 fn the_facts_of_a_launch_are_those_of_the_plan() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     let Some(Action::Launch { facts, .. }) = t.last.iter().find(|a| matches!(a, Action::Launch { .. }))
     else {
         panic!("it was launched")
     };
-    assert_eq!(
-        (facts.batch, facts.time, facts.seed),
-        (BatchNumber(0), BatchTime(1_000), 42)
-    );
+    assert_eq!((facts.batch, facts.time, facts.seed), (BatchNumber(0), BatchTime(1_000), 42));
     assert_eq!((facts.program, facts.epoch), (ProgramId(7), Epoch(0)));
 }
 
@@ -110,38 +71,17 @@ fn tasks_for_one_executor_travel_in_one_message() {
 fn a_launch_with_many_parts_is_cut_into_messages() {
     let mut t = Table::with(&[(1, 3)]);
     let read_all = |_| vec![(0..200).map(|n| PlannedPart::Block(block(n))).collect()];
-    let job = JobPlan {
-        stages: vec![stage(
-            0,
-            (0..3).map(read_all).collect(),
-            StageOutput::Sink(SinkId(0)),
-        )],
-    };
+    let job =
+        JobPlan { stages: vec![stage(0, (0..3).map(read_all).collect(), StageOutput::Sink(SinkId(0)))] };
     let places = (0..200).map(|n| place(n, &[1], true)).collect();
-    t.gives(
-        plan(0, job, places),
-        &["run 1: 0/0/0.0", "run 1: 0/0/1.0", "run 1: 0/0/2.0"],
-    );
+    t.gives(plan(0, job, places), &["run 1: 0/0/0.0", "run 1: 0/0/1.0", "run 1: 0/0/2.0"]);
 }
 
 #[test]
 fn an_executor_gets_no_more_than_its_slots_and_queue() {
-    let config = SchedulerConfig {
-        queue_per_slot: 1,
-        ..SchedulerConfig::default()
-    };
-    let mut t = Table {
-        scheduler: Scheduler::new(config),
-        now: Time(1),
-        last: Vec::new(),
-    };
-    t.gives(
-        Event::ExecutorUp {
-            member: node(1),
-            slots: 1,
-        },
-        &[],
-    );
+    let config = SchedulerConfig { queue_per_slot: 1, ..SchedulerConfig::default() };
+    let mut t = Table { scheduler: Scheduler::new(config), now: Time(1), last: Vec::new() };
+    t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &[]);
     let places = (0..3).map(|n| place(n, &[1], true)).collect();
     t.gives(plan(0, maps_only(3), places), &["run 1: 0/0/0.0 0/0/1.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["run 1: 0/0/2.0"]);
@@ -150,10 +90,7 @@ fn an_executor_gets_no_more_than_its_slots_and_queue() {
 #[test]
 fn the_oldest_batch_takes_free_slots_first() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(2), vec![place(0, &[1], true), place(1, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(2), vec![place(0, &[1], true), place(1, &[1], true)]), &["run 1: 0/0/0.0"]);
     t.gives(plan(1, maps_only(1), vec![place(0, &[1], true)]), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &["run 1: 0/0/1.0"]);
     t.gives(done("0/0/1.0", 1, &[0]), &["run 1: 1/0/0.0"]);
@@ -163,38 +100,23 @@ fn the_oldest_batch_takes_free_slots_first() {
 fn the_holder_placed_upon_is_named_first() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
     let places = vec![place(0, &[1, 2], true), place(1, &[1, 2], true)];
-    t.gives(
-        plan(0, maps_only(2), places),
-        &["run 1: 0/0/0.0", "run 2: 0/0/1.0"],
-    );
+    t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     assert_eq!(parts(&t.spec("0/0/1.0")), [["b1@[2, 1]"]]);
 }
 
 #[test]
 fn a_failed_task_is_tried_elsewhere() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
-    t.gives(
-        failed("0/0/0.0", 1, "boom"),
-        &["discard sink 0: 0/0/0.0", "run 2: 0/0/0.1"],
-    );
-    t.gives(
-        failed("0/0/0.1", 2, "boom"),
-        &["discard sink 0: 0/0/0.1", "run 1: 0/0/0.2"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(failed("0/0/0.0", 1, "boom"), &["discard sink 0: 0/0/0.0", "run 2: 0/0/0.1"]);
+    t.gives(failed("0/0/0.1", 2, "boom"), &["discard sink 0: 0/0/0.1", "run 1: 0/0/0.2"]);
 }
 
 #[test]
 fn a_task_that_failed_waits_for_another_executor_that_is_full() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
     let places = vec![place(0, &[1], true), place(1, &[2], true)];
-    t.gives(
-        plan(0, maps_only(2), places),
-        &["run 1: 0/0/0.0", "run 2: 0/0/1.0"],
-    );
+    t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(failed("0/0/0.0", 1, "boom"), &["discard sink 0: 0/0/0.0"]);
     t.gives(done("0/0/1.0", 2, &[0]), &["run 2: 0/0/0.1"]);
 }
@@ -202,10 +124,7 @@ fn a_task_that_failed_waits_for_another_executor_that_is_full() {
 #[test]
 fn a_batch_is_not_decided_before_its_blocks_are_safe() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], false)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], false)]), &["run 1: 0/0/0.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);
     t.gives(safe(0), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
 }
@@ -214,14 +133,8 @@ fn a_batch_is_not_decided_before_its_blocks_are_safe() {
 fn a_batch_may_be_safe_before_its_plan_comes() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(safe(0), &[]);
-    t.gives(
-        plan(0, maps_only(1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
 }
 
 #[test]
@@ -233,15 +146,9 @@ fn batches_are_decided_and_published_in_order_whatever_ends_first() {
         t.gives(safe(batch), &[]);
     }
     t.gives(done("1/0/0.0", 1, &[0]), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "decided 1", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "decided 1", "publish 0 sink 0: 0/0/0.0@1"]);
     t.gives(published(1, 0), &[]);
-    t.gives(
-        published(0, 0),
-        &["completed 0", "release 0 at [1]", "publish 1 sink 0: 1/0/0.0@1"],
-    );
+    t.gives(published(0, 0), &["completed 0", "release 0 at [1]", "publish 1 sink 0: 1/0/0.0@1"]);
     t.gives(published(1, 0), &["completed 1", "release 1 at [1]"]);
 }
 
@@ -259,16 +166,10 @@ fn two_sinks() -> JobPlan {
 #[test]
 fn sinks_of_a_batch_are_published_by_id_one_after_the_other() {
     let mut t = Table::with(&[(1, 2)]);
-    t.gives(
-        plan(0, two_sinks(), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0 0/1/0.0"],
-    );
+    t.gives(plan(0, two_sinks(), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0 0/1/0.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);
-    t.gives(
-        done("0/1/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/1/0.0@1"],
-    );
+    t.gives(done("0/1/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/1/0.0@1"]);
     t.gives(published(0, 0), &["publish 0 sink 1: 0/0/0.0@1"]);
     t.gives(published(0, 0), &[]);
     t.gives(published(0, 1), &["completed 0", "release 0 at [1]"]);
@@ -287,10 +188,7 @@ fn a_batch_without_tasks_goes_straight_through() {
 #[test]
 fn a_report_of_an_attempt_that_does_not_run_is_refused_and_counted() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(
-        plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]),
-        &["run 1: 0/0/0.0"],
-    );
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
     t.gives(failed("0/0/0.0", 1, "e"), &["run 2: 0/0/0.1"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["drop 1: 0/0/0.0>0"]);
     assert!(t.last.contains(&Action::Count(Counter::ReportsRefused, 1)));
@@ -314,10 +212,7 @@ fn a_plan_that_comes_twice_or_too_late_is_refused() {
     t.gives(plan(0, maps_only(1), places()), &[]);
     assert_eq!(t.last, [Action::Count(Counter::PlansRefused, 1)]);
     t.gives(safe(0), &[]);
-    t.gives(
-        done("0/0/0.0", 1, &[0]),
-        &["decided 0", "publish 0 sink 0: 0/0/0.0@1"],
-    );
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     t.gives(replan(0, 1, maps_only(1), places()), &[]);
     assert_eq!(t.last, [Action::Count(Counter::PlansRefused, 1)]);
 }
@@ -334,8 +229,7 @@ fn a_wide_stage_is_launched_in_one_event_and_its_reader_in_the_event_of_its_last
     let mut t = Table::with(&[(1, 1_000)]);
     let places = (0..1_000).map(|n| place(n, &[1], true)).collect();
     let mut launched = Vec::new();
-    t.scheduler
-        .on_event(t.now, plan(0, map_reduce(1_000, 1), places), &mut launched);
+    t.scheduler.on_event(t.now, plan(0, map_reduce(1_000, 1), places), &mut launched);
     let tasks: usize = launched
         .iter()
         .filter_map(|a| match a {
@@ -344,15 +238,11 @@ fn a_wide_stage_is_launched_in_one_event_and_its_reader_in_the_event_of_its_last
         })
         .sum();
     assert_eq!(tasks, 1_000, "all of them in the event of the plan");
-    let messages = launched
-        .iter()
-        .filter(|a| matches!(a, Action::Launch { .. }))
-        .count();
+    let messages = launched.iter().filter(|a| matches!(a, Action::Launch { .. })).count();
     assert_eq!(messages, 4, "256 parts a message");
     for n in 0..1_000 {
         let mut out = Vec::new();
-        t.scheduler
-            .on_event(t.now, done(&format!("0/0/{n}.0"), 1, &[0]), &mut out);
+        t.scheduler.on_event(t.now, done(&format!("0/0/{n}.0"), 1, &[0]), &mut out);
         let launches = out.iter().filter(|a| matches!(a, Action::Launch { .. })).count();
         assert_eq!(launches, usize::from(n == 999));
     }

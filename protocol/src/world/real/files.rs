@@ -23,23 +23,16 @@ pub(super) struct RealFiles {
 impl RealFiles {
     /// Files whose temporary names carry `token`.
     pub(super) fn new(token: u64) -> Self {
-        RealFiles {
-            token,
-            written: AtomicU64::new(0),
-        }
+        RealFiles { token, written: AtomicU64::new(0) }
     }
 
     /// A name next to `path` that no other writer uses, on the same file system, so that it can be renamed.
     fn temporary_for(&self, path: &Path) -> io::Result<PathBuf> {
-        let name = path
-            .file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no file name"))?;
+        let name =
+            path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no file name"))?;
         let count = self.written.fetch_add(1, Ordering::Relaxed);
         let (process, token) = (process::id(), self.token);
-        Ok(path.with_file_name(format!(
-            "{TEMPORARY}{process}-{token:x}-{count}-{}",
-            name.to_string_lossy()
-        )))
+        Ok(path.with_file_name(format!("{TEMPORARY}{process}-{token:x}-{count}-{}", name.to_string_lossy())))
     }
 }
 
@@ -51,10 +44,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes the names in the folder of `path` durable.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
@@ -104,11 +94,7 @@ impl FileSystem for RealFiles {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
         sync_folder_of(to)?;
-        if from.parent() == to.parent() {
-            Ok(())
-        } else {
-            sync_folder_of(from)
-        }
+        if from.parent() == to.parent() { Ok(()) } else { sync_folder_of(from) }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -104,10 +104,7 @@ impl RealSlot {
         let (jobs, queue) = sync_channel(SLOT_QUEUE);
         let closed = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&closed);
-        if let Err(error) = thread::Builder::new()
-            .name(name.clone())
-            .spawn(move || serve(&queue, &seen))
-        {
+        if let Err(error) = thread::Builder::new().name(name.clone()).spawn(move || serve(&queue, &seen)) {
             tracing::error!(%error, name, "cannot start a slot's thread: its jobs are dropped");
         }
         RealSlot { name, jobs, closed }
@@ -127,8 +124,7 @@ fn serve(queue: &Receiver<Job>, closed: &AtomicBool) {
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("not a text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
 }
 
 impl SlotThread for RealSlot {

@@ -56,35 +56,23 @@ impl RealUdp {
                 tracing::warn!(%error, "a UDP buffer keeps its size");
             }
         }
-        Ok(RealUdp {
-            io: UdpSocket::from_std(socket)?,
-            state,
-            gate: Mutex::default(),
-            timer,
-        })
+        Ok(RealUdp { io: UdpSocket::from_std(socket)?, state, gate: Mutex::default(), timer })
     }
 }
 
 impl fmt::Debug for RealUdp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RealUdp")
-            .field("io", &self.io)
-            .finish_non_exhaustive()
+        f.debug_struct("RealUdp").field("io", &self.io).finish_non_exhaustive()
     }
 }
 
 impl AsyncUdpSocket for RealUdp {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(WritePoller {
-            socket: self,
-            waiting: None,
-        })
+        Box::pin(WritePoller { socket: self, waiting: None })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.try_io(Interest::WRITABLE, || {
-            self.state.send((&self.io).into(), transmit)
-        })
+        self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit))
     }
 
     fn poll_recv(
@@ -96,11 +84,7 @@ impl AsyncUdpSocket for RealUdp {
         lock(&self.gate).poll(
             cx,
             |cx| self.io.poll_recv_ready(cx),
-            || {
-                self.io.try_io(Interest::READABLE, || {
-                    self.state.recv((&self.io).into(), bufs, meta)
-                })
-            },
+            || self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta)),
             |rest| Box::pin(self.timer.sleep(rest)),
         )
     }
@@ -233,11 +217,7 @@ mod tests {
         let result = gate.poll(
             &mut Context::from_waker(Waker::noop()),
             |_| {
-                if *drained.borrow() {
-                    Poll::Pending
-                } else {
-                    Poll::Ready(Ok(()))
-                }
+                if *drained.borrow() { Poll::Pending } else { Poll::Ready(Ok(())) }
             },
             || match outcomes.next() {
                 Some(Some(count)) => Ok(*count),

@@ -16,11 +16,7 @@ pub(super) struct SimClock {
 impl SimClock {
     /// The clock of the node of `life` in a world that began at `start`.
     pub(super) fn new(start: Instant, wall_epoch: Duration, life: Life) -> Self {
-        SimClock {
-            start,
-            wall_epoch,
-            life,
-        }
+        SimClock { start, wall_epoch, life }
     }
 }
 
@@ -33,11 +29,7 @@ impl ClockSource for SimClock {
         let right = self.wall_epoch + self.start.elapsed();
         let offset_ms = self.life.wall_offset_ms();
         let offset = Duration::from_millis(offset_ms.unsigned_abs());
-        if offset_ms < 0 {
-            right.saturating_sub(offset)
-        } else {
-            right + offset
-        }
+        if offset_ms < 0 { right.saturating_sub(offset) } else { right + offset }
     }
 
     fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()> {

@@ -22,18 +22,12 @@ struct Content {
 impl Store {
     /// The files as a node sees them; once its life has ended every call fails.
     pub(super) fn of(&self, life: Life) -> SimFiles {
-        SimFiles {
-            store: self.clone(),
-            life: Some(life),
-        }
+        SimFiles { store: self.clone(), life: Some(life) }
     }
 
     /// The files as the test sees them.
     pub(super) fn of_nobody(&self) -> SimFiles {
-        SimFiles {
-            store: self.clone(),
-            life: None,
-        }
+        SimFiles { store: self.clone(), life: None }
     }
 }
 
@@ -75,14 +69,9 @@ fn missing(kind: io::ErrorKind, path: &Path) -> io::Error {
 impl FileSystem for SimFiles {
     fn read_range(&self, path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         self.with(|content| {
-            let bytes = content
-                .files
-                .get(path)
-                .ok_or_else(|| missing(io::ErrorKind::NotFound, path))?;
+            let bytes = content.files.get(path).ok_or_else(|| missing(io::ErrorKind::NotFound, path))?;
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            let end = start
-                .saturating_add(usize::try_from(length).unwrap_or(usize::MAX))
-                .min(bytes.len());
+            let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
             Ok(bytes[start..end].to_vec())
         })
     }
@@ -92,13 +81,8 @@ impl FileSystem for SimFiles {
             if !content.has_folder(folder) {
                 return Err(missing(io::ErrorKind::NotFound, folder));
             }
-            let inside = content
-                .files
-                .iter()
-                .filter(|(path, _)| path.parent() == Some(folder));
-            Ok(inside
-                .map(|(path, bytes)| (path.clone(), bytes.len() as u64))
-                .collect())
+            let inside = content.files.iter().filter(|(path, _)| path.parent() == Some(folder));
+            Ok(inside.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect())
         })
     }
 
@@ -123,10 +107,7 @@ impl FileSystem for SimFiles {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.with(|content| {
             content.check_place(to)?;
-            let bytes = content
-                .files
-                .remove(from)
-                .ok_or_else(|| missing(io::ErrorKind::NotFound, from))?;
+            let bytes = content.files.remove(from).ok_or_else(|| missing(io::ErrorKind::NotFound, from))?;
             content.files.insert(to.to_path_buf(), bytes);
             Ok(())
         })

@@ -38,13 +38,8 @@ impl Default for Link {
 
 impl Link {
     /// What lies between a node and itself.
-    pub(super) const LOOPBACK: Link = Link {
-        delay_min: Duration::ZERO,
-        delay_max: Duration::ZERO,
-        loss: 0.0,
-        duplicate: 0.0,
-        mtu: 65_507,
-    };
+    pub(super) const LOOPBACK: Link =
+        Link { delay_min: Duration::ZERO, delay_max: Duration::ZERO, loss: 0.0, duplicate: 0.0, mtu: 65_507 };
 }
 
 /// How often each fault has struck since the world began.

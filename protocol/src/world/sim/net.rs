@@ -29,18 +29,12 @@ pub(super) struct Inner {
 impl SimNet {
     /// A network all of whose links are `link`.
     pub(super) fn new(entropy: Entropy, link: Link, trace: Trace) -> Self {
-        SimNet(Arc::new(Inner {
-            state: Mutex::new(State::new(entropy, link)),
-            trace,
-        }))
+        SimNet(Arc::new(Inner { state: Mutex::new(State::new(entropy, link)), trace }))
     }
 
     /// The network as `life` sees it.
     pub(super) fn of(&self, life: Life) -> Arc<dyn Network> {
-        Arc::new(NodeNetwork {
-            net: self.clone(),
-            life,
-        })
+        Arc::new(NodeNetwork { net: self.clone(), life })
     }
 
     /// How often each fault has struck.
@@ -101,23 +95,15 @@ impl SimNet {
         for (from, to) in mended {
             self.0.trace.event(&format!("heal {from} > {to}"));
         }
-        connections
-            .iter()
-            .for_each(|connection| connection.wake_readers());
+        connections.iter().for_each(|connection| connection.wake_readers());
     }
 
     /// Closes all that the node at `ip` has open, without a word to anyone but the TCP peers, who see a reset.
     pub(super) fn cut_off(&self, ip: IpAddr) {
         let mut state = lock(&self.0.state);
         state.counts.killed += 1;
-        let sockets: Vec<_> = state
-            .sockets
-            .extract_if(.., |address, _| address.ip() == ip)
-            .collect();
-        let listeners: Vec<_> = state
-            .listeners
-            .extract_if(.., |address, _| address.ip() == ip)
-            .collect();
+        let sockets: Vec<_> = state.sockets.extract_if(.., |address, _| address.ip() == ip).collect();
+        let listeners: Vec<_> = state.listeners.extract_if(.., |address, _| address.ip() == ip).collect();
         let connections = state.live_connections();
         drop(state);
         sockets.iter().for_each(|(_, mailbox)| mailbox.close());
@@ -131,25 +117,15 @@ impl SimNet {
     pub(super) fn send(&self, life: &Life, from: SocketAddr, transmit: &Transmit<'_>) {
         let (to, length) = (transmit.destination, transmit.contents.len());
         let mut state = lock(&self.0.state);
-        let (verdict, arrivals) = if life.is_alive() {
-            state.judge(from, to, length)
-        } else {
-            (Verdict::Dead, Vec::new())
-        };
+        let (verdict, arrivals) =
+            if life.is_alive() { state.judge(from, to, length) } else { (Verdict::Dead, Vec::new()) };
         state.count(verdict);
         let mailbox = state.sockets.get(&to).cloned();
         drop(state);
         self.0.trace.datagram(from, to, length, verdict.name());
         if let Some(mailbox) = mailbox {
             for key in arrivals {
-                mailbox.put(
-                    key,
-                    Parcel {
-                        from,
-                        ecn: transmit.ecn,
-                        bytes: transmit.contents.into(),
-                    },
-                );
+                mailbox.put(key, Parcel { from, ecn: transmit.ecn, bytes: transmit.contents.into() });
             }
         }
     }
@@ -158,11 +134,7 @@ impl SimNet {
     pub(super) fn unbind(&self, mailbox: &Arc<Mailbox>) {
         let mut state = lock(&self.0.state);
         // The address may have been bound again by the node's next life.
-        if state
-            .sockets
-            .get(&mailbox.address())
-            .is_some_and(|bound| Arc::ptr_eq(bound, mailbox))
-        {
+        if state.sockets.get(&mailbox.address()).is_some_and(|bound| Arc::ptr_eq(bound, mailbox)) {
             state.sockets.remove(&mailbox.address());
         }
     }

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::task::AbortHandle;
 
@@ -22,6 +23,8 @@ pub(super) struct Node {
     alive: bool,
     /// What a job's cost is multiplied by.
     pub(super) slowdown: f64,
+    /// How many jobs took another time than their cost.
+    pub(super) slowed: u64,
     /// How far the node's wall clock is ahead.
     pub(super) wall_offset_ms: i64,
     work: Vec<AbortHandle>,
@@ -34,6 +37,7 @@ impl Default for Node {
             life: 0,
             alive: true,
             slowdown: 1.0,
+            slowed: 0,
             wall_offset_ms: 0,
             work: Vec::new(),
             prune_at: PRUNE_EVERY,
@@ -50,11 +54,7 @@ impl Nodes {
     /// The current life of the node at `ip`.
     pub(super) fn life(&self, ip: IpAddr) -> Life {
         let number = self.change(ip, |node| node.life);
-        Life {
-            nodes: self.clone(),
-            ip,
-            number,
-        }
+        Life { nodes: self.clone(), ip, number }
     }
 
     /// Ends the current life and gives its work, for the caller to abort; none if it has ended already.
@@ -96,13 +96,15 @@ impl Life {
 
     /// Whether this life has not ended.
     pub(super) fn is_alive(&self) -> bool {
-        self.nodes
-            .change(self.ip, |node| node.alive && node.life == self.number)
+        self.nodes.change(self.ip, |node| node.alive && node.life == self.number)
     }
 
-    /// What a job's cost is multiplied by at present.
-    pub(super) fn slowdown(&self) -> f64 {
-        self.nodes.change(self.ip, |node| node.slowdown)
+    /// What a job that begins now takes, if it costs `cost` on a sound node.
+    pub(super) fn time_of(&self, cost: Duration) -> Duration {
+        self.nodes.change(self.ip, |node| {
+            node.slowed += u64::from(node.slowdown != 1.0 && !cost.is_zero());
+            cost.mul_f64(node.slowdown)
+        })
     }
 
     /// How far the node's wall clock is ahead at present.

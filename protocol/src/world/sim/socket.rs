@@ -44,10 +44,7 @@ struct State {
 impl Mailbox {
     /// An empty one for the socket bound to `address`.
     pub(super) fn new(address: SocketAddr) -> Self {
-        Mailbox {
-            address,
-            state: Mutex::default(),
-        }
+        Mailbox { address, state: Mutex::default() }
     }
 
     /// The socket's address.
@@ -66,10 +63,7 @@ impl Mailbox {
         if state.closed {
             return;
         }
-        let is_first = state
-            .parcels
-            .first_key_value()
-            .is_none_or(|(first, _)| key < *first);
+        let is_first = state.parcels.first_key_value().is_none_or(|(first, _)| key < *first);
         state.parcels.insert(key, parcel);
         // A reader that waits for an earlier one has a timer for that.
         let reader = if is_first { state.reader.take() } else { None };
@@ -96,12 +90,7 @@ pub(super) struct SimSocket {
 impl SimSocket {
     /// A socket of `life` that reads from `mailbox`.
     pub(super) fn new(net: SimNet, life: Life, mailbox: Arc<Mailbox>) -> Self {
-        SimSocket {
-            net,
-            life,
-            mailbox,
-            timer: Mutex::new(Box::pin(sleep_until(Instant::now()))),
-        }
+        SimSocket { net, life, mailbox, timer: Mutex::new(Box::pin(sleep_until(Instant::now()))) }
     }
 }
 
@@ -113,9 +102,7 @@ impl Drop for SimSocket {
 
 impl fmt::Debug for SimSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimSocket")
-            .field("address", &self.mailbox.address)
-            .finish_non_exhaustive()
+        f.debug_struct("SimSocket").field("address", &self.mailbox.address).finish_non_exhaustive()
     }
 }
 
@@ -177,13 +164,7 @@ impl AsyncUdpSocket for SimSocket {
 fn read(parcel: &Parcel, to: SocketAddr, buf: &mut [u8]) -> RecvMeta {
     let length = parcel.bytes.len().min(buf.len());
     buf[..length].copy_from_slice(&parcel.bytes[..length]);
-    RecvMeta {
-        addr: parcel.from,
-        len: length,
-        stride: length,
-        ecn: parcel.ecn,
-        dst_ip: Some(to.ip()),
-    }
+    RecvMeta { addr: parcel.from, len: length, stride: length, ecn: parcel.ecn, dst_ip: Some(to.ip()) }
 }
 
 /// A simulated socket can always be written to: what is too much is lost, not delayed.

@@ -42,11 +42,7 @@ impl SpawnerSource for SimThreads {
     }
 
     fn slot(&self, name: String) -> Box<dyn SlotThread> {
-        let slot = SimSlot {
-            name,
-            life: self.life.clone(),
-            line: Arc::default(),
-        };
+        let slot = SimSlot { name, life: self.life.clone(), line: Arc::default() };
         self.spawn(Box::pin(serve(slot.line.clone(), self.life.clone())));
         Box::new(slot)
     }
@@ -84,7 +80,7 @@ async fn serve(line: Arc<Line>, life: Life) {
             line.changed.notified().await;
             continue;
         };
-        let cost = cost.mul_f64(life.slowdown());
+        let cost = life.time_of(cost);
         if !cost.is_zero() {
             sleep(cost).await;
         }
@@ -108,11 +104,7 @@ impl SlotThread for SimSlot {
             return;
         }
         let mut state = lock(&self.line.state);
-        assert!(
-            state.jobs.len() < SLOT_QUEUE,
-            "{SLOT_QUEUE} jobs wait at slot {}",
-            self.name
-        );
+        assert!(state.jobs.len() < SLOT_QUEUE, "{SLOT_QUEUE} jobs wait at slot {}", self.name);
         state.jobs.push_back((job, cost));
         self.line.changed.notify_one();
     }

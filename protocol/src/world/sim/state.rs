@@ -73,24 +73,15 @@ impl State {
 
     /// All TCP connections of which an end is still held.
     pub(super) fn live_connections(&mut self) -> Vec<Arc<Connection>> {
-        self.connections
-            .retain(|_, connection| connection.strong_count() > 0);
+        self.connections.retain(|_, connection| connection.strong_count() > 0);
         self.connections.values().filter_map(Weak::upgrade).collect()
     }
 
     /// The link and the lots of a direction.
     pub(super) fn way(&mut self, route: Route) -> (&Link, &mut Way) {
-        let link = if route.0 == route.1 {
-            &Link::LOOPBACK
-        } else {
-            self.links.get(&route).unwrap_or(&self.link)
-        };
-        (
-            link,
-            self.ways
-                .entry(route)
-                .or_insert_with(|| Way::new(self.entropy, route)),
-        )
+        let link =
+            if route.0 == route.1 { &Link::LOOPBACK } else { self.links.get(&route).unwrap_or(&self.link) };
+        (link, self.ways.entry(route).or_insert_with(|| Way::new(self.entropy, route)))
     }
 
     /// The address that is bound when `wanted` is asked for: the node's own, with a port.
@@ -100,10 +91,7 @@ impl State {
         }
         let ip = life.ip();
         if wanted.ip() != ip && !wanted.ip().is_unspecified() && !wanted.ip().is_loopback() {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrNotAvailable,
-                wanted.to_string(),
-            ));
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, wanted.to_string()));
         }
         if wanted.port() != 0 {
             return Ok(SocketAddr::new(ip, wanted.port()));
@@ -123,21 +111,13 @@ impl State {
     pub(super) fn resolve(&self, address: &str, own: IpAddr) -> io::Result<SocketAddr> {
         let known = address.parse().ok().or_else(|| {
             let (host, port) = address.rsplit_once(':')?;
-            let ip = if host == "localhost" {
-                own
-            } else {
-                *self.names.get(host)?
-            };
+            let ip = if host == "localhost" { own } else { *self.names.get(host)? };
             Some(SocketAddr::new(ip, port.parse().ok()?))
         });
         let known: SocketAddr = known
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no such host: {address}")))?;
         let is_own = known.ip().is_loopback() || known.ip().is_unspecified();
-        Ok(if is_own {
-            SocketAddr::new(own, known.port())
-        } else {
-            known
-        })
+        Ok(if is_own { SocketAddr::new(own, known.port()) } else { known })
     }
 
     /// What becomes of a datagram, and when it arrives (with a number that keeps arrivals apart).
@@ -152,11 +132,7 @@ impl State {
         let (link, way) = self.way(route);
         let is_oversized = length > link.mtu;
         // Drawn for every datagram, whatever becomes of it.
-        let Lot {
-            is_lost,
-            is_duplicated,
-            delays,
-        } = way.draw(&link.clone());
+        let Lot { is_lost, is_duplicated, delays } = way.draw(&link.clone());
         let verdict = match self.sockets.get(&to) {
             _ if self.is_cut(route.0, route.1) => Verdict::Cut,
             _ if is_oversized => Verdict::Oversized,

@@ -53,10 +53,7 @@ struct PipeState {
 
 impl Pipe {
     fn new(from: SocketAddr, to: SocketAddr) -> Self {
-        Pipe {
-            route: (from.ip(), to.ip()),
-            state: Mutex::default(),
-        }
+        Pipe { route: (from.ip(), to.ip()), state: Mutex::default() }
     }
 
     /// Changes the state and wakes both ends.
@@ -82,11 +79,7 @@ impl Connection {
     /// A new one, of these ends.
     pub(super) fn new(names: TcpConnection) -> Self {
         let TcpConnection { client, server, .. } = names;
-        Connection {
-            names,
-            to_server: Pipe::new(client, server),
-            to_client: Pipe::new(server, client),
-        }
+        Connection { names, to_server: Pipe::new(client, server), to_client: Pipe::new(server, client) }
     }
 
     /// Its number and its ends.
@@ -138,12 +131,7 @@ pub(super) struct SimStream {
 impl SimStream {
     /// The end of `connection` that is at `side`.
     pub(super) fn new(net: SimNet, connection: Arc<Connection>, side: Side) -> Self {
-        SimStream {
-            net,
-            connection,
-            side,
-            timer: Box::pin(sleep_until(Instant::now())),
-        }
+        SimStream { net, connection, side, timer: Box::pin(sleep_until(Instant::now())) }
     }
 
     fn reads(&self) -> &Pipe {
@@ -235,15 +223,10 @@ impl AsyncWrite for SimStream {
         drop(state);
         let delay = self.net.tcp_delay(pipe.route);
         let TcpConnection { id, .. } = self.connection.names;
-        self.net
-            .0
-            .trace
-            .event(&format!("tcp {id} {} > {} {length}", pipe.route.0, pipe.route.1));
+        self.net.0.trace.event(&format!("tcp {id} {} > {} {length}", pipe.route.0, pipe.route.1));
         pipe.change(|state| {
             let due = state.due(delay);
-            state
-                .pieces
-                .push_back((due, Bytes::copy_from_slice(&buf[..length])));
+            state.pieces.push_back((due, Bytes::copy_from_slice(&buf[..length])));
             state.bytes += length;
         });
         Poll::Ready(Ok(length))

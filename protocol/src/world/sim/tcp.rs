@@ -92,16 +92,10 @@ impl SimNet {
         let Some(place) = place else {
             lock(&self.0.state).counts.tcp_refused += 1;
             self.0.trace.event(&format!("tcp {client} > {server} refused"));
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                server.to_string(),
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, server.to_string()));
         };
         self.0.trace.event(&format!("tcp {id} {client} > {server} open"));
-        place.send((
-            SimStream::new(self.clone(), connection.clone(), Side::Server),
-            client,
-        ));
+        place.send((SimStream::new(self.clone(), connection.clone(), Side::Server), client));
         Ok(SimStream::new(self.clone(), connection, Side::Client))
     }
 
@@ -117,12 +111,7 @@ impl SimNet {
         let id = state.new_id();
         state.listeners.insert(address, Line { id, arrivals });
         drop(state);
-        Ok(Box::new(SimAcceptor {
-            net: self.clone(),
-            address,
-            id,
-            queue,
-        }))
+        Ok(Box::new(SimAcceptor { net: self.clone(), address, id, queue }))
     }
 
     fn unlisten(&self, address: SocketAddr, id: u64) {

@@ -26,14 +26,7 @@ struct State {
 impl Trace {
     /// An empty trace of a world that began at `start`, which keeps its first `lines_max` entries as text.
     pub(super) fn new(start: Instant, lines_max: usize) -> Self {
-        let state = State {
-            start,
-            hash: 0,
-            entries: 0,
-            datagrams: 0,
-            lines: Vec::new(),
-            lines_max,
-        };
+        let state = State { start, hash: 0, entries: 0, datagrams: 0, lines: Vec::new(), lines_max };
         Trace(Arc::new(Mutex::new(state)))
     }
 

@@ -34,11 +34,7 @@ struct HandedOver(mpsc::Receiver<DuplexStream>);
 impl TcpAcceptor for HandedOver {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn ByteStream>, SocketAddr)>> {
         Box::pin(async {
-            let stream = self
-                .0
-                .recv()
-                .await
-                .ok_or_else(|| io::Error::other("the test has ended"))?;
+            let stream = self.0.recv().await.ok_or_else(|| io::Error::other("the test has ended"))?;
             Ok((Box::new(stream) as Box<dyn ByteStream>, self.local_addr()))
         })
     }
@@ -56,20 +52,9 @@ struct Bench {
 
 fn bench(rate_lines_per_s: u64, duration: Duration) -> Bench {
     let (connect, connections) = mpsc::channel(4);
-    let feeder = Feeder::new(
-        Box::new(HandedOver(connections)),
-        Clock::new(JumpingClock::default()),
-    );
-    let plan = FeedPlan {
-        lines: vec!["a", "b", "c"],
-        rate_lines_per_s,
-        duration,
-    };
-    Bench {
-        connect,
-        gauge: feeder.gauge(),
-        fed: tokio::spawn(feeder.run(plan)),
-    }
+    let feeder = Feeder::new(Box::new(HandedOver(connections)), Clock::new(JumpingClock::default()));
+    let plan = FeedPlan { lines: vec!["a", "b", "c"], rate_lines_per_s, duration };
+    Bench { connect, gauge: feeder.gauge(), fed: tokio::spawn(feeder.run(plan)) }
 }
 
 /// A receiver's connection that has asked to go on after a line.
@@ -83,10 +68,7 @@ impl Bench {
         let (ours, theirs) = tokio::io::duplex(256);
         self.connect.send(theirs).await.expect("the feeder listens");
         let (reader, writer) = tokio::io::split(ours);
-        let mut receiver = Receiver {
-            reader: BufReader::new(reader),
-            writer,
-        };
+        let mut receiver = Receiver { reader: BufReader::new(reader), writer };
         receiver.say(hello).await;
         receiver
     }
@@ -94,19 +76,13 @@ impl Bench {
 
 impl Receiver {
     async fn say(&mut self, words: &str) {
-        self.writer
-            .write_all(words.as_bytes())
-            .await
-            .expect("the feeder reads");
+        self.writer.write_all(words.as_bytes()).await.expect("the feeder reads");
     }
 
     /// The next line; `None` when the feeder has closed.
     async fn hear(&mut self) -> Option<String> {
         let mut line = String::new();
-        self.reader
-            .read_line(&mut line)
-            .await
-            .expect("the feeder writes UTF-8");
+        self.reader.read_line(&mut line).await.expect("the feeder writes UTF-8");
         line.strip_suffix('\n').map(str::to_string)
     }
 
@@ -124,22 +100,14 @@ impl Receiver {
 async fn lines_are_numbered_repeat_the_text_and_end_when_all_is_safe() {
     let bench = bench(7, Duration::from_secs(1));
     let mut receiver = bench.receiver("RESUME -\n").await;
-    assert_eq!(
-        receiver.hear_all().await,
-        ["0\ta", "1\tb", "2\tc", "3\ta", "4\tb", "5\tc", "6\ta"]
-    );
+    assert_eq!(receiver.hear_all().await, ["0\ta", "1\tb", "2\tc", "3\ta", "4\tb", "5\tc", "6\ta"]);
     assert!(!bench.fed.is_finished(), "nothing is safe");
     receiver.say("SAFE 3\nSAFE 6\n").await;
     assert_eq!(receiver.hear().await, None);
     drop(receiver);
     assert_eq!(bench.fed.await.expect("no panic").expect("fed"), 7);
     assert_eq!(
-        (
-            bench.gauge.written(),
-            bench.gauge.safe(),
-            bench.gauge.repeated(),
-            bench.gauge.connections()
-        ),
+        (bench.gauge.written(), bench.gauge.safe(), bench.gauge.repeated(), bench.gauge.connections()),
         (7, 7, 0, 1)
     );
 }
@@ -149,18 +117,13 @@ async fn a_lost_connection_gets_what_is_not_safe_once_more_and_every_line_arrive
     let bench = bench(1_000, Duration::from_secs(1));
     let mut first = bench.receiver("RESUME -\n").await;
     for number in 0..500 {
-        assert_eq!(
-            first.hear().await,
-            Some(format!("{number}\t{}", ["a", "b", "c"][number % 3]))
-        );
+        assert_eq!(first.hear().await, Some(format!("{number}\t{}", ["a", "b", "c"][number % 3])));
     }
     first.say("SAFE 99\n").await;
     drop(first);
     let mut second = bench.receiver("RESUME 199\n").await;
     let lines = second.hear_all().await;
-    let expected: Vec<String> = (200..1_000)
-        .map(|n| format!("{n}\t{}", ["a", "b", "c"][n % 3]))
-        .collect();
+    let expected: Vec<String> = (200..1_000).map(|n| format!("{n}\t{}", ["a", "b", "c"][n % 3])).collect();
     assert_eq!(lines, expected);
     second.say("SAFE 999\n").await;
     drop(second);
