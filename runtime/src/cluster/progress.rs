@@ -139,7 +139,7 @@ impl Progress {
     }
 
     /// What the executors of this process hold in memory, by node: at most `memory_bytes_max`, and a quarter on top for
-    /// outputs of tasks. Open blocks, at most an eighth of it for each receiver, are not in it.
+    /// outputs of tasks; only where outputs leave nothing, the half that copies of blocks are sure of comes beyond that. Open blocks, at most an eighth of it for each receiver, are not in it.
     pub fn memory(&self) -> Vec<MemoryUse> {
         let of_store = |(executor, store): &(Member, BlockStore)| MemoryUse {
             executor: *executor,
