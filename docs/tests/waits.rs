@@ -38,8 +38,7 @@ fn walk<'a>(
         return None;
     }
     path.push(at);
-    let found =
-        waits.get(at).into_iter().flatten().find_map(|next| walk(next, waits, path, through));
+    let found = waits.get(at).into_iter().flatten().find_map(|next| walk(next, waits, path, through));
     path.pop();
     through.insert(at);
     found

@@ -145,15 +145,20 @@ impl Config {
         if self.block_interval.is_zero() {
             return out_of_range("block_interval", "0".into(), "more than 0");
         }
-        match self.metrics_address {
-            Some(address) if !address.ip().is_loopback() => Err(ConfigError::MetricsNotLocal(address)),
-            _ => Ok(Checked(self.clone())),
-        }
+        check_metrics_address(self.metrics_address).map(|()| Checked(self.clone()))
     }
 
     /// Partitions of a shuffle where the program does not say.
     pub(crate) fn default_partitions(&self) -> u32 {
         self.partitions.unwrap_or(u32::from(self.executors) * u32::from(self.slots_per_executor))
+    }
+}
+
+/// Metrics are for an agent on this machine.
+pub(crate) fn check_metrics_address(address: Option<SocketAddr>) -> Result<(), ConfigError> {
+    match address {
+        Some(address) if !address.ip().is_loopback() => Err(ConfigError::MetricsNotLocal(address)),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,10 @@ use crate::{
     graph::{BuildOptions, Graph, GraphError, Pipeline, SourceSpec, TypedSource},
     sources::{Generator, Queue, TextFiles, TextQueue},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use tidemill_actors::supervision::ChildSpec;
 use tidemill_protocol::world::Files;
 
@@ -28,6 +31,7 @@ pub struct StreamContext {
     config: Config,
     progress: Progress,
     actors: Arc<Mutex<Vec<ChildSpec>>>,
+    started: Arc<AtomicBool>,
 }
 
 impl StreamContext {
@@ -60,6 +64,16 @@ impl StreamContext {
     /// it by its address, with a deadline: see [`actor`](crate::actor).
     pub fn supervise(&self, child: ChildSpec) {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+    }
+
+    /// Takes the one start that a context has; false if it is gone.
+    pub(crate) fn begin(&self) -> bool {
+        !self.started.swap(true, Ordering::SeqCst)
+    }
+
+    /// Calls `told` with the mistake when something is added to the graph from now on.
+    pub(crate) fn when_added_late(&self, told: impl Fn(&GraphError) + Send + Sync + 'static) {
+        self.graph.when_added_late(Arc::new(told));
     }
 
     pub(crate) fn take_actors(&self) -> Vec<ChildSpec> {

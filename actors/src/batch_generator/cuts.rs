@@ -30,7 +30,9 @@ impl Cuts {
     /// Cuts every `interval`, announced `lead` ahead at least.
     pub(super) fn new(interval: Duration, lead: Duration) -> Self {
         let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-        let horizon = lead.max(Duration::from_millis(interval_ms));
+        // Twice the lead: the first cut lies up to a lead and an interval ahead, and must come into view before time has moved
+        // it on.
+        let horizon = (lead * 2).max(Duration::from_millis(interval_ms));
         Cuts {
             interval_ms,
             lead,
@@ -145,6 +147,32 @@ impl Cuts {
         for pair in cuts.windows(2) {
             assert!(pair[0].0.next() == pair[1].0, "batch numbers have no gaps");
             assert!(pair[0].1 < pair[1].1, "batch times grow");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_shorter_than_the_lead_is_cut_as_well() {
+        for interval_ms in [5, 7, 10, 49, 50, 51, 99, 100, 101, 500] {
+            let interval = Duration::from_millis(interval_ms);
+            let mut cuts = Cuts::new(interval, Duration::from_millis(50));
+            let mut now = Time(123_456_789);
+            cuts.set_wall(now, Duration::from_nanos(1_767_225_600_003_217_911));
+            let mut reached = 0;
+            for _wake in 0..1_000 {
+                // A timer is always a little late.
+                now = cuts.next_deadline(now, true).expect("there is always a next cut").max(now)
+                    + Duration::from_micros(90);
+                while cuts.announce(now).is_some() {}
+                while cuts.reached(now).is_some() {
+                    reached += 1;
+                }
+            }
+            assert!(reached > 300, "{interval_ms} ms: {reached} cuts in 1,000 wakes");
         }
     }
 }

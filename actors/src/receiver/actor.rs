@@ -5,9 +5,8 @@ use super::messages::{
     BlockSink, ReceiverAction as Action, ReceiverConfig, ReceiverEvent as Event, ReceiverPorts, SinkClosed,
     SinkShared, SourceEnd,
 };
-use crate::{core::Perform, shell::ShellAddress};
-use futures_util::FutureExt as _;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use crate::{core::Perform, shell::ShellAddress, supervision::panic::catch_future};
+use std::sync::Arc;
 use tidemill_protocol::{
     id::{BlockId, Member},
     message::{ReceiverOrder, ToDriver},
@@ -51,7 +50,7 @@ impl ReceiverPerformer {
             let end = tokio::select! {
                 biased;
                 () = aborted => return,
-                end = AssertUnwindSafe(read).catch_unwind() => end,
+                end = catch_future(read) => end,
             };
             me.tell(Event::SourceEnded(SourceEnd::of(end, shared.gate().closed())));
         });

@@ -3,6 +3,7 @@
 use super::gate::{BlockContent, Change, Gate, Permit};
 use super::token_bucket::UNLIMITED;
 use crate::seam::{Held, Payload, SourceError};
+use crate::supervision::panic::PanicText;
 use futures_util::future::BoxFuture;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -78,13 +79,9 @@ pub enum SourceEnd {
 impl SourceEnd {
     /// What the end of a source's future means, given why its sink is closed. A sink that was misused makes a failure of
     /// any end, however the source took it.
-    pub(super) fn of(end: std::thread::Result<Result<(), SourceError>>, closed: Option<&SinkClosed>) -> Self {
+    pub(super) fn of(end: Result<Result<(), SourceError>, PanicText>, closed: Option<&SinkClosed>) -> Self {
         match (end, closed) {
-            (Err(panic), _) => {
-                let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-                SourceEnd::Panicked(text.unwrap_or_else(|| "a panic without words".to_owned()))
-            }
+            (Err(panic), _) => SourceEnd::Panicked(panic.to_string()),
             (_, Some(reason @ SinkClosed::PositionNotGrowing { .. })) => {
                 SourceEnd::Failed(reason.to_string())
             }

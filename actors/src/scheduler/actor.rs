@@ -11,6 +11,7 @@ use crate::{
     core::Perform,
     seam::{Held, Published, SinkHost},
     shell::ShellAddress,
+    supervision::panic::catch_future,
 };
 use futures_util::future::try_join_all;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 self.followers.released(batch);
             }
             Action::PipelineFailed { batch, text } => {
-                tracing::error!(%batch, %text, "the pipeline has failed");
+                // Whoever waits for the end is told, and says it: at a higher level the user would read it twice.
+                tracing::info!(%batch, %text, "the pipeline has failed");
                 self.followers.failed(batch, &text);
             }
             Action::TasksLost { batch, member, tasks } => {
@@ -86,8 +88,12 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
         self.spawner.spawn(async move {
             let result = match fetch_all(&*prepared, parts).await {
                 Ok(partitions) => {
-                    let answer = sinks.publish(Published { sink, batch, time, partitions }).await;
-                    answer.map_err(|refused| PublishFailure::Refused(refused.to_string()))
+                    let published = Published { sink, batch, time, partitions };
+                    // Users' code: a panic that went by unseen would leave the batch waiting for its answer for ever.
+                    match catch_future(async move { sinks.publish(published).await }).await {
+                        Ok(answer) => answer.map_err(|refused| PublishFailure::Refused(refused.to_string())),
+                        Err(panic) => Err(PublishFailure::Refused(format!("it panicked: {panic}"))),
+                    }
                 }
                 Err(missing) => Err(PublishFailure::Missing(missing)),
             };

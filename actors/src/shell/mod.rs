@@ -23,7 +23,7 @@ use crate::{
     supervision::{Actor, ActorError, ChildSpec, Context, Exit, Handler, Message, Start},
 };
 use alarm::Alarm;
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 use tidemill_protocol::time::Time;
 
 /// Sees each action before it is performed: the core's name, and the action as `Debug` writes it. For traces of a
@@ -32,6 +32,9 @@ pub type Observer = Arc<dyn Fn(&'static str, &str) + Send + Sync>;
 
 /// Wakes that may leave a core's overdue deadline as it was; one more is a defect of the core, and a panic.
 const FRUITLESS_WAKES_MAX: u32 = 1_000;
+
+/// How long one event may hold the control thread; what holds it longer is named.
+const CONTROL_HELD_MAX: Duration = Duration::from_millis(1);
 
 /// What reaches a shell.
 pub(crate) enum ShellMessage<C: Core> {
@@ -137,7 +140,8 @@ impl<C: Core> Actor for Shell<C> {
 
 impl<C: Core> Handler<ShellMessage<C>> for Shell<C> {
     fn handle(&mut self, message: ShellMessage<C>, ctx: &mut Context<Self>) {
-        self.now = self.now.max(ctx.now());
+        let began = ctx.now();
+        self.now = self.now.max(began);
         match message {
             ShellMessage::Event(event) => self.on_event(event),
             ShellMessage::Wake => self.on_wake(),
@@ -145,5 +149,16 @@ impl<C: Core> Handler<ShellMessage<C>> for Shell<C> {
             ShellMessage::End(_) => ctx.stop(),
         }
         self.alarm.set(self.core.next_deadline());
+        if cfg!(not(debug_assertions)) {
+            report_held::<C>(ctx.now().since(began));
+        }
+    }
+}
+
+/// Names who held the control thread for too long. Measured in release builds only, where it means something.
+fn report_held<C: Core>(held: Duration) {
+    if held > CONTROL_HELD_MAX {
+        tracing::info!(core = C::NAME, ?held, "held the control thread for more than {CONTROL_HELD_MAX:?}");
+        metrics::counter!("tidemill_control_held_total", "role" => C::NAME).increment(1);
     }
 }

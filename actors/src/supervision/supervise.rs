@@ -179,7 +179,8 @@ impl SupervisorLife {
         let key = self.next_key;
         self.next_key += 1;
         let rules = spec.rules();
-        self.residents.insert(key, Resident { spec, running: None, aborted_by_rule: false, removed: Vec::new() });
+        self.residents
+            .insert(key, Resident { spec, running: None, aborted_by_rule: false, removed: Vec::new() });
         let ended = self.tell(Event::Add { key, rules });
         debug_assert!(ended.is_none(), "a supervisor does not end because a child joins");
         // A supervisor that is ending has taken it out again.

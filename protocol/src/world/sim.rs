@@ -182,6 +182,11 @@ impl SimWorld {
         self.0.nodes.change(ip, |node| node.slowdown = factor);
     }
 
+    /// How many jobs of the node at `ip` a slowdown has changed, in all its lives.
+    pub fn slowed(&self, ip: IpAddr) -> u64 {
+        self.0.nodes.change(ip, |node| node.slowed)
+    }
+
     /// Sets how many milliseconds the wall clock of the node at `ip` is ahead (negative: behind). May jump.
     pub fn set_wall_offset_ms(&self, ip: IpAddr, offset_ms: i64) {
         self.0.nodes.change(ip, |node| node.wall_offset_ms = offset_ms);

@@ -1,6 +1,6 @@
 //! The command line of an [`App`](super::App), and what a process installs once.
 
-use crate::{BatchInterval, Config};
+use crate::{BatchInterval, Config, config::check_metrics_address};
 use clap::{Args, Parser, Subcommand};
 use std::{net::SocketAddr, time::Duration};
 
@@ -84,8 +84,29 @@ pub fn install_log(level: &str) {
         .try_init();
 }
 
+/// Says on standard error what is wrong with a command line, in one line with the remedy, or prints the help that was asked
+/// for. Gives the exit code.
+pub fn refuse(name: &str, refused: &clap::Error) -> u8 {
+    use clap::error::ErrorKind;
+    if !refused.use_stderr() || refused.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // The terminal may be gone; there is nobody left to tell.
+        let _ = refused.print();
+        return if refused.use_stderr() { super::EXIT_USAGE } else { super::EXIT_DONE };
+    }
+    super::complain(name, &one_line(&refused.render().to_string()), super::EXIT_USAGE)
+}
+
+/// The error and the tips of a text of several paragraphs; its usage is what `--help` shows.
+fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let said = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let said: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
+    format!("{}; see --help", said.join("; ").replace(":; ", ": "))
+}
+
 /// Serves metrics to Prometheus on `address`.
 pub(crate) fn install_metrics(address: Option<SocketAddr>) -> Result<(), String> {
+    check_metrics_address(address).map_err(|error| error.to_string())?;
     let Some(address) = address else { return Ok(()) };
     // The exporter binds on a thread of its own and would report a taken port to nobody: try it first.
     let taken =
@@ -95,4 +116,22 @@ pub(crate) fn install_metrics(address: Option<SocketAddr>) -> Result<(), String>
         .with_http_listener(address)
         .install()
         .map_err(|error| format!("cannot serve metrics on {address}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_with_its_tip() {
+        let text = "error: unexpected argument '--nonsense' found\n\n  tip: a similar argument exists: '--json'\n\n\
+                    Usage: tidemill demo --json\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            one_line(text),
+            "unexpected argument '--nonsense' found; tip: a similar argument exists: '--json'; see --help"
+        );
+        let text =
+            "error: the following required arguments were not provided:\n  <NAME>\n\nUsage: x <NAME>\n";
+        assert_eq!(one_line(text), "the following required arguments were not provided: <NAME>; see --help");
+    }
 }

@@ -24,7 +24,7 @@ mod command;
 mod signal;
 
 pub(crate) use command::install_metrics;
-pub use command::{Command, GraphArgs, LocalArgs, install_log};
+pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};
@@ -75,12 +75,7 @@ impl App {
     pub fn main(self) -> ExitCode {
         let line = match command::Line::try_parse() {
             Ok(line) => line,
-            Err(refused) => {
-                let code = if refused.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
-                // The terminal may be gone; there is nobody left to tell.
-                let _ = refused.print();
-                return ExitCode::from(code);
-            }
+            Err(refused) => return ExitCode::from(refuse(&self.name, &refused)),
         };
         command::install_log("warn");
         ExitCode::from(self.run(line.command(), Interrupt::on_signals()))

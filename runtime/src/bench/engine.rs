@@ -101,7 +101,9 @@ pub fn measure(job: Job, batches: &[Vec<Bytes>], lines: u64) -> Result<(f64, u64
     queue.close();
     let ended = running.await_termination_for(LIMIT);
     let per_s = watch.per_s(lines * ROUNDS);
-    ended.ok_or_else(|| format!("the batches took longer than {LIMIT:?}"))?.map_err(|error| error.to_string())?;
+    ended
+        .ok_or_else(|| format!("the batches took longer than {LIMIT:?}"))?
+        .map_err(|error| error.to_string())?;
     Ok((per_s, answers.load(Ordering::Relaxed) - before))
 }
 

@@ -14,6 +14,7 @@
 //! ```
 
 use super::{
+    figures,
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
@@ -45,8 +46,8 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, TaskKey},
-    message::{PeerInfo, Registration, ToDriver, ToExecutor},
+    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, StreamId, TaskKey},
+    message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
     world::World,
 };
 
@@ -179,6 +180,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
             GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
                 tracing::warn!(%receiver, reason, "a receiver has ended and will be started again");
                 metrics::counter!("tidemill_receiver_restarts_total").increment(1);
+                self.report_window(receiver.stream);
             }
             GeneratorNote::BlocksStruck { blocks, records } => {
                 tracing::info!(blocks, records, "unsafe blocks were struck: their sender repeats them");
@@ -202,10 +204,24 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
     }
 }
 
+impl<L> Wires<L> {
+    /// A life of a receiver is over. Where nobody repeats what it held, that is a loss, and nobody else is left to say so.
+    fn report_window(&self, stream: StreamId) {
+        let is_plain = |info: &StreamInfo| info.id == stream && info.kind == StreamKind::Unacknowledged;
+        if Program::streams(&*self.pipeline).iter().any(is_plain) {
+            let what = "window_lost".to_owned();
+            tracing::warn!(%stream, "what stood between the sender and a safe block may be lost: nobody repeats it");
+            figures::source_report(&what, 1);
+            self.progress.tell(ClusterEvent::SourceReport { stream, what, count: 1 });
+        }
+    }
+}
+
 impl<L: Send + Sync> RateOutlet for Wires<L> {
     fn set_rate(&self, input: InputKey, records_per_s_max: u64) {
         let InputKey { stream, receiver } = input;
         self.roles.generator.tell(GeneratorEvent::SetRate { stream, receiver, records_per_s_max });
+        figures::rate_set(input, records_per_s_max);
         self.progress.tell(ClusterEvent::RateSet { input, records_per_s_max });
     }
 }
@@ -306,6 +322,18 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                 }
             }
             Destination::Scheduler => {
+                match &message {
+                    ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
+                        tracing::info!(%task, on = %from, message, "an attempt has failed");
+                        let (task, message) = (*task, message.clone());
+                        wires.progress.tell(ClusterEvent::TaskFailed { task, on: from, message });
+                    }
+                    ToDriver::SlotLeaked { task } => {
+                        tracing::warn!(%task, on = %from, "a task does not stop: its slot goes on with a new thread");
+                        wires.progress.tell(ClusterEvent::SlotReplaced { task: *task, on: from });
+                    }
+                    _ => {}
+                }
                 if let Some(event) = scheduler_event(message) {
                     wires.roles.scheduler.tell(event);
                 }
@@ -313,6 +341,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             Destination::Reports => {
                 if let ToDriver::SourceReport { stream, what, count } = message {
                     tracing::info!(%stream, what, count, "a source reports");
+                    figures::source_report(&what, count);
                     wires.progress.tell(ClusterEvent::SourceReport { stream, what, count });
                 }
             }
@@ -418,7 +447,7 @@ where
 }
 
 /// The driver's reign; there is one only until a log exists.
-const EPOCH: Epoch = Epoch(1);
+pub(super) const EPOCH: Epoch = Epoch(1);
 
 /// Fails the pipeline, with its cause, when a role of the driver ends otherwise than by order.
 fn report_end(role: &'static str, mut exits: tokio::sync::mpsc::Receiver<Exit>, progress: Progress) {

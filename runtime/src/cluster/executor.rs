@@ -23,12 +23,13 @@ use std::{
 };
 use tidemill_actors::{
     block_store::{BlockStore, Budget},
+    core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
     receiver::{
         BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
     },
     seam::{Held, Program, SourceHost, Tasks},
-    shell::{Shell, ShellAddress},
+    shell::{Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
     supervision::Address,
     supervision::{
@@ -56,6 +57,19 @@ pub(crate) struct ExecutorParts {
     pub(crate) cost: Option<CostModel>,
     /// The first incarnation; a process that starts anew on a node takes a higher one.
     pub(crate) first: Incarnation,
+    /// Sees each action of each core, in simulation.
+    pub(crate) observer: Option<Observer>,
+}
+
+impl ExecutorParts {
+    /// A shell's address and inbox.
+    fn shell<C: Core>(&self) -> (ShellAddress<C>, ShellInbox<C>) {
+        let (address, inbox) = ShellAddress::new_pair();
+        match &self.observer {
+            Some(observer) => (address, inbox.observed_by(observer.clone())),
+            None => (address, inbox),
+        }
+    }
 }
 
 /// One incarnation.
@@ -89,7 +103,7 @@ impl Current {
 pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     let id = format!("executor-{}", parts.node.0);
     let current = Current::default();
-    let (tasks, tasks_pair) = ShellAddress::<ExecutorCore>::new_pair();
+    let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
     let mailbox = Mailbox::<Agent>::new();
     let die = mailbox.address::<Die>();
@@ -148,6 +162,19 @@ fn executor_config(parts: &ExecutorParts, life: Option<&Life>) -> ExecutorConfig
         inputs_immediate: life.is_some_and(|life| life.connected.transport.is_immediate()),
         task_stuck_after: parts.config.task_stuck_after,
         ..ExecutorConfig::new(member, Program::id(&*parts.pipeline), parts.config.slots_per_executor)
+    }
+}
+
+/// Blocks are small beside the memory of an executor: one that does not fit into a peer's could never be copied there, and
+/// what is open or under way stays a small part of the limit.
+fn receiver_config(config: &Checked) -> ReceiverConfig {
+    let default = ReceiverConfig::default();
+    ReceiverConfig {
+        block_interval: config.block_interval,
+        block_bytes_max: default.block_bytes_max.min(config.memory_bytes_max / 16),
+        open_bytes_max: default.open_bytes_max.min(config.memory_bytes_max / 8),
+        unsafe_bytes_max: default.unsafe_bytes_max.min(config.memory_bytes_max / 2),
+        ..default
     }
 }
 
@@ -237,6 +264,7 @@ impl Actor for Agent {
         let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
         let connected = connected.map_err(ActorError::new)?;
         let bulk_address = connected.bulk_address;
+        self.parts.progress.remember_store(self.member, &store);
         let life = Arc::new(Life { member: self.member, store, connected });
         self.current.set(Some(life.clone()));
         life.connected.uplink.tell(ToDriver::Register(Registration {
@@ -264,11 +292,7 @@ impl Agent {
         self.current.set(None);
         let lost = life.store.clear();
         let node = life.member.node;
-        self.parts.progress.tell(ClusterEvent::DataLost {
-            node,
-            blocks: lost.blocks,
-            outputs: lost.outputs,
-        });
+        self.parts.progress.tell(ClusterEvent::DataLost { node, blocks: lost.blocks, outputs: lost.outputs });
     }
 
     fn start_receiver(&mut self, order: ReceiverOrder, ctx: &mut Context<Self>) {
@@ -277,9 +301,8 @@ impl Agent {
         let Some(stream) = streams.get(usize::from(order.receiver.stream.0)) else { return };
         let id = order.receiver;
         let name = format!("receiver-{}-{}-{}", id.stream.0, id.index.0, id.incarnation.0);
-        let (address, pair) = ShellAddress::<ReceiverCore>::new_pair();
-        let config =
-            ReceiverConfig { block_interval: self.parts.config.block_interval, ..ReceiverConfig::default() };
+        let (address, pair) = self.parts.shell::<ReceiverCore>();
+        let config = receiver_config(&self.parts.config);
         let (kind, storage, member) = (stream.kind, stream.storage, self.member);
         let ports = Arc::new(Ports { life: life.clone() });
         let ports = ReceiverPorts {
@@ -349,7 +372,10 @@ async fn report_panic(
 }
 
 impl Handler<Order> for Agent {
-    fn handle(&mut self, Order(message): Order, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Order { to, message }: Order, ctx: &mut Context<Self>) {
+        if to != self.member {
+            return;
+        }
         match message {
             ToExecutor::Peers { peers } => self.set_peers(&peers),
             ToExecutor::StartReceiver(order) => self.start_receiver(order, ctx),

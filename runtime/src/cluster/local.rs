@@ -86,7 +86,7 @@ impl TellExecutors for LocalPlumbing {
     fn tell(&self, to: Member, message: ToExecutor) {
         let orders = self.lines().get(&to).map(|line| line.orders.clone());
         let Some(orders) = orders else { return };
-        if orders.tell_control(Order(message)).is_err() {
+        if orders.tell_control(Order { to, message }).is_err() {
             // An agent that does not read its orders is as good as dead; the failure detector would say so later.
             tracing::error!(executor = %to, "an executor does not take its orders: it is taken for lost");
             self.disconnect(to);

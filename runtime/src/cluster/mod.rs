@@ -5,6 +5,7 @@
 //!   running    the user's handle on it
 //!   progress   what the outside sees: events, the last batches, the outcome
 //!   driver     four roles and the wires between them;   ledger: batches between plan and publication
+//!   figures    the metrics that are known by name from the start
 //!   executor   an agent, task slots, receivers: one incarnation after another
 //!   plumbing   what differs between one process (local) and QUIC (quic)
 //!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
@@ -12,6 +13,7 @@
 
 mod driver;
 mod executor;
+mod figures;
 mod inbox;
 mod ledger;
 mod local;
@@ -24,6 +26,11 @@ mod running;
 pub mod sim;
 mod start;
 
-pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, PipelineError, Progress};
+pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};
 pub use running::{Running, Stopper};
 pub use start::StartError;
+pub use tidemill_actors::{
+    batch_generator::GeneratorNote,
+    rate_controller::{BatchInfo, InputKey},
+};
+pub use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId, TaskId};

@@ -18,9 +18,13 @@ use tidemill_protocol::{
     message::{PeerInfo, ToDriver, ToExecutor},
 };
 
-/// A driver's message on its way to an executor's agent.
+/// A driver's message on its way to an executor's agent. It names the incarnation that it was sent to, because what waits in
+/// a mailbox outlives a restart of the actor that reads it.
 #[derive(Debug)]
-pub(crate) struct Order(pub(crate) ToExecutor);
+pub(crate) struct Order {
+    pub(crate) to: Member,
+    pub(crate) message: ToExecutor,
+}
 
 impl Message for Order {
     type Reply = ();

@@ -2,15 +2,16 @@
 //! whoever asks later (a table, a page, a test).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tidemill_actors::{
     batch_generator::GeneratorNote,
+    block_store::BlockStore,
     rate_controller::{BatchInfo, InputKey},
 };
-use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId};
+use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId, TaskId};
 
 /// How many batches are remembered.
 pub const BATCHES_REMEMBERED_MAX: usize = 1_000;
@@ -56,7 +57,24 @@ pub enum ClusterEvent {
         /// The new rate.
         records_per_s_max: u64,
     },
-    /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `reconnect`, `lost_connection`.
+    /// An attempt of a task has failed: its own fault, a panic for one, or that of an input that was not to be had.
+    TaskFailed {
+        /// The attempt.
+        task: TaskId,
+        /// Where it ran.
+        on: Member,
+        /// In words; for a panic, message and place.
+        message: String,
+    },
+    /// A task did not stop: its slot goes on with a new thread, the old one is left to itself.
+    SlotReplaced {
+        /// The attempt that holds the old thread.
+        task: TaskId,
+        /// Where.
+        on: Member,
+    },
+    /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `connect_failed`, `reconnect`, `lost_connection`,
+    /// `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
     SourceReport {
         /// Which stream.
         stream: StreamId,
@@ -76,13 +94,24 @@ pub enum ClusterEvent {
 #[error("{0}")]
 pub struct PipelineError(pub String);
 
+/// What the data of one executor take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Whose.
+    pub executor: Member,
+    /// Blocks, outputs and fetched inputs now.
+    pub bytes: u64,
+    /// The most there ever was in this incarnation.
+    pub bytes_high_water: u64,
+}
+
 type Listener = Box<dyn FnMut(&ClusterEvent) + Send>;
 
 #[derive(Default)]
 struct State {
     batches: VecDeque<BatchInfo>,
     outcome: Option<Result<(), PipelineError>>,
-    receivers: std::collections::BTreeMap<(StreamId, u16), (ReceiverId, Member)>,
+    receivers: BTreeMap<(StreamId, u16), (ReceiverId, Member)>,
 }
 
 /// The shared memory of what happened. Cloning gives another handle.
@@ -90,6 +119,7 @@ struct State {
 pub struct Progress {
     state: Arc<(Mutex<State>, Condvar)>,
     listeners: Arc<Mutex<Vec<Listener>>>,
+    stores: Arc<Mutex<BTreeMap<NodeId, (Member, BlockStore)>>>,
 }
 
 impl Progress {
@@ -106,6 +136,22 @@ impl Progress {
     /// The receivers that run, and where.
     pub fn receivers(&self) -> Vec<(ReceiverId, Member)> {
         lock(&self.state.0).receivers.values().copied().collect()
+    }
+
+    /// What the executors of this process hold in memory, by node. `memory_bytes_max` bounds it but for what was permitted
+    /// before it was reached: the open blocks of the receivers, and a quarter on top for outputs of tasks.
+    pub fn memory(&self) -> Vec<MemoryUse> {
+        let of_store = |(executor, store): &(Member, BlockStore)| MemoryUse {
+            executor: *executor,
+            bytes: store.bytes(),
+            bytes_high_water: store.bytes_high_water(),
+        };
+        lock(&self.stores).values().map(of_store).collect()
+    }
+
+    /// A new incarnation keeps its data here.
+    pub(crate) fn remember_store(&self, member: Member, store: &BlockStore) {
+        lock(&self.stores).insert(member.node, (member, store.clone()));
     }
 
     /// How the pipeline ended, if it has.

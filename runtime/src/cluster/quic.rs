@@ -18,7 +18,10 @@ use futures_util::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tidemill_actors::{
     block_store::BlockStore,
@@ -26,15 +29,15 @@ use tidemill_actors::{
     scheduler::TellExecutors,
     seam::PayloadCodec,
     supervision::Address,
-    transport::{BulkClient, BulkError, QuicTransport, StoreAnswer, keep_replica},
+    transport::{BulkClient, BulkError, QuicTransport, StoreAnswer, serve_fetch, serve_store},
 };
 use tidemill_protocol::{
     endpoint::{
         self, CloseCode, ControlLink, EndpointConfig, LinkError, bulk,
         link::{LinkConfig, LinkSender},
     },
-    id::{BlockId, DataKey, Member},
-    message::{BulkReply, Hello, PeerInfo, Piece, ToDriver, ToExecutor},
+    id::{BlockId, DataKey, Epoch, Member, ProgramId},
+    message::{Hello, PeerInfo, Piece, ToDriver, ToExecutor},
     world::World,
 };
 use tokio::sync::mpsc;
@@ -45,18 +48,22 @@ const UPLINK_QUEUE_MAX: usize = 16_384;
 /// How one executor's process is connected.
 pub(crate) struct QuicPlumbing {
     pub(crate) world: World,
+    /// Whether quinn's own chance comes from the world's entropy; if not, from the operating system.
+    pub(crate) is_seeded: bool,
     pub(crate) endpoints: EndpointConfig,
     /// This node's address; its ports are chosen by the system.
     pub(crate) ip: IpAddr,
     /// Where the driver listens.
     pub(crate) driver: SocketAddr,
     pub(crate) codec: Arc<dyn PayloadCodec>,
-    pub(crate) hello: Hello,
+    pub(crate) program: ProgramId,
     pub(crate) lives: Mutex<BTreeMap<Member, ExecutorLife>>,
 }
 
 /// What one incarnation holds open.
 pub(crate) struct ExecutorLife {
+    alive: Arc<AtomicBool>,
+    store: BlockStore,
     transport: QuicTransport<Bulk>,
     bulk: quinn::Endpoint,
     control: quinn::Endpoint,
@@ -65,6 +72,17 @@ pub(crate) struct ExecutorLife {
 impl QuicPlumbing {
     fn lives(&self) -> MutexGuard<'_, BTreeMap<Member, ExecutorLife>> {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes that the present incarnation holds, and the most that it held; none between two incarnations.
+    pub(crate) fn store_bytes(&self) -> Option<(u64, u64)> {
+        let lives = self.lives();
+        lives.values().next_back().map(|life| (life.store.bytes(), life.store.bytes_high_water()))
+    }
+
+    /// The present incarnation, if there is one.
+    pub(crate) fn member(&self) -> Option<Member> {
+        self.lives().keys().next_back().copied()
     }
 }
 
@@ -78,24 +96,28 @@ impl Plumbing for QuicPlumbing {
     ) -> Result<Connected, String> {
         let any_port = SocketAddr::new(self.ip, 0);
         let udp = &self.world.udp;
-        let control = endpoint::control_endpoint(udp, any_port, &self.endpoints).map_err(|e| e.to_string())?;
-        let bulk = endpoint::bulk_endpoint(udp, any_port, &self.endpoints).map_err(|e| e.to_string())?;
+        let seed = || self.world.entropy.seed(&format!("quic {}", member.incarnation));
+        let endpoints = EndpointConfig { rng_seed: self.is_seeded.then(seed), ..self.endpoints.clone() };
+        let control = endpoint::control_endpoint(udp, any_port, &endpoints).map_err(|e| e.to_string())?;
+        let bulk = endpoint::bulk_endpoint(udp, any_port, &endpoints).map_err(|e| e.to_string())?;
         let bulk_address = bulk.local_addr().map_err(|e| e.to_string())?;
         self.world.spawner.spawn(serve(bulk.clone(), store.clone(), self.codec.clone(), self.world.clone()));
+        let alive = Arc::new(AtomicBool::new(true));
         let (queue, queued) = mpsc::channel(UPLINK_QUEUE_MAX);
-        let hello = Hello { member, ..self.hello.clone() };
+        let hello = Hello { member, epoch: Epoch(0), program: self.program };
+        let die = OfThisLife { alive: alive.clone(), die };
         let link = talk(control.clone(), self.driver, hello, queued, orders);
         let lost = die.clone();
         self.world.spawner.spawn(async move {
-            let reason = match link.await {
+            lost.end(match link.await {
                 Ok(()) => "the control link has ended".to_owned(),
                 Err(error) => format!("the control link is lost: {error}"),
-            };
-            // Full or gone: it has been told.
-            let _ = lost.tell_control(Die { reason });
+            });
         });
-        let transport = QuicTransport::new(Bulk { endpoint: bulk.clone() }, self.codec.clone());
-        self.lives().insert(member, ExecutorLife { transport: transport.clone(), bulk, control });
+        let client = Bulk { endpoint: bulk.clone() };
+        let transport = QuicTransport::new(client, self.codec.clone(), self.world.clock.clone());
+        let life = ExecutorLife { alive, store: store.clone(), transport: transport.clone(), bulk, control };
+        self.lives().insert(member, life);
         Ok(Connected {
             uplink: Arc::new(QuicUplink { queue, die }),
             transport: Arc::new(transport),
@@ -110,7 +132,9 @@ impl Plumbing for QuicPlumbing {
     }
 
     fn disconnect(&self, member: Member) {
-        if let Some(life) = self.lives().remove(&member) {
+        let life = self.lives().remove(&member);
+        if let Some(life) = life {
+            life.alive.store(false, Ordering::SeqCst);
             life.transport.set_peers(Vec::new());
             life.control.close(CloseCode::Done.into(), b"this incarnation has ended");
             life.bulk.close(CloseCode::Done.into(), b"this incarnation has ended");
@@ -118,17 +142,32 @@ impl Plumbing for QuicPlumbing {
     }
 }
 
+/// Ends the incarnation that it was made for, and no later one: the agent's address outlives incarnations.
+#[derive(Clone)]
+struct OfThisLife {
+    alive: Arc<AtomicBool>,
+    die: Address<Die>,
+}
+
+impl OfThisLife {
+    fn end(&self, reason: String) {
+        if self.alive.swap(false, Ordering::SeqCst) {
+            // Full or gone: it has been told.
+            let _ = self.die.tell_control(Die { reason });
+        }
+    }
+}
+
 /// Queues what an executor says.
 struct QuicUplink {
     queue: mpsc::Sender<ToDriver>,
-    die: Address<Die>,
+    die: OfThisLife,
 }
 
 impl Uplink for QuicUplink {
     fn tell(&self, message: ToDriver) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message) {
-            let reason = "the driver does not read what this executor says".to_owned();
-            let _ = self.die.tell_control(Die { reason });
+            self.die.end("the driver does not read what this executor says".to_owned());
         }
     }
 }
@@ -142,14 +181,15 @@ async fn talk(
     orders: Address<Order>,
 ) -> Result<(), String> {
     let connection = endpoint::connect(&control, driver).await.map_err(|e| e.to_string())?;
-    let link = ControlLink::<ToDriver, ToExecutor>::open(connection, &hello, &LinkConfig::default());
-    let mut link = link.await.map_err(|e| e.to_string())?;
+    let config = LinkConfig::default();
+    let link = ControlLink::<ToDriver, ToExecutor>::open(connection, &hello, &config).await;
+    let mut link = link.map_err(|e| e.to_string())?;
     loop {
         tokio::select! {
             biased;
             order = link.receiver.recv() => {
                 let order = order.map_err(|e| e.to_string())?;
-                orders.tell_control(Order(order)).map_err(|e| e.to_string())?;
+                orders.tell_control(Order { to: hello.member, message: order }).map_err(|e| e.to_string())?;
             }
             message = queued.recv() => match message {
                 Some(message) => link.sender.send(&message).await.map_err(|e| e.to_string())?,
@@ -187,21 +227,17 @@ struct Served {
 
 impl bulk::BulkHandler for Served {
     fn fetch(&self, key: DataKey) -> BoxFuture<'_, Option<Vec<Piece>>> {
-        let found = self.store.get(key).and_then(|held| match held.encode() {
-            Ok(pieces) => Some(pieces),
-            Err(error) => {
-                tracing::error!(%key, %error, "cannot be sent");
-                None
-            }
+        let found = serve_fetch(&self.store, key).unwrap_or_else(|error| {
+            tracing::error!(%key, %error, "cannot be sent");
+            None
         });
         Box::pin(async move { found })
     }
 
     fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, bulk::StoreOutcome> {
-        let kept = keep_replica(&self.store, &*self.codec, block, &pieces);
-        let outcome = match kept {
-            Ok(BulkReply::Stored) => bulk::StoreOutcome::Stored,
-            Ok(_) => bulk::StoreOutcome::Full,
+        let outcome = match serve_store(&self.store, &*self.codec, block, &pieces) {
+            Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
+            Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
             Err(error) => {
                 tracing::error!(%block, %error, "a copy cannot be read");
                 bulk::StoreOutcome::Full
@@ -225,7 +261,9 @@ impl BulkClient for Bulk {
         address: SocketAddr,
     ) -> BoxFuture<'static, Result<quinn::Connection, BulkError>> {
         let endpoint = self.endpoint.clone();
-        Box::pin(async move { endpoint::connect(&endpoint, address).await.map_err(|e| BulkError(e.to_string())) })
+        Box::pin(
+            async move { endpoint::connect(&endpoint, address).await.map_err(|e| BulkError(e.to_string())) },
+        )
     }
 
     fn is_open(&self, connection: &quinn::Connection) -> bool {
@@ -273,12 +311,20 @@ impl QuicLinks {
     }
 
     /// Takes links on `endpoint` until it is closed.
-    pub(crate) async fn accept(self, endpoint: quinn::Endpoint, hello: Hello, inbox: Arc<DriverInbox>, world: World) {
+    pub(crate) async fn accept(
+        self,
+        endpoint: quinn::Endpoint,
+        hello: Hello,
+        inbox: Arc<DriverInbox>,
+        world: World,
+    ) {
         while let Some(incoming) = endpoint.accept().await {
             let (links, hello, inbox) = (self.clone(), hello.clone(), inbox.clone());
             world.spawner.spawn(async move {
                 let Ok(connection) = incoming.await else { return };
-                let link = ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &LinkConfig::default()).await;
+                let link =
+                    ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &LinkConfig::default())
+                        .await;
                 match link {
                     Ok(link) => links.listen(link, inbox).await,
                     Err(error) => count_rubbish(&error),

@@ -10,6 +10,7 @@
 use super::{
     driver::{self, DriverParts, Roles},
     executor::{ExecutorParts, executor},
+    figures,
     inbox::DriverInbox,
     local::LocalPlumbing,
     plumbing::Die,
@@ -66,14 +67,18 @@ pub enum StartError {
         /// The stream.
         stream: String,
     },
+    /// A context is one pipeline's life: its events and its outcome are kept in it.
+    #[error("this context was started before: declare the pipeline on a new StreamContext and start that")]
+    StartedBefore,
     /// The operating system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
 }
 
 impl StreamContext {
-    /// Starts the pipeline in this process: a driver and executors, as the configuration says. The graph is closed: nothing
-    /// can be added any more.
+    /// Starts the pipeline in this process: a driver and executors, as the configuration says. The graph is closed: a
+    /// stream, operator or output that is added later fails the pipeline with the text of
+    /// [`GraphError::AddedAfterStart`], because it would never compute anything.
     ///
     /// # Errors
     /// [`StartError`], with the remedy; nothing was read.
@@ -90,7 +95,13 @@ impl StreamContext {
         pipeline.attach(world.clone());
         check_interval(&config, &pipeline)?;
         pipeline.preflight().map_err(StartError::Unusable)?;
+        if !self.begin() {
+            return Err(StartError::StartedBefore);
+        }
         let progress = self.progress().clone();
+        let late = progress.clone();
+        self.when_added_late(move |error| late.tell(ClusterEvent::Failed(error.to_string())));
+        figures::declare();
         let parts = Parts { config, pipeline, world, progress: progress.clone(), users: self.take_actors() };
         let (tell, told) = mpsc::sync_channel(1);
         let control = std::thread::Builder::new()
@@ -193,6 +204,7 @@ fn assemble(parts: Parts) -> Handles {
             progress: progress.clone(),
             cost: None,
             first: Incarnation(1),
+            observer: None,
         }));
         root = root.child(child.restart(Restart::Permanent));
         executors.insert(node, die);
@@ -200,7 +212,7 @@ fn assemble(parts: Parts) -> Handles {
     Handles { roles, root: Supervisor::start(root, &world), executors }
 }
 
-fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
+pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
     let is_received = |kind| matches!(kind, StreamKind::Acknowledged | StreamKind::Unacknowledged);
     let received = Program::streams(pipeline).iter().find(|stream| is_received(stream.kind));
     match (config.batch_interval, received) {

@@ -115,10 +115,7 @@ fn lend<T: Data>(text: &Text) -> &T {
 #[inline]
 fn own<T: Data>(text: Text) -> T {
     let mut slot = Some(text);
-    (&mut slot as &mut dyn Any)
-        .downcast_mut::<Option<T>>()
-        .and_then(Option::take)
-        .expect(ONLY_TEXT)
+    (&mut slot as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take).expect(ONLY_TEXT)
 }
 
 /// `value` as a text, if `T` is [`Text`].

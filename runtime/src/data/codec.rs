@@ -43,28 +43,18 @@ impl Codec {
     pub fn register<P: Stored>(&self) -> bool {
         let decode: Decode = |bytes| Ok(Arc::new(P::decode(bytes)?));
         let mut table = self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (type_id, _) = table
-            .entry(P::dataset_id())
-            .or_insert((TypeId::of::<P>(), decode));
+        let (type_id, _) = table.entry(P::dataset_id()).or_insert((TypeId::of::<P>(), decode));
         *type_id == TypeId::of::<P>()
     }
 }
 
 impl PayloadCodec for Codec {
     fn decode(&self, dataset: DatasetId, bytes: &[u8]) -> Result<Arc<dyn Payload>, PayloadError> {
-        let known = self
-            .0
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .get(&dataset)
-            .copied();
+        let known = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&dataset).copied();
         match known {
             Some((_, decode)) => decode(bytes).map_err(|reason| PayloadError { dataset, reason }),
             // A `transform` may use a type in one batch only; whoever reads the payload knows the type.
-            None => Ok(Arc::new(Unread {
-                dataset,
-                bytes: bytes.to_vec(),
-            })),
+            None => Ok(Arc::new(Unread { dataset, bytes: bytes.to_vec() })),
         }
     }
 }
@@ -120,10 +110,7 @@ pub(super) fn to_bytes<T: Serialize + ?Sized>(
     dataset: DatasetId,
     value: &T,
 ) -> Result<Vec<u8>, PayloadError> {
-    rmp_serde::to_vec(value).map_err(|e| PayloadError {
-        dataset,
-        reason: e.to_string(),
-    })
+    rmp_serde::to_vec(value).map_err(|e| PayloadError { dataset, reason: e.to_string() })
 }
 
 /// Reads one value after its depth was checked.
@@ -146,11 +133,7 @@ pub(crate) fn survives<T: Data>(value: &T) -> Result<T, String> {
     let bytes = rmp_serde::to_vec(value).map_err(|e| e.to_string())?;
     let back: T = read(&bytes, |d| serde::Deserialize::deserialize(d))?;
     let again = rmp_serde::to_vec(&back).map_err(|e| e.to_string())?;
-    if again == bytes {
-        Ok(back)
-    } else {
-        Err("it is written differently after it was read back".into())
-    }
+    if again == bytes { Ok(back) } else { Err("it is written differently after it was read back".into()) }
 }
 
 /// Sends a payload through its bytes and compares.

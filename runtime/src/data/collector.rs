@@ -14,11 +14,7 @@ pub struct Collector<T> {
 
 impl<T> Default for Collector<T> {
     fn default() -> Self {
-        Collector {
-            rows: Vec::new(),
-            arena: TextArena::default(),
-            ranges: Vec::new(),
-        }
+        Collector { rows: Vec::new(), arena: TextArena::default(), ranges: Vec::new() }
     }
 }
 

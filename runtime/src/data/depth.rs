@@ -31,22 +31,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
             open.pop();
         }
     }
-    if open.is_empty() {
-        Ok(())
-    } else {
-        Err("the bytes end in the middle of a value".into())
-    }
+    if open.is_empty() { Ok(()) } else { Err("the bytes end in the middle of a value".into()) }
 }
 
 /// Length of the header, length of what follows it, and how many values it encloses.
 fn measure(bytes: &[u8]) -> Option<(usize, usize, u64)> {
     let big_endian = |n: usize| -> Option<u64> {
-        Some(
-            bytes
-                .get(1..1 + n)?
-                .iter()
-                .fold(0u64, |sum, &byte| (sum << 8) | u64::from(byte)),
-        )
+        Some(bytes.get(1..1 + n)?.iter().fold(0u64, |sum, &byte| (sum << 8) | u64::from(byte)))
     };
     let sized = |n: usize, more: usize| -> Option<(usize, usize, u64)> {
         Some((1 + n, usize::try_from(big_endian(n)?).ok()?.checked_add(more)?, 0))
@@ -80,13 +71,8 @@ mod tests {
 
     #[test]
     fn what_serde_writes_is_whole_and_shallow() {
-        let value = (
-            1u8,
-            "text",
-            vec![Some(1.5f64), None],
-            (i64::MIN, u64::MAX),
-            vec![vec![0u8; 300]; 70_000 / 300],
-        );
+        let value =
+            (1u8, "text", vec![Some(1.5f64), None], (i64::MIN, u64::MAX), vec![vec![0u8; 300]; 70_000 / 300]);
         let bytes = rmp_serde::to_vec(&value).unwrap();
         assert_eq!(check(&bytes), Ok(()));
         assert!(check(&bytes[..bytes.len() - 1]).is_err());

@@ -37,10 +37,7 @@ pub fn key_hash<K: Data>(key: &K, seed: u64, scratch: &mut Vec<u8>) -> Result<u6
     }
     scratch.clear();
     rmp_serde::encode::write(scratch, key).map_err(|e| {
-        TaskError::Failed(format!(
-            "a key of type {} cannot be written: {e}",
-            std::any::type_name::<K>()
-        ))
+        TaskError::Failed(format!("a key of type {} cannot be written: {e}", std::any::type_name::<K>()))
     })?;
     Ok(xxh3_64_with_seed(scratch, seed))
 }
@@ -70,9 +67,8 @@ mod tests {
     #[test]
     fn partitions_are_contiguous_ranges_of_groups() {
         for partitions in [1, 2, 3, 7, 1024] {
-            let of: Vec<u32> = (0..u64::from(KEY_GROUPS))
-                .map(|group| partition_of(group, partitions))
-                .collect();
+            let of: Vec<u32> =
+                (0..u64::from(KEY_GROUPS)).map(|group| partition_of(group, partitions)).collect();
             assert!(of.is_sorted());
             assert_eq!((of[0], of[1023]), (0, partitions - 1));
         }
@@ -82,10 +78,7 @@ mod tests {
     fn hashes_are_those_of_the_reference_implementation() {
         // XXH3_64bits of xxHash 0.8.2: of the empty input with seed 0, and of equal bytes whatever wrote them.
         let mut scratch = Vec::new();
-        assert_eq!(
-            key_hash(&String::new(), 0, &mut scratch).unwrap(),
-            0x2D06_8005_38D3_94C2
-        );
+        assert_eq!(key_hash(&String::new(), 0, &mut scratch).unwrap(), 0x2D06_8005_38D3_94C2);
         let pair = key_hash(&(1u8, 2u8), 5, &mut scratch).unwrap();
         assert_eq!(pair, xxh3_64_with_seed(&[0x92, 1, 2], 5));
     }

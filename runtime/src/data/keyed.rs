@@ -19,12 +19,7 @@ pub(crate) struct Keyed<K, C> {
 
 impl<K: Data, C: Data> fmt::Debug for Keyed<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Keyed<{}>({})",
-            std::any::type_name::<(K, C)>(),
-            self.entries.len()
-        )
+        write!(f, "Keyed<{}>({})", std::any::type_name::<(K, C)>(), self.entries.len())
     }
 }
 
@@ -60,9 +55,7 @@ impl<K: Data, C: Data> Stored for Keyed<K, C> {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
-        codec::read(bytes, |d| {
-            de::Deserializer::deserialize_tuple(d, 2, KeyedVisitor(PhantomData))
-        })
+        codec::read(bytes, |d| de::Deserializer::deserialize_tuple(d, 2, KeyedVisitor(PhantomData)))
     }
 }
 
@@ -116,20 +109,9 @@ impl<'de, K: Data, C: Data> de::Visitor<'de> for KeyedVisitor<K, C> {
         if values.len() != places.len() {
             return Err(de::Error::invalid_length(values.len(), &"as many values as keys"));
         }
-        let entries = places
-            .into_iter()
-            .zip(values)
-            .map(|(place, value)| Entry {
-                hash: 0,
-                place,
-                value,
-            })
-            .collect();
-        Ok(Keyed {
-            entries,
-            keys,
-            hashed: false,
-        })
+        let entries =
+            places.into_iter().zip(values).map(|(place, value)| Entry { hash: 0, place, value }).collect();
+        Ok(Keyed { entries, keys, hashed: false })
     }
 }
 

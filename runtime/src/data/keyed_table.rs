@@ -26,11 +26,7 @@ pub(crate) enum Keys<K> {
 
 impl<K: Data> Keys<K> {
     pub(crate) fn new() -> Self {
-        if is_text::<K>() {
-            Keys::Text(TextArena::default())
-        } else {
-            Keys::Plain(Vec::new())
-        }
+        if is_text::<K>() { Keys::Text(TextArena::default()) } else { Keys::Plain(Vec::new()) }
     }
 
     /// Appends a key; where it stands, if it is a text.
@@ -77,9 +73,7 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
         let (entries, Keys::Plain(keys)) = (&self.entries, &self.keys) else {
             return None;
         };
-        let found = self.index.find(hash, |&i| {
-            entries[i as usize].hash == hash && keys[i as usize] == *key
-        });
+        let found = self.index.find(hash, |&i| entries[i as usize].hash == hash && keys[i as usize] == *key);
         found.map(|&i| &mut self.entries[i as usize].value)
     }
 
@@ -117,8 +111,7 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
         let hash = entry.hash;
         self.entries.push(entry);
         let entries = &self.entries;
-        self.index
-            .insert_unique(hash, number, |&i| entries[i as usize].hash);
+        self.index.insert_unique(hash, number, |&i| entries[i as usize].hash);
     }
 
     /// Takes over the keys and values of another table, into this one, which must be empty.
@@ -126,8 +119,7 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
         debug_assert!(self.entries.is_empty());
         self.index = HashTable::with_capacity(entries.len());
         for (number, entry) in entries.iter().enumerate() {
-            self.index
-                .insert_unique(entry.hash, number as u32, |&i| entries[i as usize].hash);
+            self.index.insert_unique(entry.hash, number as u32, |&i| entries[i as usize].hash);
         }
         self.entries = entries;
         self.keys = keys;
@@ -141,10 +133,7 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
     /// Hands out keys and values, in order of first appearance.
     pub(crate) fn into_each(self, mut f: impl FnMut(K, C) -> Result<(), TaskError>) -> Result<(), TaskError> {
         match self.keys {
-            Keys::Plain(keys) => keys
-                .into_iter()
-                .zip(self.entries)
-                .try_for_each(|(key, e)| f(key, e.value)),
+            Keys::Plain(keys) => keys.into_iter().zip(self.entries).try_for_each(|(key, e)| f(key, e.value)),
             Keys::Text(arena) => {
                 let buffer = arena.freeze();
                 self.entries

@@ -98,11 +98,7 @@ impl From<String> for Text {
     fn from(text: String) -> Self {
         let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let buffer = TextBuffer::from_string(text).expect("a record is shorter than the largest buffer");
-        Text {
-            buffer: Arc::new(buffer),
-            start: 0,
-            end,
-        }
+        Text { buffer: Arc::new(buffer), start: 0, end }
     }
 }
 
@@ -168,11 +164,7 @@ impl<'de> Deserialize<'de> for Text {
         let text = String::deserialize(deserializer)?;
         let end = u32::try_from(text.len()).map_err(de::Error::custom)?;
         let buffer = TextBuffer::from_string(text).map_err(de::Error::custom)?;
-        Ok(Text {
-            buffer: Arc::new(buffer),
-            start: 0,
-            end,
-        })
+        Ok(Text { buffer: Arc::new(buffer), start: 0, end })
     }
 }
 
@@ -187,10 +179,7 @@ mod tests {
         let two = Text::slice(buffer, (4, 7));
         assert_eq!(two, Text::from("two"));
         assert_eq!(BTreeSet::from([two.clone()]).get("two"), Some(&two));
-        assert_eq!(
-            rmp_serde::to_vec(&two).unwrap(),
-            rmp_serde::to_vec("two").unwrap()
-        );
+        assert_eq!(rmp_serde::to_vec(&two).unwrap(), rmp_serde::to_vec("two").unwrap());
         assert_eq!(two.compact().buffer().as_str(), "two");
     }
 }

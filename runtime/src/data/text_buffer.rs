@@ -73,10 +73,8 @@ impl TextBuffer {
         match Self::from_bytes(bytes.clone()) {
             Ok(buffer) => Ok((buffer, 0)),
             Err(TextError::NotUtf8) => {
-                let bad = bytes
-                    .split(|&b| b == b'\n')
-                    .filter(|line| std::str::from_utf8(line).is_err())
-                    .count();
+                let bad =
+                    bytes.split(|&b| b == b'\n').filter(|line| std::str::from_utf8(line).is_err()).count();
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 Ok((Self::from_string(text)?, bad as u64))
             }
@@ -104,10 +102,7 @@ mod tests {
     #[test]
     fn bad_bytes_are_replaced_and_their_lines_counted() {
         let bytes = Bytes::from_static(b"good\nb\xffd\nfine\n\xfe\xfe\n");
-        assert_eq!(
-            TextBuffer::from_bytes(bytes.clone()).err(),
-            Some(TextError::NotUtf8)
-        );
+        assert_eq!(TextBuffer::from_bytes(bytes.clone()).err(), Some(TextError::NotUtf8));
         let (buffer, bad) = TextBuffer::from_bytes_lossy(bytes).unwrap();
         assert_eq!(bad, 2);
         assert_eq!(buffer.as_str(), "good\nb\u{fffd}d\nfine\n\u{fffd}\u{fffd}\n");

@@ -35,11 +35,7 @@ impl TextChunk {
 
     /// A chunk without records over these buffers.
     pub(crate) fn new(base: Arc<TextBuffer>, extra: Option<Arc<TextBuffer>>) -> Self {
-        TextChunk {
-            base,
-            extra,
-            ranges: Vec::new(),
-        }
+        TextChunk { base, extra, ranges: Vec::new() }
     }
 
     /// How many texts.
@@ -77,11 +73,7 @@ impl TextChunk {
         let extra = self.extra.as_ref().map_or("", |e| e.as_str());
         self.ranges.iter().map(move |&(start, end)| {
             let (start, end) = (start as usize, end as usize);
-            if end <= base.len() {
-                &base[start..end]
-            } else {
-                &extra[start - base.len()..end - base.len()]
-            }
+            if end <= base.len() { &base[start..end] } else { &extra[start - base.len()..end - base.len()] }
         })
     }
 
@@ -134,19 +126,11 @@ fn cut_at<E>(
 ) -> Result<(), E> {
     let mut from = 0;
     for end in ends {
-        let cut = if end > from && bytes[end - 1] == b'\r' {
-            end - 1
-        } else {
-            end
-        };
+        let cut = if end > from && bytes[end - 1] == b'\r' { end - 1 } else { end };
         f((from as u32, cut as u32))?;
         from = end + 1;
     }
-    if from < bytes.len() {
-        f((from as u32, bytes.len() as u32))
-    } else {
-        Ok(())
-    }
+    if from < bytes.len() { f((from as u32, bytes.len() as u32)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -165,11 +149,7 @@ mod tests {
         ] {
             let chunk = TextChunk::lines(Arc::new(TextBuffer::from_string(text.into()).unwrap()));
             assert_eq!(chunk.iter().collect::<Vec<_>>(), expected, "{text:?}");
-            assert_eq!(
-                chunk.texts().map(|t| t.to_string()).collect::<Vec<_>>(),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!(chunk.texts().map(|t| t.to_string()).collect::<Vec<_>>(), expected, "{text:?}");
         }
     }
 

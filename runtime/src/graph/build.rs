@@ -20,12 +20,7 @@ pub struct BuildOptions {
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        BuildOptions {
-            default_partitions: 2,
-            hash_seed: 0,
-            executable: 0,
-            parameters: String::new(),
-        }
+        BuildOptions { default_partitions: 2, hash_seed: 0, executable: 0, parameters: String::new() }
     }
 }
 
@@ -39,10 +34,7 @@ impl Graph {
         self.check()?;
         if !(1..=crate::data::KEY_GROUPS).contains(&options.default_partitions) {
             let what = "default_partitions".to_owned();
-            return Err(GraphError::BadPartitions {
-                what,
-                partitions: options.default_partitions,
-            });
+            return Err(GraphError::BadPartitions { what, partitions: options.default_partitions });
         }
         let (flat, error) = Flat::new(self, BatchTime(0));
         if let Some(error) = error {
@@ -51,10 +43,7 @@ impl Graph {
         let described = format!("{}\n{:?}\n{}", self.describe(), options, options.parameters);
         let mut state = self.state();
         state.built = true;
-        let changes = state
-            .nodes
-            .iter()
-            .any(|node| matches!(node.kind, NodeKind::Transform(_)));
+        let changes = state.nodes.iter().any(|node| matches!(node.kind, NodeKind::Transform(_)));
         Ok(Pipeline {
             id: ProgramId(xxh3_64(described.as_bytes())),
             graph: self.clone(),

@@ -11,33 +11,17 @@ impl Graph {
         let mut out = String::new();
         for stream in &state.streams {
             let i = &stream.info;
-            line(
-                &mut out,
-                format_args!("{} {:?} {:?} × {}", i.id, i.name, i.kind, i.receivers),
-            );
+            line(&mut out, format_args!("{} {:?} {:?} × {}", i.id, i.name, i.kind, i.receivers));
         }
         for number in 0..state.nodes.len() {
-            let parents: Vec<String> = state.nodes[number]
-                .parents
-                .iter()
-                .map(|p| format!("op-{p}"))
-                .collect();
-            line(
-                &mut out,
-                format_args!(
-                    "op-{number} {} <- [{}]",
-                    label(&state, number),
-                    parents.join(", ")
-                ),
-            );
+            let parents: Vec<String> =
+                state.nodes[number].parents.iter().map(|p| format!("op-{p}")).collect();
+            line(&mut out, format_args!("op-{number} {} <- [{}]", label(&state, number), parents.join(", ")));
         }
         for sink in &state.sinks {
             line(
                 &mut out,
-                format_args!(
-                    "{} {:?} {} <- [op-{}]",
-                    sink.info.id, sink.info.name, sink.label, sink.parent
-                ),
+                format_args!("{} {:?} {} <- [op-{}]", sink.info.id, sink.info.name, sink.label, sink.parent),
             );
         }
         out
@@ -48,10 +32,7 @@ impl Graph {
         let state = self.state();
         let mut out = String::from("digraph pipeline {\n  rankdir=LR;\n  node [shape=box];\n");
         for (number, node) in state.nodes.iter().enumerate() {
-            line(
-                &mut out,
-                format_args!("  n{number} [label={:?}];", label(&state, number)),
-            );
+            line(&mut out, format_args!("  n{number} [label={:?}];", label(&state, number)));
             for &parent in &node.parents {
                 let shuffled = matches!(state.nodes[parent].kind, super::NodeKind::Exchange(_));
                 let style = if shuffled { " [style=dashed]" } else { "" };
@@ -60,10 +41,7 @@ impl Graph {
         }
         for sink in &state.sinks {
             let number = sink.info.id.0;
-            line(
-                &mut out,
-                format_args!("  s{number} [label={:?}, shape=ellipse];", sink.info.name),
-            );
+            line(&mut out, format_args!("  s{number} [label={:?}, shape=ellipse];", sink.info.name));
             line(&mut out, format_args!("  n{} -> s{number};", sink.parent));
         }
         out.push_str("}\n");

@@ -16,19 +16,12 @@ impl SourceHost for Pipeline {
         resume_after: Option<Position>,
         sink: BlockSink,
     ) -> BoxFuture<'static, Result<(), SourceError>> {
-        match self
-            .streams
-            .get(usize::from(receiver.stream.0))
-            .and_then(|stream| stream.source.received())
-        {
+        match self.streams.get(usize::from(receiver.stream.0)).and_then(|stream| stream.source.received()) {
             Some(source) => match self.world.get() {
                 Some(world) => source.receive(receiver, resume_after, sink, world),
                 None => Box::pin(ready(Err(SourceError("this pipeline has no network".into())))),
             },
-            None => Box::pin(ready(Err(SourceError(format!(
-                "{} is not received",
-                receiver.stream
-            ))))),
+            None => Box::pin(ready(Err(SourceError(format!("{} is not received", receiver.stream))))),
         }
     }
 
@@ -38,10 +31,7 @@ impl SourceHost for Pipeline {
         planned: &BTreeMap<PartitionId, u64>,
         records_max: Option<u64>,
     ) -> BoxFuture<'static, Result<Vec<PlannedRange>, SourceError>> {
-        let source = self
-            .streams
-            .get(usize::from(stream.0))
-            .map(|node| node.source.clone());
+        let source = self.streams.get(usize::from(stream.0)).map(|node| node.source.clone());
         let (files, planned) = (self.files.clone(), planned.clone());
         Box::pin(async move {
             let source = source.ok_or_else(|| SourceError(format!("{stream} is not in this program")))?;
@@ -50,9 +40,7 @@ impl SourceHost for Pipeline {
     }
 
     fn is_exhausted(&self, stream: StreamId, planned: &BTreeMap<PartitionId, u64>) -> bool {
-        self.streams
-            .get(usize::from(stream.0))
-            .is_some_and(|node| node.source.is_exhausted(planned))
+        self.streams.get(usize::from(stream.0)).is_some_and(|node| node.source.is_exhausted(planned))
     }
 }
 
@@ -60,10 +48,7 @@ impl SinkHost for Pipeline {
     fn publish(&self, published: Published) -> BoxFuture<'static, Result<(), PublishError>> {
         match self.sinks.get(usize::from(published.sink.0)) {
             Some(node) => node.sink.publish(published, &self.files),
-            None => Box::pin(ready(Err(PublishError(format!(
-                "{} is not in this program",
-                published.sink
-            ))))),
+            None => Box::pin(ready(Err(PublishError(format!("{} is not in this program", published.sink))))),
         }
     }
 

@@ -73,7 +73,12 @@ pub(crate) struct State {
     pub(crate) sinks: Vec<SinkNode>,
     pub(crate) error: Option<GraphError>,
     pub(crate) built: bool,
+    /// Told when something is added to a graph that runs.
+    pub(crate) late: Option<LateListener>,
 }
+
+/// Takes the mistake of adding to a graph that runs.
+pub(crate) type LateListener = Arc<dyn Fn(&GraphError) + Send + Sync>;
 
 /// A graph that DStreams add nodes to. A handle: clones share it.
 #[derive(Clone, Default)]
@@ -85,10 +90,7 @@ pub struct Graph {
 impl Graph {
     /// A graph for one batch, which knows the types of `codec` and adds its own.
     pub(crate) fn with_codec(codec: Codec) -> Self {
-        Graph {
-            state: Arc::default(),
-            codec,
-        }
+        Graph { state: Arc::default(), codec }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -108,26 +110,43 @@ impl Graph {
     pub(crate) fn add(&self, node: Node) -> usize {
         let mut state = self.state();
         if state.built {
-            let what = node.label.to_owned();
-            tracing::error!(operator = %what, "added after the pipeline was built; it has no effect");
-            state.error.get_or_insert(GraphError::AddedAfterStart { what });
+            drop(state);
+            self.added_late(node.label, node.name.as_deref());
+            state = self.state();
         }
         if let Some(partitions) = node.partitions.filter(|p| !(1..=KEY_GROUPS).contains(p)) {
             let what = node.label.to_owned();
-            state
-                .error
-                .get_or_insert(GraphError::BadPartitions { what, partitions });
+            state.error.get_or_insert(GraphError::BadPartitions { what, partitions });
         }
         state.nodes.push(node);
         state.nodes.len() - 1
     }
 
+    /// Something was added to a closed graph. The first time, whoever runs it is told; each build from now on fails.
+    fn added_late(&self, label: &str, name: Option<&str>) {
+        let what = name.map_or_else(|| label.to_owned(), |name| format!("{label} `{name}`"));
+        let error = GraphError::AddedAfterStart { what };
+        let mut state = self.state();
+        let first = state.error.is_none();
+        state.error.get_or_insert_with(|| error.clone());
+        let late = state.late.clone().filter(|_| first);
+        // Told without the lock: what the listener does may come back here.
+        drop(state);
+        tracing::error!("{error}");
+        if let Some(late) = late {
+            late(&error);
+        }
+    }
+
+    /// Calls `told` the first time that something is added from now on.
+    pub(crate) fn when_added_late(&self, told: LateListener) {
+        self.state().late = Some(told);
+    }
+
     /// Declares the type of a payload that nodes exchange.
     pub(crate) fn declare<P: Stored>(&self) {
         if !self.codec.register::<P>() {
-            self.refuse(GraphError::TypeNameTwice {
-                type_label: P::type_label(),
-            });
+            self.refuse(GraphError::TypeNameTwice { type_label: P::type_label() });
         }
     }
 
@@ -137,21 +156,17 @@ impl Graph {
         mut info: StreamInfo,
         leaf: Arc<dyn Leaf>,
     ) -> usize {
+        let name;
         let id = {
             let mut state = self.state();
             let id = StreamId(state.streams.len() as u16);
             info.id = id;
+            name = Some(info.name.clone()).filter(|_| state.built);
             state.streams.push(StreamNode { info, source });
             id
         };
         let kind = NodeKind::Source(id, leaf);
-        self.add(Node {
-            kind,
-            label: "source",
-            name: None,
-            parents: vec![],
-            partitions: None,
-        })
+        self.add(Node { kind, label: "source", name, parents: vec![], partitions: None })
     }
 
     pub(crate) fn add_sink(&self, mut node: SinkNode) -> SinkId {
@@ -161,12 +176,12 @@ impl Graph {
         if node.info.name.is_empty() {
             node.info.name = format!("{}-{}", node.label, id.0);
         }
-        if state.built {
-            state.error.get_or_insert(GraphError::AddedAfterStart {
-                what: node.label.to_owned(),
-            });
-        }
+        let late = state.built.then_some(node.label);
         state.sinks.push(node);
+        drop(state);
+        if let Some(label) = late {
+            self.added_late(label, None);
+        }
         id
     }
 

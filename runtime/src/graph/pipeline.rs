@@ -11,8 +11,8 @@ use std::{
 };
 use tidemill_actors::seam::Payload;
 use tidemill_actors::seam::{
-    BatchPlan, JobPlan, PayloadCodec, PayloadError, PlannedPart, PlannedRange, Program, SinkInfo, StageOutput, StagePlan,
-    StreamInfo, StreamInput, StreamKind,
+    BatchPlan, JobPlan, PayloadCodec, PayloadError, PlannedPart, PlannedRange, Program, SinkInfo,
+    StageOutput, StagePlan, StreamInfo, StreamInput, StreamKind,
 };
 use tidemill_protocol::{
     id::{DatasetId, PartitionId, ProgramId, StageId, StreamId},
@@ -49,7 +49,10 @@ impl Pipeline {
 
     /// Asks sources and sinks whether they could work at all.
     pub(crate) fn preflight(&self) -> Result<(), String> {
-        self.streams.iter().filter_map(|node| node.source.received()).try_for_each(|source| source.preflight())?;
+        self.streams
+            .iter()
+            .filter_map(|node| node.source.received())
+            .try_for_each(|source| source.preflight())?;
         self.sinks.iter().try_for_each(|node| node.sink.preflight(&self.files))
     }
 
@@ -58,10 +61,7 @@ impl Pipeline {
         if let Some(flat) = &self.constant {
             return flat.clone();
         }
-        let mut recent = self
-            .recent
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut recent = self.recent.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(flat) = recent.get(&time) {
             return flat.clone();
         }
@@ -96,24 +96,19 @@ impl Pipeline {
                     vec![vec![vec![PlannedPart::Range(*stream, all)]]]
                 }
                 None => Vec::new(),
-                Some(StreamInput::Blocks(blocks)) => blocks
-                    .iter()
-                    .map(|block| vec![vec![PlannedPart::Block(block.id)]])
-                    .collect(),
-                Some(StreamInput::Ranges(ranges)) => ranges
-                    .iter()
-                    .map(|range| vec![vec![PlannedPart::Range(*stream, *range)]])
-                    .collect(),
+                Some(StreamInput::Blocks(blocks)) => {
+                    blocks.iter().map(|block| vec![vec![PlannedPart::Block(block.id)]]).collect()
+                }
+                Some(StreamInput::Ranges(ranges)) => {
+                    ranges.iter().map(|range| vec![vec![PlannedPart::Range(*stream, *range)]]).collect()
+                }
             },
             From::Stages(parents) => {
                 let partitions = parents.first().map_or(0, |&(_, asked)| self.partitions(asked));
                 let task = |partition| {
                     let part = |&(stage, _): &(usize, _)| {
                         let parent = StageId(stage as u16);
-                        vec![PlannedPart::Shuffle {
-                            parent,
-                            partition: PartitionId(partition),
-                        }]
+                        vec![PlannedPart::Shuffle { parent, partition: PartitionId(partition) }]
                     };
                     parents.iter().map(part).collect()
                 };
@@ -151,20 +146,11 @@ impl Program for Pipeline {
             }
             let output = match stage.end {
                 End::Sink(sink) => StageOutput::Sink(sink),
-                End::Exchange(_, asked) => StageOutput::Shuffle {
-                    partitions: self.partitions(asked),
-                },
+                End::Exchange(_, asked) => StageOutput::Shuffle { partitions: self.partitions(asked) },
             };
-            StagePlan {
-                id: StageId(number as u16),
-                tasks,
-                output,
-                deterministic: true,
-            }
+            StagePlan { id: StageId(number as u16), tasks, output, deterministic: true }
         });
-        JobPlan {
-            stages: stages.collect(),
-        }
+        JobPlan { stages: stages.collect() }
     }
 }
 

@@ -33,9 +33,7 @@ pub(crate) fn erase<T: Data>(push: Box<dyn Push<T>>) -> AnyPush {
 }
 
 pub(crate) fn reveal<T: Data>(push: AnyPush) -> Box<dyn Push<T>> {
-    *push
-        .downcast()
-        .expect("DStream<T> joins only operators that agree on T")
+    *push.downcast().expect("DStream<T> joins only operators that agree on T")
 }
 
 /// What the operators of one running task share.
@@ -96,11 +94,7 @@ impl TaskEnv {
     pub fn admit(&self, rows: usize) -> Result<(), TaskError> {
         self.rows_in.set(self.rows_in.get() + rows as u64);
         self.context.record_progress();
-        if self.context.is_cancelled() {
-            Err(TaskError::Cancelled)
-        } else {
-            Ok(())
-        }
+        if self.context.is_cancelled() { Err(TaskError::Cancelled) } else { Ok(()) }
     }
 }
 
@@ -113,10 +107,7 @@ pub struct Buffer<T> {
 impl<T: Data> Buffer<T> {
     /// An empty buffer before `down`.
     pub fn new(down: Box<dyn Push<T>>) -> Self {
-        Buffer {
-            chunk: Chunk::Rows(Vec::new()),
-            down,
-        }
+        Buffer { chunk: Chunk::Rows(Vec::new()), down }
     }
 
     /// Appends a record; passes the chunk on when it is full.

@@ -19,12 +19,7 @@ impl Tasks for Pipeline {
             End::Exchange(_, asked) => self.partitions(asked),
             End::Sink(_) => 1,
         };
-        let env = TaskEnv::new(
-            context,
-            self.options.hash_seed,
-            partitions,
-            self.graph.codec.clone(),
-        );
+        let env = TaskEnv::new(context, self.options.hash_seed, partitions, self.graph.codec.clone());
         let mut chain = match stage.end {
             End::Sink(id) => self.sinks[usize::from(id.0)].sink.open(id, &env),
             End::Exchange(node, _) => match &flat.nodes[node].kind {

@@ -46,10 +46,7 @@ pub struct SinkSpec<T> {
 
 /// The end of a task that hands all records of its partition to the driver.
 pub fn gathered<T: Data>(env: &Rc<TaskEnv>) -> Box<dyn Push<T>> {
-    Box::new(Gather {
-        env: env.clone(),
-        rows: Collector::default(),
-    })
+    Box::new(Gather { env: env.clone(), rows: Collector::default() })
 }
 
 struct Gather<T> {
@@ -65,8 +62,7 @@ impl<T: Data> Push<T> for Gather<T> {
     fn finish(&mut self) -> Result<(), TaskError> {
         let rows = std::mem::take(&mut self.rows);
         if !rows.is_empty() {
-            self.env
-                .output(PartitionId(0), Held::new(vec![Arc::new(rows.finish())]));
+            self.env.output(PartitionId(0), Held::new(vec![Arc::new(rows.finish())]));
         }
         Ok(())
     }
@@ -74,11 +70,7 @@ impl<T: Data> Push<T> for Gather<T> {
 
 /// All records that tasks gathered, in order of partition.
 pub(crate) fn all_rows<T: Data>(published: &Published) -> Result<Vec<T>, PublishError> {
-    let rows = published
-        .partitions
-        .iter()
-        .map(|(_, held)| held.rows() as usize)
-        .sum();
+    let rows = published.partitions.iter().map(|(_, held)| held.rows() as usize).sum();
     let mut all = Vec::with_capacity(rows);
     for (_, held) in &published.partitions {
         super::each_held(held, |rows: &Rows<T>| {

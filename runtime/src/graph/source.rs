@@ -163,18 +163,11 @@ impl<T: Data> Leaf for TypedSource<T> {
                         down.push(chunk)
                     })
                 })?,
-                (
-                    InputData::Range {
-                        partition, from, to, ..
-                    },
-                    Source::Planned(source),
-                ) => {
+                (InputData::Range { partition, from, to, .. }, Source::Planned(source)) => {
                     source.read(partition, from, to, down.as_mut(), env)?;
                 }
                 (InputData::Range { stream, .. }, Source::Received(_)) => {
-                    return Err(TaskError::Failed(format!(
-                        "{stream} is received and has no ranges"
-                    )));
+                    return Err(TaskError::Failed(format!("{stream} is received and has no ranges")));
                 }
             }
         }

@@ -61,17 +61,10 @@ impl Flat {
             (state.nodes.clone(), state.sinks.clone())
         };
         let (nodes, place, error) = expand(&nodes, graph, time);
-        let mut cut = Cut {
-            nodes: &nodes,
-            stages: Vec::new(),
-            written: BTreeMap::new(),
-        };
+        let mut cut = Cut { nodes: &nodes, stages: Vec::new(), written: BTreeMap::new() };
         for SinkNode { parent, info, .. } in &sinks {
             let branches = cut.branches(place[*parent]);
-            cut.stages.push(Stage {
-                end: End::Sink(info.id),
-                branches,
-            });
+            cut.stages.push(Stage { end: End::Sink(info.id), branches });
         }
         let stages = cut.stages;
         (Flat { nodes, stages }, error)
@@ -90,10 +83,7 @@ fn expand(
         let parents: Vec<usize> = node.parents.iter().map(|&p| place[p]).collect();
         place.push(match &node.kind {
             NodeKind::Transform(user) => user.rebuild(&batch, parents[0], time),
-            _ => batch.add(Node {
-                parents,
-                ..node.clone()
-            }),
+            _ => batch.add(Node { parents, ..node.clone() }),
         });
     }
     let mut state = batch.state();
@@ -115,10 +105,7 @@ impl Cut<'_> {
         }
         let node = &self.nodes[exchange];
         let branches = self.branches(node.parents[0]);
-        self.stages.push(Stage {
-            end: End::Exchange(exchange, node.partitions),
-            branches,
-        });
+        self.stages.push(Stage { end: End::Exchange(exchange, node.partitions), branches });
         self.written.insert(exchange, self.stages.len() - 1);
         self.stages.len() - 1
     }
@@ -145,17 +132,12 @@ impl Cut<'_> {
                 }
                 NodeKind::Union => {
                     let parents = node.parents.clone();
-                    return parents
-                        .into_iter()
-                        .flat_map(|parent| self.open(parent, path.clone()))
-                        .collect();
+                    return parents.into_iter().flat_map(|parent| self.open(parent, path.clone())).collect();
                 }
                 NodeKind::Source(stream, _) => From::Stream(*stream),
                 NodeKind::Merge(_) => {
                     let parents = node.parents.clone();
-                    let stages = parents
-                        .iter()
-                        .map(|&p| (self.writer(p), self.nodes[p].partitions));
+                    let stages = parents.iter().map(|&p| (self.writer(p), self.nodes[p].partitions));
                     From::Stages(stages.collect())
                 }
                 NodeKind::Exchange(_) | NodeKind::Transform(_) => {
@@ -163,12 +145,7 @@ impl Cut<'_> {
                 }
             };
             path.reverse();
-            return vec![Branch {
-                leaf: at,
-                path,
-                from,
-                inputs_before: 0,
-            }];
+            return vec![Branch { leaf: at, path, from, inputs_before: 0 }];
         }
     }
 }

@@ -47,9 +47,7 @@ impl<K: Key, C: Data> Shards<K, C> {
         Shards {
             env: env.clone(),
             seed: env.hash_seed(),
-            tables: (0..env.partitions())
-                .map(|_| KeyedTable::with_capacity(capacity))
-                .collect(),
+            tables: (0..env.partitions()).map(|_| KeyedTable::with_capacity(capacity)).collect(),
             scratch: Vec::new(),
             room: room.clone(),
         }
@@ -94,13 +92,8 @@ impl<K: Key, C: Data> Shards<K, C> {
         for (partition, table) in std::mem::take(&mut self.tables).into_iter().enumerate() {
             if table.len() > 0 {
                 let (entries, keys) = table.into_parts();
-                let keyed = Keyed {
-                    entries,
-                    keys,
-                    hashed: true,
-                };
-                self.env
-                    .output(PartitionId(partition as u32), Held::new(vec![Arc::new(keyed)]));
+                let keyed = Keyed { entries, keys, hashed: true };
+                self.env.output(PartitionId(partition as u32), Held::new(vec![Arc::new(keyed)]));
             }
         }
     }
@@ -133,10 +126,7 @@ impl<K: Data + Eq + Hash, V: Data, S: 'static> DStream<(K, V), S> {
     ) -> usize {
         let room = Arc::new(AtomicUsize::new(0));
         self.exchange::<Keyed<K, C>, _>(label, partitions, move |env| {
-            Box::new(PairShards {
-                shards: Shards::new(env, &room),
-                combine: combine.clone(),
-            })
+            Box::new(PairShards { shards: Shards::new(env, &room), combine: combine.clone() })
         })
     }
 
@@ -204,11 +194,7 @@ fn merge_piece<K: Key, V, C: Data, M: Combine<V, C>>(
         match &keyed.keys {
             Keys::Text(arena) => {
                 let key = arena.get(entry.place);
-                let hash = if keyed.hashed {
-                    entry.hash
-                } else {
-                    text_hash(key.as_bytes(), seed)
-                };
+                let hash = if keyed.hashed { entry.hash } else { text_hash(key.as_bytes(), seed) };
                 match table.get_mut_bytes(hash, key.as_bytes()) {
                     Some(so_far) => combine.merge(so_far, &entry.value),
                     None => table.insert_str(hash, key, entry.value.clone())?,
@@ -216,11 +202,7 @@ fn merge_piece<K: Key, V, C: Data, M: Combine<V, C>>(
             }
             Keys::Plain(keys) => {
                 let key = &keys[number];
-                let hash = if keyed.hashed {
-                    entry.hash
-                } else {
-                    key_hash(key, seed, scratch)?
-                };
+                let hash = if keyed.hashed { entry.hash } else { key_hash(key, seed, scratch)? };
                 match table.get_mut(hash, key) {
                     Some(so_far) => combine.merge(so_far, &entry.value),
                     None => table.insert(hash, key.clone(), entry.value.clone())?,

@@ -33,11 +33,7 @@ impl<K: Data + Eq + Hash, V: Data, S: 'static> DStream<(K, V), S> {
         add: impl Fn(&mut C, V) + Send + Sync + 'static,
         merge: impl Fn(&mut C, C) + Send + Sync + 'static,
     ) -> DStream<(K, C), S> {
-        self.keyed(
-            "combine_by_key",
-            Some(partitions),
-            Arc::new(Custom { create, add, merge }),
-        )
+        self.keyed("combine_by_key", Some(partitions), Arc::new(Custom { create, add, merge }))
     }
 }
 

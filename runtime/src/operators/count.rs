@@ -19,24 +19,14 @@ impl<T: Data, S: 'static> DStream<T, S> {
                 *n += chunk.len() as u64;
                 Ok(())
             };
-            Box::new(Fold {
-                state: 0u64,
-                step,
-                end: Some,
-                out: Buffer::new(down),
-            })
+            Box::new(Fold { state: 0u64, step, end: Some, out: Buffer::new(down) })
         });
         parts.dealt("count", Some(1)).narrow("sum", |down, _| {
             let step = |n: &mut u64, chunk: &mut Chunk<u64>| {
                 chunk.show_each(|part| *n += part);
                 Ok(())
             };
-            Box::new(Fold {
-                state: 0u64,
-                step,
-                end: Some,
-                out: Buffer::new(down),
-            })
+            Box::new(Fold { state: 0u64, step, end: Some, out: Buffer::new(down) })
         })
     }
 }

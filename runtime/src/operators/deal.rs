@@ -40,11 +40,7 @@ impl<T: Data> Deal<T> {
         let partitions = env.partitions() as usize;
         // Each map partition begins elsewhere, or small partitions would all go to the first.
         let next = env.context().task.key.partition.0 as usize % partitions;
-        Deal {
-            env: env.clone(),
-            next,
-            hands: (0..partitions).map(|_| Collector::default()).collect(),
-        }
+        Deal { env: env.clone(), next, hands: (0..partitions).map(|_| Collector::default()).collect() }
     }
 }
 
@@ -63,10 +59,7 @@ impl<T: Data> Push<T> for Deal<T> {
     fn finish(&mut self) -> Result<(), TaskError> {
         for (partition, hand) in std::mem::take(&mut self.hands).into_iter().enumerate() {
             if !hand.is_empty() {
-                self.env.output(
-                    PartitionId(partition as u32),
-                    Held::new(vec![Arc::new(hand.finish())]),
-                );
+                self.env.output(PartitionId(partition as u32), Held::new(vec![Arc::new(hand.finish())]));
             }
         }
         Ok(())

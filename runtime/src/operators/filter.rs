@@ -29,11 +29,7 @@ impl<T: Data, F: Fn(&T) -> bool> Push<T> for Filter<T, F> {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
         let f = &*self.f;
         chunk.retain(f);
-        if chunk.is_empty() {
-            Ok(())
-        } else {
-            self.down.push(chunk)
-        }
+        if chunk.is_empty() { Ok(()) } else { self.down.push(chunk) }
     }
 
     fn finish(&mut self) -> Result<(), TaskError> {

@@ -22,11 +22,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
     {
         let f = Arc::new(f);
         self.narrow("flat_map", move |down, _| {
-            Box::new(FlatMap {
-                f: f.clone(),
-                out: Buffer::new(down),
-                gives: PhantomData::<fn() -> I>,
-            })
+            Box::new(FlatMap { f: f.clone(), out: Buffer::new(down), gives: PhantomData::<fn() -> I> })
         })
     }
 }

@@ -24,10 +24,7 @@ impl<S: 'static> DStream<Text, S> {
     pub fn flat_map_text(&self, f: impl Fn(&str, &mut TextOut) + Send + Sync + 'static) -> DStream<Text, S> {
         let f = Arc::new(f);
         self.narrow("flat_map_text", move |down, _| {
-            Box::new(FlatMapText {
-                f: f.clone(),
-                out: TextOut::new(down),
-            })
+            Box::new(FlatMapText { f: f.clone(), out: TextOut::new(down) })
         })
     }
 }
@@ -141,11 +138,8 @@ impl TextOut {
             self.ranges.clear();
             return;
         }
-        let extra = if self.copied.is_empty() {
-            None
-        } else {
-            Some(std::mem::take(&mut self.copied).freeze())
-        };
+        let extra =
+            if self.copied.is_empty() { None } else { Some(std::mem::take(&mut self.copied).freeze()) };
         let mut chunk = match std::mem::replace(&mut self.chunk, Chunk::Rows(Vec::new())) {
             Chunk::Text(chunk) => chunk,
             _ => TextChunk::new(self.base.clone(), None),
@@ -193,12 +187,7 @@ mod tests {
         check(
             vec![texts(&["abcd", "ef"]), texts(&[])],
             op,
-            vec![
-                texts(&[
-                    "abcd", "ABCD", "", "cd", "constant", "ef", "EF", "", "f", "constant",
-                ]),
-                texts(&[]),
-            ],
+            vec![texts(&["abcd", "ABCD", "", "cd", "constant", "ef", "EF", "", "f", "constant"]), texts(&[])],
         );
     }
 

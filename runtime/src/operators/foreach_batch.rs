@@ -40,12 +40,7 @@ impl<T: Data> DStream<T> {
         f: impl Fn(Vec<T>, BatchTime) -> Result<(), String> + Send + Sync + 'static,
     ) -> Output {
         let sink = Arc::new(ForeachBatch(Arc::new(f)));
-        self.register_sink(SinkSpec {
-            name: String::new(),
-            label,
-            kind: SinkKind::Driver,
-            sink,
-        })
+        self.register_sink(SinkSpec { name: String::new(), label, kind: SinkKind::Driver, sink })
     }
 }
 

@@ -49,11 +49,7 @@ where
     F: Fn(std::vec::IntoIter<T>, &TaskContext) -> Result<(), String> + Send + Sync + 'static,
 {
     fn open(&self, _sink: SinkId, env: &Rc<TaskEnv>) -> Box<dyn Push<T>> {
-        Box::new(Act {
-            f: self.0.clone(),
-            rows: Vec::new(),
-            env: env.clone(),
-        })
+        Box::new(Act { f: self.0.clone(), rows: Vec::new(), env: env.clone() })
     }
 
     fn publish(&self, _published: Published, _files: &Files) -> BoxFuture<'static, Result<(), PublishError>> {

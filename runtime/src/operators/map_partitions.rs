@@ -58,9 +58,7 @@ where
 
     fn finish(&mut self) -> Result<(), TaskError> {
         let rows = std::mem::take(&mut self.rows);
-        (self.f)(rows.into_iter())
-            .into_iter()
-            .try_for_each(|record| self.out.push(record))?;
+        (self.f)(rows.into_iter()).into_iter().try_for_each(|record| self.out.push(record))?;
         self.out.finish()
     }
 }

@@ -26,12 +26,7 @@ impl<T: Data + Debug> DStream<T> {
     /// ("world", 1)
     /// ```
     pub fn print(&self) -> Output {
-        let few = self.narrow("take", |down, _| {
-            Box::new(Take {
-                left: SHOWN + 1,
-                down,
-            })
-        });
+        let few = self.narrow("take", |down, _| Box::new(Take { left: SHOWN + 1, down }));
         few.driver_sink("print", |rows, time| {
             // A closed standard output is no reason to stop a pipeline.
             let _ = std::io::stdout().lock().write_all(shown(&rows, time).as_bytes());
@@ -86,10 +81,7 @@ mod tests {
         let head = "-------------------------------------------\nTime: 5 ms\n-------------------------------------------\n";
         assert_eq!(shown(&[("a", 1)], BatchTime(5)), format!("{head}(\"a\", 1)\n\n"));
         let eleven: Vec<u32> = (0..11).collect();
-        assert_eq!(
-            shown(&eleven, BatchTime(5)),
-            format!("{head}0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n...\n\n")
-        );
+        assert_eq!(shown(&eleven, BatchTime(5)), format!("{head}0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n...\n\n"));
         assert_eq!(shown(&eleven[..0], BatchTime(5)), format!("{head}\n"));
     }
 }

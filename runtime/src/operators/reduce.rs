@@ -32,12 +32,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
                     Ok(())
                 })
             };
-            Box::new(Fold {
-                state: None,
-                step,
-                end: |total| total,
-                out: Buffer::new(down),
-            })
+            Box::new(Fold { state: None, step, end: |total| total, out: Buffer::new(down) })
         })
     }
 }

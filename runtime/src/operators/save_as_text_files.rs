@@ -41,17 +41,9 @@ impl<T: Data + Display> DStream<T> {
     /// assert_eq!(part, b"1\n2\n");
     /// ```
     pub fn save_as_text_files(&self, prefix: impl Into<String>, suffix: impl Into<String>) -> Output {
-        let sink = Arc::new(TextFolder {
-            prefix: prefix.into(),
-            suffix: suffix.into(),
-        });
+        let sink = Arc::new(TextFolder { prefix: prefix.into(), suffix: suffix.into() });
         let name = format!("text files {}", sink.prefix);
-        self.register_sink(SinkSpec {
-            name,
-            label: "save_as_text_files",
-            kind: SinkKind::Staged,
-            sink,
-        })
+        self.register_sink(SinkSpec { name, label: "save_as_text_files", kind: SinkKind::Staged, sink })
     }
 }
 
@@ -64,21 +56,14 @@ struct TextFolder {
 impl TextFolder {
     fn staged(&self, sink: SinkId, task: TaskId) -> PathBuf {
         let key = task.key;
-        let name = format!(
-            "{}-{}-{}-{}",
-            key.batch.0, key.stage.0, key.partition.0, task.attempt.0
-        );
+        let name = format!("{}-{}-{}-{}", key.batch.0, key.stage.0, key.partition.0, task.attempt.0);
         Path::new(&format!("{}.staged-{}", self.prefix, sink.0)).join(name)
     }
 
     fn publish_all(&self, published: &Published, files: &Files) -> io::Result<()> {
         let dot = if self.suffix.is_empty() { "" } else { "." };
-        let folder = PathBuf::from(format!(
-            "{}-{}{dot}{}",
-            self.prefix,
-            published.time.as_millis(),
-            self.suffix
-        ));
+        let folder =
+            PathBuf::from(format!("{}-{}{dot}{}", self.prefix, published.time.as_millis(), self.suffix));
         files.create_folder(&folder)?;
         let there: BTreeSet<PathBuf> = files.list(&folder)?.into_iter().map(|(path, _)| path).collect();
         for (number, (task, _)) in published.partitions.iter().enumerate() {
@@ -96,11 +81,7 @@ impl TextFolder {
 impl<T: Data + Display> Sink<T> for TextFolder {
     fn open(&self, sink: SinkId, env: &Rc<TaskEnv>) -> Box<dyn Push<T>> {
         let path = self.staged(sink, env.context().task);
-        Box::new(Stage {
-            path,
-            text: String::new(),
-            env: env.clone(),
-        })
+        Box::new(Stage { path, text: String::new(), env: env.clone() })
     }
 
     fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>> {
@@ -108,6 +89,21 @@ impl<T: Data + Display> Sink<T> for TextFolder {
         Box::pin(async move {
             let failed = |e| PublishError(format!("{} at {}: {e}", folder.prefix, published.time));
             folder.publish_all(&published, &files).map_err(failed)
+        })
+    }
+
+    fn preflight(&self, files: &Files) -> Result<(), String> {
+        let folder = Path::new(&self.prefix).parent().unwrap_or(Path::new("."));
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        // A file of our own name, so that two pipelines that look at the same time do not remove each other's.
+        let probe = folder.join(format!(".tidemill-probe-{}", std::process::id()));
+        let tried = files
+            .create_folder(folder)
+            .and_then(|()| files.write(&probe, b""))
+            .and_then(|()| files.remove(&probe));
+        tried.map_err(|error| {
+            let folder = folder.display();
+            format!("cannot write to the folder {folder}: {error}; make it writable, or choose another for save_as_text_files")
         })
     }
 

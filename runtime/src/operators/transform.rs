@@ -27,10 +27,7 @@ impl<T: Data> DStream<T> {
         &self,
         f: impl Fn(Dataset<T>, BatchTime) -> Dataset<U> + Send + Sync + 'static,
     ) -> DStream<U> {
-        let node = self.rebuild(Arc::new(Transform {
-            f,
-            types: PhantomData::<fn(T) -> U>,
-        }));
+        let node = self.rebuild(Arc::new(Transform { f, types: PhantomData::<fn(T) -> U> }));
         DStream::at(self.graph().clone(), node)
     }
 }
@@ -48,9 +45,7 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>, BatchTime) -> Dataset<U> + Send + Sync>
         if built.graph().is_same(graph) {
             return built.node();
         }
-        graph.refuse(GraphError::ForeignStream {
-            what: "transform".to_owned(),
-        });
+        graph.refuse(GraphError::ForeignStream { what: "transform".to_owned() });
         parent
     }
 }

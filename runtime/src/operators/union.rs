@@ -12,11 +12,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
     /// ```
     pub fn union(&self, other: &DStream<T, S>) -> DStream<T, S> {
         let akin = self.is_akin(other, "union");
-        let parents = if akin {
-            vec![self.node(), other.node()]
-        } else {
-            vec![self.node()]
-        };
+        let parents = if akin { vec![self.node(), other.node()] } else { vec![self.node()] };
         self.add(NodeKind::Union, "union", parents, None)
     }
 }

@@ -70,6 +70,8 @@ impl NumberedLines {
                     Some(Ended::Broken { brought_something: false }) => {}
                 }
                 out.report("lost_connection", 1);
+            } else {
+                out.report("connect_failed", 1);
             }
             tokio::select! {
                 biased;

@@ -43,6 +43,8 @@ impl TcpLines {
                     Ok(_) => {}
                 }
                 out.report("lost_connection", 1);
+            } else {
+                out.report("connect_failed", 1);
             }
             tokio::select! {
                 biased;

@@ -84,9 +84,7 @@ impl PlannedSource<Text> for TextFiles {
         let files = &env.context().files;
         let found = self.list(files).map_err(failed)?;
         let (path, _) = found.get(&partition).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        read_lines(files, path, from..to, |block| {
-            push_block(&block, down, env).map(|_bad_lines| ())
-        })
+        read_lines(files, path, from..to, |block| push_block(&block, down, env).map(|_bad_lines| ()))
     }
 }
 

@@ -19,10 +19,7 @@ impl MemoryFiles {
 }
 
 fn missing(path: &Path) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("there is no file {}", path.display()),
-    )
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no file {}", path.display()))
 }
 
 impl FileSystem for MemoryFiles {
@@ -37,9 +34,7 @@ impl FileSystem for MemoryFiles {
     fn list(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
         let files = self.lock();
         let inside = files.iter().filter(|(path, _)| path.parent() == Some(folder));
-        Ok(inside
-            .map(|(path, bytes)| (path.clone(), bytes.len() as u64))
-            .collect())
+        Ok(inside.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect())
     }
 
     fn create_folder(&self, _folder: &Path) -> io::Result<()> {

@@ -25,10 +25,7 @@ pub struct RoundTripError {
 /// [`RoundTripError`] if it cannot be written, cannot be read, or is then written differently. Compare the value too: two
 /// values may be written alike.
 pub fn round_trip<T: Data>(value: &T) -> Result<T, RoundTripError> {
-    survives(value).map_err(|reason| RoundTripError {
-        type_name: std::any::type_name::<T>(),
-        reason,
-    })
+    survives(value).map_err(|reason| RoundTripError { type_name: std::any::type_name::<T>(), reason })
 }
 
 #[cfg(test)]
@@ -45,9 +42,6 @@ mod tests {
     #[test]
     fn a_field_that_is_not_read_is_found() {
         let error = round_trip(&Forgetful { number: 1 }).err().unwrap();
-        assert!(
-            error.to_string().contains("Forgetful does not survive the wire"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("Forgetful does not survive the wire"), "{error}");
     }
 }

@@ -76,13 +76,7 @@ impl LocalRunner {
 
     /// A runner for a pipeline that was built with `files`, on `threads` threads.
     pub fn with(pipeline: Arc<Pipeline>, files: Files, threads: usize) -> Self {
-        LocalRunner {
-            pipeline,
-            files,
-            threads,
-            planned: BTreeMap::new(),
-            next: BatchNumber(0),
-        }
+        LocalRunner { pipeline, files, threads, planned: BTreeMap::new(), next: BatchNumber(0) }
     }
 
     /// The files of sources and sinks.
@@ -109,11 +103,7 @@ impl LocalRunner {
     /// # Errors
     /// [`RunError::Source`].
     pub fn next_plan(&mut self) -> Result<Option<BatchPlan>, RunError> {
-        let streams = self
-            .pipeline
-            .streams()
-            .iter()
-            .filter(|s| s.kind == StreamKind::Planned);
+        let streams = self.pipeline.streams().iter().filter(|s| s.kind == StreamKind::Planned);
         let (mut inputs, mut alive) = (BTreeMap::new(), false);
         for stream in streams {
             let planned = self.planned.entry(stream.id).or_default();
@@ -153,19 +143,10 @@ impl LocalRunner {
                 .iter()
                 .enumerate()
                 .map(|(number, inputs)| {
-                    let key = TaskKey {
-                        batch: plan.batch,
-                        stage: stage.id,
-                        partition: PartitionId(number as u32),
-                    };
+                    let key =
+                        TaskKey { batch: plan.batch, stage: stage.id, partition: PartitionId(number as u32) };
                     let inputs = inputs.iter().map(|parts| resolve(parts, &made)).collect();
-                    TaskRequest {
-                        task: TaskId {
-                            key,
-                            attempt: Attempt(0),
-                        },
-                        inputs,
-                    }
+                    TaskRequest { task: TaskId { key, attempt: Attempt(0) }, inputs }
                 })
                 .collect();
             let outputs = self.run_all(plan, requests)?;
@@ -177,16 +158,8 @@ impl LocalRunner {
                     let held = |mut output: TaskOutput| {
                         output.outputs.pop().map_or_else(Held::default, |(_, held)| held)
                     };
-                    let partitions = outputs
-                        .into_iter()
-                        .map(|(task, output)| (task, held(output)))
-                        .collect();
-                    published.push(Published {
-                        sink,
-                        batch: plan.batch,
-                        time: plan.time,
-                        partitions,
-                    });
+                    let partitions = outputs.into_iter().map(|(task, output)| (task, held(output))).collect();
+                    published.push(Published { sink, batch: plan.batch, time: plan.time, partitions });
                 }
             }
         }
@@ -198,11 +171,7 @@ impl LocalRunner {
     /// # Errors
     /// [`RunError::Publish`].
     pub fn publish(&self, published: Published) -> Result<(), RunError> {
-        Ok(self
-            .pipeline
-            .publish(published)
-            .now_or_never()
-            .ok_or(RunError::Waits)??)
+        Ok(self.pipeline.publish(published).now_or_never().ok_or(RunError::Waits)??)
     }
 
     fn run_all(
@@ -211,10 +180,7 @@ impl LocalRunner {
         requests: Vec<TaskRequest>,
     ) -> Result<Vec<(TaskId, TaskOutput)>, RunError> {
         if self.threads < 2 {
-            return requests
-                .into_iter()
-                .map(|request| self.run_one(plan, request))
-                .collect();
+            return requests.into_iter().map(|request| self.run_one(plan, request)).collect();
         }
         let (next, count) = (AtomicUsize::new(0), requests.len());
         let results: Vec<_> = requests.iter().map(|_| Mutex::new(None)).collect();
@@ -253,10 +219,7 @@ impl LocalRunner {
             progress: Arc::default(),
             files: self.files.clone(),
         };
-        let output = self
-            .pipeline
-            .run(request, &context)
-            .map_err(|error| RunError::Task { task, error })?;
+        let output = self.pipeline.run(request, &context).map_err(|error| RunError::Task { task, error })?;
         Ok((task, output))
     }
 }
@@ -275,11 +238,7 @@ fn resolve(parts: &[PlannedPart], made: &Made) -> Vec<InputData> {
                 to: range.to,
             }),
             PlannedPart::Shuffle { parent, partition } => {
-                let outputs = made
-                    .get(&parent)
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|(_, output)| &output.outputs);
+                let outputs = made.get(&parent).into_iter().flatten().flat_map(|(_, output)| &output.outputs);
                 let mine = outputs.filter(|(of, _)| *of == partition);
                 inputs.extend(mine.map(|(_, held)| InputData::Held(held.clone())));
             }

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::task::AbortHandle;
 
@@ -22,6 +23,8 @@ pub(super) struct Node {
     alive: bool,
     /// What a job's cost is multiplied by.
     pub(super) slowdown: f64,
+    /// How many jobs took another time than their cost.
+    pub(super) slowed: u64,
     /// How far the node's wall clock is ahead.
     pub(super) wall_offset_ms: i64,
     work: Vec<AbortHandle>,
@@ -34,6 +37,7 @@ impl Default for Node {
             life: 0,
             alive: true,
             slowdown: 1.0,
+            slowed: 0,
             wall_offset_ms: 0,
             work: Vec::new(),
             prune_at: PRUNE_EVERY,
@@ -95,9 +99,12 @@ impl Life {
         self.nodes.change(self.ip, |node| node.alive && node.life == self.number)
     }
 
-    /// What a job's cost is multiplied by at present.
-    pub(super) fn slowdown(&self) -> f64 {
-        self.nodes.change(self.ip, |node| node.slowdown)
+    /// What a job that begins now takes, if it costs `cost` on a sound node.
+    pub(super) fn time_of(&self, cost: Duration) -> Duration {
+        self.nodes.change(self.ip, |node| {
+            node.slowed += u64::from(node.slowdown != 1.0 && !cost.is_zero());
+            cost.mul_f64(node.slowdown)
+        })
     }
 
     /// How far the node's wall clock is ahead at present.

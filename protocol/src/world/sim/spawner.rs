@@ -80,7 +80,7 @@ async fn serve(line: Arc<Line>, life: Life) {
             line.changed.notified().await;
             continue;
         };
-        let cost = cost.mul_f64(life.slowdown());
+        let cost = life.time_of(cost);
         if !cost.is_zero() {
             sleep(cost).await;
         }

@@ -57,21 +57,21 @@ fn main() -> ExitCode {
     }
     let line = match Line::try_parse() {
         Ok(line) => line,
-        Err(refused) => {
-            // The terminal may be gone; there is nobody left to tell.
-            let _ = refused.print();
-            return ExitCode::from(if refused.use_stderr() { app::EXIT_USAGE } else { app::EXIT_DONE });
-        }
+        Err(refused) => return ExitCode::from(app::refuse("tidemill", &refused)),
     };
     // The demo kills an executor on purpose and says so itself.
     let kills = matches!(line.command, Command::Demo(_));
     app::install_log(if kills { "error" } else { "warn" });
-    let interrupt = app::Interrupt::on_signals();
+    // Only what ends in good order by itself listens to signals; the others keep their default effect.
     ExitCode::from(match line.command {
-        Command::Demo(args) => demo::run(&args, &interrupt),
+        Command::Demo(args) => demo::run(&args, &app::Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
-        Command::Local { from, args } => flights(from).run(app::Command::Local(args), interrupt),
-        Command::Graph(args) => flights("127.0.0.1:9999".into()).run(app::Command::Graph(args), interrupt),
+        Command::Local { from, args } => {
+            flights(from).run(app::Command::Local(args), app::Interrupt::on_signals())
+        }
+        Command::Graph(args) => {
+            flights("127.0.0.1:9999".into()).run(app::Command::Graph(args), app::Interrupt::never())
+        }
     })
 }
 

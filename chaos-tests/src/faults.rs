@@ -1,0 +1,445 @@
+//! Faults, when they strike, and whether they did.
+//!
+//! A fault that *takes* an executor (a kill, a restart, a cut from the driver) is kept apart from the next by
+//! [`RECOVERY`]: blocks are held by two executors, so two losses at once are beyond what `StorageLevel::Replicated` promises.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tidemill::cluster::sim::{Link, NodeId, SimCluster};
+use tidemill_protocol::world::SeededRng;
+
+/// How long the cluster is left alone after an executor was taken: declared dead, replaced, its batches decided.
+pub const RECOVERY: Duration = Duration::from_secs(4);
+
+/// What the panic of a planned fault begins with.
+const PLANNED_PANIC: &str = "planned by the scenario";
+
+/// Who is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The executor that hosts the receiver at that moment.
+    ReceiverHost,
+    /// This one.
+    Executor(u16),
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// An executor's power is cut; after `down` its process starts again.
+    Kill {
+        /// Whose.
+        victim: Victim,
+        /// For how long.
+        down: Duration,
+    },
+    /// An executor's incarnation ends by itself.
+    Restart {
+        /// Whose.
+        victim: Victim,
+    },
+    /// Nothing passes between two nodes (0: the driver), in both directions.
+    Cut {
+        /// The one.
+        a: u16,
+        /// The other.
+        b: u16,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Nothing passes from one node to another; the other direction works.
+    OneWayCut {
+        /// Who is not heard.
+        from: u16,
+        /// Who does not hear.
+        to: u16,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Every link loses this share of its datagrams.
+    Loss {
+        /// 0.0 to 1.0.
+        share: f64,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Every link doubles this share of its datagrams.
+    Duplicates {
+        /// 0.0 to 1.0.
+        share: f64,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Every link delays datagrams by up to this much, so that they overtake each other.
+    Disorder {
+        /// The longest delay.
+        delay_max: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// An executor's tasks take longer.
+    Slow {
+        /// Whose.
+        executor: u16,
+        /// How many times longer.
+        factor: u32,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// The feeder's TCP connections are reset.
+    TcpReset,
+    /// The user's function panics in the next tasks.
+    Panics {
+        /// In how many.
+        tasks: u64,
+    },
+}
+
+impl Fault {
+    /// One word for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Fault::Kill { .. } => "kill",
+            Fault::Restart { .. } => "restart",
+            Fault::Cut { .. } => "cut",
+            Fault::OneWayCut { .. } => "one_way_cut",
+            Fault::Loss { .. } => "loss",
+            Fault::Duplicates { .. } => "duplicates",
+            Fault::Disorder { .. } => "disorder",
+            Fault::Slow { .. } => "slow",
+            Fault::TcpReset => "tcp_reset",
+            Fault::Panics { .. } => "panics",
+        }
+    }
+
+    fn lasts(&self) -> Duration {
+        match *self {
+            Fault::Kill { down, .. } => down,
+            Fault::Cut { lasts, .. }
+            | Fault::OneWayCut { lasts, .. }
+            | Fault::Loss { lasts, .. }
+            | Fault::Duplicates { lasts, .. }
+            | Fault::Disorder { lasts, .. }
+            | Fault::Slow { lasts, .. } => lasts,
+            Fault::Restart { .. } | Fault::TcpReset => Duration::ZERO,
+            // The next tasks come with the next batches.
+            Fault::Panics { .. } => Duration::from_secs(1),
+        }
+    }
+}
+
+/// A fault and when it strikes, from the start of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scheduled {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Scheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.at, self.fault)
+    }
+}
+
+/// What became of a scheduled fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Struck {
+    /// The fault.
+    pub scheduled: Scheduled,
+    /// How often it struck: datagrams lost, cut or doubled, nodes killed, jobs slowed, tasks that panicked. 0: it missed.
+    pub count: u64,
+}
+
+/// The schedule of the fixed scenario: one of each kind that the network has, and the death of the receiver's host.
+pub fn fixed() -> Vec<Scheduled> {
+    let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
+    let table = [
+        (ms(300), Fault::Loss { share: 0.05, lasts: 14 * second }),
+        (ms(400), Fault::Disorder { delay_max: ms(20), lasts: 4 * second }),
+        (ms(2_000), Fault::Kill { victim: Victim::ReceiverHost, down: ms(1_500) }),
+        (ms(8_000), Fault::Cut { a: 0, b: 2, lasts: ms(3_000) }),
+    ];
+    table.map(|(at, fault)| Scheduled { at, fault }).to_vec()
+}
+
+/// A schedule drawn from `seed` for a cluster of `executors` that is fed for `span`: up to two faults that take an executor,
+/// and one to four others.
+pub fn random(seed: u64, executors: u16, span: Duration) -> Vec<Scheduled> {
+    let mut lots = Lots { rng: SeededRng::new(seed ^ 0x5EED_FA17), executors };
+    let mut schedule = Vec::new();
+    let mut at = lots.between(500, 2_000);
+    while at + Duration::from_secs(1) < span {
+        let fault = lots.taking();
+        schedule.push(Scheduled { at, fault });
+        at = at + fault.lasts() + RECOVERY + lots.between(0, 1_000);
+    }
+    for _ in 0..lots.rng.range(1, 5) {
+        let latest = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).saturating_sub(1_500);
+        let (at, fault) = (lots.between(300, latest), lots.other());
+        let overlaps = |other: &Scheduled| {
+            other.fault.name() == fault.name()
+                && at < other.at + other.fault.lasts()
+                && other.at < at + fault.lasts()
+        };
+        if !schedule.iter().any(overlaps) {
+            schedule.push(Scheduled { at, fault });
+        }
+    }
+    schedule.sort_by_key(|scheduled| scheduled.at);
+    schedule
+}
+
+struct Lots {
+    rng: SeededRng,
+    executors: u16,
+}
+
+impl Lots {
+    fn between(&mut self, low_ms: u64, high_ms: u64) -> Duration {
+        Duration::from_millis(self.rng.range(low_ms, high_ms))
+    }
+
+    fn executor(&mut self) -> u16 {
+        self.rng.range(1, u64::from(self.executors) + 1) as u16
+    }
+
+    fn taking(&mut self) -> Fault {
+        let executor = self.executor();
+        let victim = if self.rng.chance(0.5) { Victim::ReceiverHost } else { Victim::Executor(executor) };
+        match self.rng.range(0, 5) {
+            0 | 1 => Fault::Kill { victim, down: self.between(100, 1_500) },
+            2 => Fault::Restart { victim },
+            3 => Fault::Cut { a: 0, b: executor, lasts: self.between(300, 3_500) },
+            _ => {
+                let (from, to) = if self.rng.chance(0.5) { (0, executor) } else { (executor, 0) };
+                Fault::OneWayCut { from, to, lasts: self.between(300, 3_500) }
+            }
+        }
+    }
+
+    fn other(&mut self) -> Fault {
+        let (a, lasts) = (self.executor(), self.between(200, 2_500));
+        let b = a % self.executors + 1;
+        match self.rng.range(0, 8) {
+            0 => Fault::Loss { share: 0.02 + 0.18 * self.rng.unit(), lasts },
+            1 => Fault::Duplicates { share: 0.02 + 0.28 * self.rng.unit(), lasts },
+            2 => Fault::Disorder { delay_max: self.between(5, 40), lasts },
+            3 => Fault::Slow { executor: a, factor: self.rng.range(3, 50) as u32, lasts },
+            4 => Fault::TcpReset,
+            5 => Fault::Panics { tasks: self.rng.range(1, 4) },
+            6 => Fault::Cut { a, b, lasts },
+            _ => Fault::OneWayCut { from: a, to: b, lasts },
+        }
+    }
+}
+
+/// Panics in the user's function, on demand: shared by all nodes of a scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Panics {
+    due: Arc<AtomicU64>,
+    thrown: Arc<AtomicU64>,
+}
+
+impl Panics {
+    /// Lets the next `tasks` calls panic.
+    pub fn arm(&self, tasks: u64) {
+        self.due.fetch_add(tasks, Ordering::Relaxed);
+    }
+
+    /// How many have panicked.
+    pub fn thrown(&self) -> u64 {
+        self.thrown.load(Ordering::Relaxed)
+    }
+
+    /// A point in the user's function.
+    ///
+    /// # Panics
+    /// If one is due.
+    pub fn pass(&self) {
+        let due = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| due.checked_sub(1));
+        if due.is_ok() {
+            self.thrown.fetch_add(1, Ordering::Relaxed);
+            panic!("{PLANNED_PANIC}");
+        }
+    }
+}
+
+/// Keeps the process's panic hook from printing planned panics. For binaries and tests: it is global.
+pub fn silence_planned_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload_as_str() != Some(PLANNED_PANIC) {
+            before(info);
+        }
+    }));
+}
+
+/// Plays a schedule on a cluster.
+pub(crate) struct Player {
+    link: Link,
+    panics: Panics,
+    steps: Vec<Step>,
+    struck: Vec<Struck>,
+    /// What counted before each fault, and whom it struck.
+    begun: Vec<(u64, Option<NodeId>)>,
+}
+
+struct Step {
+    at: Duration,
+    fault: usize,
+    is_begin: bool,
+}
+
+impl Player {
+    /// A player for a cluster whose links are `link`.
+    pub(crate) fn new(schedule: &[Scheduled], link: Link, panics: Panics) -> Self {
+        let mut steps = Vec::new();
+        for (fault, scheduled) in schedule.iter().enumerate() {
+            steps.push(Step { at: scheduled.at, fault, is_begin: true });
+            steps.push(Step { at: scheduled.at + scheduled.fault.lasts(), fault, is_begin: false });
+        }
+        // Stable: of the same moment, a fault's begin stays before its end.
+        steps.sort_by_key(|step| step.at);
+        let struck = schedule.iter().map(|scheduled| Struck { scheduled: *scheduled, count: 0 }).collect();
+        Player { link, panics, steps, struck, begun: vec![(0, None); schedule.len()] }
+    }
+
+    /// Strikes and mends until the schedule is over; says what struck.
+    pub(crate) async fn play(mut self, cluster: &mut SimCluster) -> Vec<Struck> {
+        let mut now = Duration::ZERO;
+        for step in std::mem::take(&mut self.steps) {
+            cluster.sleep(step.at.saturating_sub(now)).await;
+            now = step.at.max(now);
+            if step.is_begin {
+                self.begin(step.fault, cluster);
+            } else {
+                self.end(step.fault, cluster);
+            }
+        }
+        self.struck
+    }
+
+    fn begin(&mut self, index: usize, cluster: &mut SimCluster) {
+        let fault = self.struck[index].scheduled.fault;
+        let before = self.evidence(fault, cluster);
+        let mut victim = None;
+        match fault {
+            Fault::Kill { victim: who, .. } => {
+                victim = whom(who, cluster).filter(|node| cluster.kill(*node));
+            }
+            Fault::Restart { victim: who } => {
+                victim = whom(who, cluster).filter(|node| cluster.restart(*node));
+            }
+            Fault::Cut { a, b, .. } => cluster.cut_both(NodeId(a), NodeId(b)),
+            Fault::OneWayCut { from, to, .. } => cluster.cut(NodeId(from), NodeId(to)),
+            Fault::Loss { share, .. } => self.relink(cluster, |link| link.loss = share),
+            Fault::Duplicates { share, .. } => self.relink(cluster, |link| link.duplicate = share),
+            Fault::Disorder { delay_max, .. } => self.relink(cluster, |link| link.delay_max = delay_max),
+            Fault::Slow { executor, factor, .. } => {
+                cluster.world().set_slowdown(cluster.ip(NodeId(executor)), f64::from(factor));
+            }
+            Fault::TcpReset => {
+                for connection in cluster.net().tcp_connections() {
+                    cluster.net().cut_tcp(connection.id);
+                }
+            }
+            Fault::Panics { tasks } => self.panics.arm(tasks),
+        }
+        self.begun[index] = (before, victim);
+    }
+
+    fn end(&mut self, index: usize, cluster: &mut SimCluster) {
+        let fault = self.struck[index].scheduled.fault;
+        let (before, victim) = self.begun[index];
+        let sound = Link { loss: 0.0, duplicate: 0.0, ..Link::default() };
+        match fault {
+            Fault::Kill { .. } => {
+                if let Some(node) = victim {
+                    cluster.revive(node);
+                }
+            }
+            Fault::Cut { a, b, .. } => cluster.heal_both(NodeId(a), NodeId(b)),
+            Fault::OneWayCut { from, to, .. } => cluster.heal(NodeId(from), NodeId(to)),
+            Fault::Loss { .. } => self.relink(cluster, |link| link.loss = sound.loss),
+            Fault::Duplicates { .. } => self.relink(cluster, |link| link.duplicate = sound.duplicate),
+            Fault::Disorder { .. } => self.relink(cluster, |link| link.delay_max = sound.delay_max),
+            Fault::Slow { executor, .. } => cluster.world().set_slowdown(cluster.ip(NodeId(executor)), 1.0),
+            Fault::Restart { .. } | Fault::TcpReset | Fault::Panics { .. } => {}
+        }
+        self.struck[index].count = match fault {
+            Fault::Kill { .. } | Fault::Restart { .. } => u64::from(victim.is_some()),
+            _ => self.evidence(fault, cluster) - before,
+        };
+    }
+
+    fn relink(&mut self, cluster: &SimCluster, change: impl FnOnce(&mut Link)) {
+        change(&mut self.link);
+        cluster.net().set_all_links(self.link.clone());
+    }
+
+    /// What grows while the fault strikes.
+    fn evidence(&self, fault: Fault, cluster: &SimCluster) -> u64 {
+        let counts = cluster.net().counts();
+        match fault {
+            Fault::Kill { .. } | Fault::Restart { .. } => 0,
+            Fault::Cut { .. } | Fault::OneWayCut { .. } => counts.cut,
+            Fault::Loss { .. } => counts.lost,
+            Fault::Duplicates { .. } => counts.duplicated,
+            Fault::Disorder { .. } => counts.reordered,
+            Fault::Slow { executor, .. } => cluster.world().slowed(cluster.ip(NodeId(executor))),
+            Fault::TcpReset => counts.tcp_reset,
+            Fault::Panics { .. } => self.panics.thrown(),
+        }
+    }
+}
+
+fn whom(victim: Victim, cluster: &SimCluster) -> Option<NodeId> {
+    match victim {
+        Victim::ReceiverHost => cluster.receiver_host(),
+        Victim::Executor(number) => Some(NodeId(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(fault: &Fault) -> bool {
+        match fault {
+            Fault::Kill { .. } | Fault::Restart { .. } => true,
+            Fault::Cut { a, .. } => *a == 0,
+            Fault::OneWayCut { from, to, .. } => *from == 0 || *to == 0,
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn no_schedule_takes_two_executors_at_once() {
+        for seed in 0..500 {
+            let schedule = random(seed, 3, Duration::from_secs(8));
+            assert!(!schedule.is_empty());
+            let taking: Vec<_> = schedule.iter().filter(|scheduled| takes(&scheduled.fault)).collect();
+            for pair in taking.windows(2) {
+                assert!(pair[1].at >= pair[0].at + pair[0].fault.lasts() + RECOVERY, "seed {seed}: {pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_one_schedule_and_all_kinds_come_up() {
+        assert_eq!(random(5, 3, Duration::from_secs(8)), random(5, 3, Duration::from_secs(8)));
+        let all: std::collections::BTreeSet<_> = (0..200)
+            .flat_map(|seed| random(seed, 3, Duration::from_secs(8)))
+            .map(|scheduled| scheduled.fault.name())
+            .collect();
+        assert_eq!(all.len(), 10, "{all:?}");
+    }
+}

@@ -1,0 +1,237 @@
+//! The scenario: a word count of numbered lines, from a feeder that keeps what is not safe, while faults strike.
+
+use crate::{
+    faults::{self, Panics, Player, Scheduled},
+    oracle::{self, Counts, Difference},
+    report::{Happened, Report},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+use tidemill::{
+    ClusterEvent, DStream, StreamContext, Text,
+    cluster::sim::{Link, SimCluster, SimError},
+    demo::feeder::{FeedPlan, Feeder},
+};
+use tidemill_protocol::world::World;
+use tokio::sync::oneshot;
+
+/// Where the feeder listens: the first host beside the cluster.
+pub const FEEDER_PORT: u16 = 9_000;
+/// How many different lines there are: each has a word of its own, so that a line lost and another one counted twice do not
+/// make up for each other.
+const LINES: usize = 997;
+/// How long the end may take once the last line is written, in virtual time.
+pub(crate) const DRAIN: Duration = Duration::from_secs(120);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// All chance comes from here.
+    pub seed: u64,
+    /// Lines per second that the feeder writes.
+    pub rate_lines_per_s: u64,
+    /// For how long.
+    pub feed: Duration,
+    /// What links do when no fault strikes.
+    pub link: Link,
+    /// What goes wrong.
+    pub faults: Vec<Scheduled>,
+    /// Whether quinn draws its lots from the operating system, which makes runs differ.
+    pub is_unseeded: bool,
+    /// Entries of the trace to keep.
+    pub trace_lines: usize,
+}
+
+impl Scenario {
+    /// A sound cluster, without faults.
+    pub fn calm(seed: u64) -> Self {
+        Scenario {
+            seed,
+            rate_lines_per_s: 300,
+            feed: Duration::from_secs(8),
+            link: Link::default(),
+            faults: Vec::new(),
+            is_unseeded: false,
+            trace_lines: 0,
+        }
+    }
+
+    /// The fixed scenario: loss, reordering, a two-way cut, and the death of the executor that hosts the receiver.
+    pub fn fixed(seed: u64) -> Self {
+        Scenario { feed: Duration::from_secs(13), faults: faults::fixed(), ..Scenario::calm(seed) }
+    }
+
+    /// Faults drawn from the seed.
+    pub fn random(seed: u64) -> Self {
+        let calm = Scenario::calm(seed);
+        Scenario { faults: faults::random(seed, 3, calm.feed), ..calm }
+    }
+
+    /// Runs it on this thread.
+    ///
+    /// # Errors
+    /// [`SimError`] if the cluster does not start.
+    pub fn run(&self) -> Result<Report, SimError> {
+        let counts: Arc<Mutex<Counts>> = Arc::default();
+        let happened: Arc<Mutex<Happened>> = Arc::default();
+        let panics = Panics::default();
+        let mut builder =
+            SimCluster::builder(self.seed).link(self.link.clone()).trace_lines(self.trace_lines);
+        if self.is_unseeded {
+            builder = builder.unseeded_quic();
+        }
+        let pipeline = {
+            let (counts, panics) = (counts.clone(), panics.clone());
+            move |context: &StreamContext| {
+                word_count(context, "10.1.0.1", counts.clone(), panics.clone());
+                Ok(())
+            }
+        };
+        builder.run(pipeline, async |cluster| {
+            listen(cluster, happened.clone());
+            let feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
+            let struck = Player::new(&self.faults, self.link.clone(), panics).play(cluster).await;
+            let outcome = cluster.wait_until_ended(self.feed + DRAIN).await;
+            self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened))
+        })
+    }
+
+    fn report(
+        &self,
+        cluster: &SimCluster,
+        feed: Feed,
+        struck: Vec<faults::Struck>,
+        outcome: Result<(), String>,
+        (counts, happened): (&Mutex<Counts>, &Mutex<Happened>),
+    ) -> Report {
+        let lines_repeated = feed.gauge.repeated();
+        let lines = feed.ended();
+        let counted = lock(counts).clone();
+        let written = lines.clone().unwrap_or_else(|_| 0);
+        let difference = Difference::between(&oracle::count_words(&numbered_texts(), written), &counted);
+        Report {
+            seed: self.seed,
+            trace_hash: cluster.trace().hash(),
+            datagrams: cluster.trace().datagrams(),
+            outcome: outcome.and(lines.as_ref().map(|_| ()).map_err(Clone::clone)),
+            lines: lines.ok(),
+            lines_repeated,
+            counted,
+            difference,
+            struck,
+            happened: lock(happened).clone(),
+            took: Duration::from_nanos(cluster.host(1).clock.now().0),
+            trace: cluster.trace().lines(),
+        }
+    }
+}
+
+pub(crate) fn outcome_text(outcome: Option<Result<(), tidemill::PipelineError>>) -> Result<(), String> {
+    match outcome {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err(format!("it has not ended {} s after the last line", DRAIN.as_secs())),
+    }
+}
+
+/// The pipeline: numbered lines of the feeder at `host`, split into words, counted in each batch, folded on the driver.
+pub fn word_count(context: &StreamContext, host: &str, counts: Arc<Mutex<Counts>>, panics: Panics) {
+    let lines = context.numbered_lines(format!("{host}:{FEEDER_PORT}"));
+    count_into(&words(&lines, panics), counts);
+}
+
+/// The words of lines, and a place for planned panics.
+pub fn words(lines: &DStream<Text>, panics: Panics) -> DStream<Text> {
+    lines.flat_map_text(move |line, out| {
+        panics.pass();
+        line.split(' ').for_each(|word| out.push(word));
+    })
+}
+
+/// Counts words in each batch, and folds the batches on the driver.
+pub fn count_into(words: &DStream<Text>, counts: Arc<Mutex<Counts>>) {
+    words.count_by_value().foreach_batch(move |batch, _| {
+        let mut counts = lock(&counts);
+        for (word, count) in batch {
+            *counts.entry(word.to_string()).or_default() += count;
+        }
+        Ok(())
+    });
+}
+
+/// The lines that feeders send, again and again.
+pub fn numbered_texts() -> Vec<&'static str> {
+    static TEXTS: OnceLock<Vec<String>> = OnceLock::new();
+    let text = |number: usize| format!("line{number} the tide comes in and the wheel{} turns", number % 7);
+    TEXTS.get_or_init(|| (0..LINES).map(text).collect()).iter().map(String::as_str).collect()
+}
+
+/// A feed that goes on.
+pub struct Feed {
+    /// Its figures.
+    pub gauge: Arc<tidemill::demo::feeder::FeedGauge>,
+    end: oneshot::Receiver<Result<u64, String>>,
+}
+
+impl Feed {
+    /// How many different lines were written.
+    ///
+    /// # Errors
+    /// Why the feed has not ended, or ended badly.
+    pub fn ended(mut self) -> Result<u64, String> {
+        self.end.try_recv().map_err(|_| "the feeder has not ended: lines are not safe".to_owned())?
+    }
+}
+
+/// Starts a feeder on a host.
+///
+/// # Panics
+/// If the host's port is taken.
+pub async fn feed(host: &World, rate_lines_per_s: u64, duration: Duration) -> Feed {
+    let listener =
+        host.tcp.listen(format!("0.0.0.0:{FEEDER_PORT}")).await.expect("a host of its own has its ports");
+    let feeder = Feeder::new(listener, host.clock.clone());
+    let (tell, end) = oneshot::channel();
+    let gauge = feeder.gauge();
+    let plan = FeedPlan { lines: numbered_texts(), rate_lines_per_s, duration };
+    host.spawner.spawn(async move {
+        // Nobody waits for a scenario that is over.
+        let _ = tell.send(feeder.run(plan).await.map_err(|error| error.to_string()));
+    });
+    Feed { gauge, end }
+}
+
+/// Counts what the driver reports.
+pub fn listen(cluster: &SimCluster, happened: Arc<Mutex<Happened>>) {
+    cluster.progress().listen(move |event| {
+        let mut happened = lock(&happened);
+        match event {
+            ClusterEvent::BatchCompleted(info) => {
+                happened.batches += 1;
+                happened.total_delay_max = happened.total_delay_max.max(info.total_delay);
+            }
+            ClusterEvent::ExecutorDown(_) => happened.executors_down += 1,
+            ClusterEvent::TasksLost { count, .. } => happened.tasks_lost += count,
+            ClusterEvent::Note(note) => happened.note(note),
+            _ => {}
+        }
+    });
+}
+
+impl Happened {
+    fn note(&mut self, note: &tidemill::cluster::GeneratorNote) {
+        use tidemill::cluster::GeneratorNote;
+        match note {
+            GeneratorNote::ReceiverRestarts { .. } => self.receiver_restarts += 1,
+            GeneratorNote::BlocksStruck { blocks, .. } => self.blocks_struck += *blocks as u64,
+            GeneratorNote::BlocksLost { blocks, .. } => self.blocks_lost += *blocks as u64,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one insertion: a panic elsewhere leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

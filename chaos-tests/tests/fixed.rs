@@ -1,0 +1,94 @@
+//! The fixed scenario, and faults one by one.
+
+use std::time::Duration;
+use tidemill::cluster::sim::Link;
+use tidemill_chaos::{Fault, Report, Scenario, Scheduled, Victim, faults};
+
+fn run(scenario: &Scenario) -> Report {
+    faults::silence_planned_panics();
+    scenario.run().expect("the cluster starts")
+}
+
+#[test]
+fn loss_reordering_a_cut_and_the_death_of_the_receivers_host_leave_the_totals_right() {
+    let report = run(&Scenario::fixed(1));
+    println!("{}", report.text());
+    assert!(report.is_right(), "{}", report.text());
+    assert!(report.missed().is_empty(), "{}", report.text());
+    assert!(report.datagrams >= 5_000, "{} datagrams", report.datagrams);
+    assert_eq!(report.lines, Some(300 * 13));
+    // The kill and the cut have each cost an executor, and its receiver or tasks.
+    assert!(report.happened.executors_down >= 2 && report.happened.receiver_restarts >= 1);
+    assert!(report.lines_repeated > 0, "what was not safe was sent again");
+    assert_eq!(report.happened.blocks_lost, 0);
+}
+
+#[test]
+fn a_calm_cluster_loses_nobody_and_repeats_nothing() {
+    let report = run(&Scenario::calm(3));
+    assert!(report.is_right(), "{}", report.text());
+    assert_eq!(
+        (report.happened.executors_down, report.happened.receiver_restarts, report.lines_repeated),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn each_fault_alone_strikes_and_leaves_the_totals_right() {
+    let (ms, long) = (Duration::from_millis, Duration::from_millis(2_500));
+    let table = [
+        Fault::Kill { victim: Victim::ReceiverHost, down: ms(700) },
+        Fault::Kill { victim: Victim::Executor(2), down: long },
+        Fault::Restart { victim: Victim::ReceiverHost },
+        Fault::Cut { a: 0, b: 1, lasts: long },
+        Fault::Cut { a: 1, b: 2, lasts: long },
+        Fault::OneWayCut { from: 0, to: 1, lasts: long },
+        Fault::OneWayCut { from: 1, to: 0, lasts: long },
+        Fault::OneWayCut { from: 1, to: 2, lasts: long },
+        Fault::Loss { share: 0.3, lasts: long },
+        Fault::Duplicates { share: 0.5, lasts: long },
+        Fault::Disorder { delay_max: ms(50), lasts: long },
+        Fault::Slow { executor: 1, factor: 100, lasts: long },
+        Fault::TcpReset,
+        Fault::Panics { tasks: 3 },
+    ];
+    for fault in table {
+        let faults = vec![Scheduled { at: ms(1_500), fault }];
+        let report = run(&Scenario { faults, feed: Duration::from_secs(6), ..Scenario::calm(9) });
+        assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
+    }
+}
+
+#[test]
+fn the_fourth_panic_of_a_task_stops_the_pipeline_with_its_text() {
+    let faults = vec![Scheduled { at: Duration::from_millis(1_000), fault: Fault::Panics { tasks: 1_000 } }];
+    let report = run(&Scenario { faults, ..Scenario::calm(4) });
+    let error = report.outcome.expect_err("no attempt succeeds");
+    assert!(error.contains("planned by the scenario"), "{error}");
+    assert_eq!(report.difference.repeated, 0);
+}
+
+/// Two executors are cut from the driver for longer than their links live: what was safe on both of them and of no decided
+/// batch is beyond what two copies can promise. It may be lost, but never in silence.
+#[test]
+fn a_loss_beyond_the_promise_is_reported() {
+    let cut = |at, b| Scheduled {
+        at: Duration::from_millis(at),
+        fault: Fault::Cut { a: 0, b, lasts: Duration::from_secs(4) },
+    };
+    let mut lost = 0;
+    for seed in 0..12 {
+        for (first, second) in [(1, 2), (2, 3), (1, 3)] {
+            let faults = vec![cut(2_000 + 17 * seed, first), cut(2_010 + 17 * seed, second)];
+            // Slow links keep batches undecided for longer.
+            let link = Link { delay_max: Duration::from_millis(20), ..Link::default() };
+            let report =
+                run(&Scenario { faults, link, feed: Duration::from_secs(6), ..Scenario::calm(seed) });
+            let is_told = report.happened.blocks_lost > 0 || report.outcome.is_err();
+            assert!(report.is_right() || is_told, "lost in silence: {}", report.text());
+            assert_eq!(report.difference.repeated, 0, "{}", report.text());
+            lost += u64::from(is_told);
+        }
+    }
+    assert!(lost > 0, "no seed went beyond the promise: this test shows nothing");
+}

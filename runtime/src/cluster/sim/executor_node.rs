@@ -1,0 +1,79 @@
+//! An executor's process: one life between two power cuts, with as many incarnations as its supervisor starts.
+
+use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, observer};
+use crate::cluster::{
+    executor::{ExecutorParts, executor},
+    plumbing::Die,
+    progress::Progress,
+    quic::QuicPlumbing,
+};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+use tidemill_actors::{
+    seam::{PayloadCodec, Program},
+    supervision::{Address, ChildSpec, Strategy, Supervisor, SupervisorHandle, SupervisorSpec},
+};
+use tidemill_protocol::{
+    id::{Incarnation, NodeId},
+    world::World,
+};
+
+/// How many incarnations a process may have before the next process's would collide with them: its supervisor gives up far
+/// earlier (1,000 restarts in 10 s).
+const INCARNATIONS_OF_A_PROCESS: u32 = 100_000;
+
+/// An executor that runs.
+pub(super) struct ExecutorNode {
+    pub(super) progress: Progress,
+    pub(super) root: SupervisorHandle,
+    pub(super) die: Address<Die>,
+    pub(super) plumbing: Arc<QuicPlumbing>,
+    /// How many processes this node had before.
+    pub(super) process: u32,
+}
+
+impl ExecutorNode {
+    /// Starts the process of `node` in `world`, its present life.
+    pub(super) fn start(
+        sim: &SimWorld,
+        world: World,
+        spec: &SimBuilder,
+        build: &Build,
+        (node, process): (NodeId, u32),
+    ) -> Result<Self, StartError> {
+        let (config, pipeline, context) = spec.pipeline(build, &world)?;
+        let codec: Arc<dyn PayloadCodec> = pipeline.clone();
+        let plumbing = Arc::new(QuicPlumbing {
+            world: world.clone(),
+            is_seeded: spec.is_quic_seeded,
+            endpoints: spec.endpoints(&world),
+            ip: ip_of(node),
+            driver: SocketAddr::new(ip_of(NodeId::DRIVER), CONTROL_PORT),
+            codec,
+            program: Program::id(&*pipeline),
+            lives: Mutex::default(),
+        });
+        let (child, die) = executor(Arc::new(ExecutorParts {
+            node,
+            config,
+            pipeline,
+            world: world.clone(),
+            plumbing: plumbing.clone(),
+            progress: context.progress().clone(),
+            cost: Some(spec.cost),
+            first: Incarnation(1 + process * INCARNATIONS_OF_A_PROCESS),
+            observer: Some(observer(sim, node)),
+        }));
+        let mut actors = SupervisorSpec::new("actors", Strategy::OneForOne);
+        for user in context.take_actors() {
+            actors = actors.child(user);
+        }
+        let root = SupervisorSpec::new(format!("node-{}", node.0), Strategy::OneForOne)
+            .child(ChildSpec::supervisor(actors))
+            .child(child);
+        let root = Supervisor::start(root, &world);
+        Ok(ExecutorNode { progress: context.progress().clone(), root, die, plumbing, process })
+    }
+}

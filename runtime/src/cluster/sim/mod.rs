@@ -1,0 +1,236 @@
+//! A whole cluster in one thread, under virtual time: a driver, executors, and whatever the test puts beside them, over real
+//! QUIC, TLS and MessagePack on a simulated network. For tests of pipelines: the same seed gives the same run, to the last
+//! datagram, and faults strike where the test says.
+//!
+//! ```text
+//!   10.0.0.1        driver      (node 0)    membership, batch generator, scheduler, rate controller
+//!   10.0.0.2 …      executors   (node 1 …)  an agent, task slots, receivers: a supervision tree each
+//!   10.0.1.1 …      hosts       whatever the test runs: senders, servers
+//! ```
+//!
+//! The pipeline closure is called once for the driver, and once for each executor each time its process starts, as every
+//! process of a real cluster would: what it captures is seen by all of them.
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use tidemill::{Text, cluster::sim::SimCluster, sources::TextQueue};
+//! use std::time::Duration;
+//!
+//! let queue = TextQueue::new(2);
+//! queue.push(vec!["to be or not\n".into(), "to be\n".into()]);
+//! queue.close();
+//! let counted = Arc::new(Mutex::new(Vec::new()));
+//! let (input, output) = (queue.clone(), counted.clone());
+//! let pipeline = move |context: &tidemill::StreamContext| {
+//!     let output = output.clone();
+//!     let lines = context.text_blocks("lines", &input);
+//!     let words = lines.flat_map_text(|line, out| line.split_ascii_whitespace().for_each(|word| out.push(word)));
+//!     words.count_by_value().foreach_batch(move |counts, _| Ok(output.lock().unwrap().extend(counts)));
+//!     Ok(())
+//! };
+//! let hash = SimCluster::builder(7)
+//!     .run(pipeline, async |cluster| {
+//!         let outcome = cluster.wait_until_ended(Duration::from_secs(60)).await;
+//!         assert_eq!(outcome, Some(Ok(())));
+//!         cluster.trace().hash()
+//!     })
+//!     .unwrap();
+//! assert_ne!(hash, 0);
+//! counted.lock().unwrap().sort();
+//! assert_eq!(*counted.lock().unwrap(), [("be", 2), ("not", 1), ("or", 1), ("to", 2)].map(|(w, n)| (Text::from(w), n)));
+//! ```
+//!
+//! **What does not work here**: a task that blocks its thread to wait for something else in the cluster (the ask of an
+//! actor): there is only one thread. A user's own code must draw no lots of its own and must not take an order from std's
+//! `HashMap`, or runs differ.
+//!
+//! **What is promised.** Blocks of acknowledged streams are held by two executors (`StorageLevel::Replicated`). Faults that
+//! take both before the batch is decided, such as a cut of the driver from two executors for longer than their links live
+//! (2 s), are beyond that promise: blocks that were acknowledged are gone. It is never silent: the pipeline says so with
+//! [`GeneratorNote::BlocksLost`](crate::ClusterEvent::Note).
+
+mod driver_node;
+mod executor_node;
+mod operate;
+
+pub use operate::SimCluster;
+pub use tidemill_actors::slots::CostModel;
+pub use tidemill_protocol::{
+    id::{BlockId, NodeId},
+    world::sim::{FaultCounts, Link, SimNet, SimWorld, Trace},
+};
+
+use super::start::{StartError, check_interval};
+use crate::{
+    config::{BatchInterval, Checked, Config},
+    context::StreamContext,
+    graph::{BuildOptions, GraphError, Pipeline},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+use tidemill_actors::shell::Observer;
+use tidemill_protocol::{
+    endpoint::{self, EndpointConfig, EndpointError, Mtu},
+    world::{
+        World,
+        sim::{self, SimConfig},
+    },
+};
+
+/// Where the driver listens for executors.
+const CONTROL_PORT: u16 = 7_000;
+
+/// The pipeline of a simulated cluster: called once for each process.
+type Build = Arc<dyn Fn(&StreamContext) -> Result<(), GraphError>>;
+
+/// Why a simulated cluster does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// As in any cluster: the configuration, the graph, a source or sink.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The driver cannot listen.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
+/// What a simulated cluster is made from; see [`SimCluster::builder`].
+#[derive(Clone, Debug)]
+pub struct SimBuilder {
+    seed: u64,
+    config: Config,
+    link: Link,
+    cost: CostModel,
+    is_quic_seeded: bool,
+    trace_lines: usize,
+}
+
+impl SimBuilder {
+    pub(crate) fn new(seed: u64) -> Self {
+        let config = Config {
+            executors: 3,
+            slots_per_executor: 1,
+            batch_interval: BatchInterval::Every(Duration::from_millis(200)),
+            block_interval: Duration::from_millis(50),
+            ..Config::default()
+        };
+        SimBuilder {
+            seed,
+            config: Config { seed: Some(seed), ..config },
+            link: Link::default(),
+            cost: CostModel { seed, ..CostModel::default() },
+            is_quic_seeded: true,
+            trace_lines: 0,
+        }
+    }
+
+    /// Sets the configuration. Default: three executors of one slot, batches of 200 ms, blocks of 50 ms. Its seed is not used:
+    /// all chance comes from the builder's.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes the configuration.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Sets what every link does to what passes. Default: 0.5 to 2 ms, nothing lost.
+    #[must_use]
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// Sets what tasks cost in virtual time.
+    #[must_use]
+    pub fn cost(mut self, cost: CostModel) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// Keeps the first `lines` entries of the trace as text, to find where two runs part.
+    #[must_use]
+    pub fn trace_lines(mut self, lines: usize) -> Self {
+        self.trace_lines = lines;
+        self
+    }
+
+    /// Lets quinn draw its own lots from the operating system: then runs of one seed differ. It shows that a comparison of
+    /// traces can fail.
+    #[must_use]
+    pub fn unseeded_quic(mut self) -> Self {
+        self.is_quic_seeded = false;
+        self
+    }
+
+    /// Builds the cluster in a thread-bound runtime of its own, runs `scenario` in it, and takes everything down again.
+    ///
+    /// # Errors
+    /// [`SimError`]; the scenario was not run.
+    ///
+    /// # Panics
+    /// If the scenario does; or inside another tokio runtime.
+    pub fn run<T>(
+        self,
+        pipeline: impl Fn(&StreamContext) -> Result<(), GraphError> + 'static,
+        scenario: impl AsyncFnOnce(&mut SimCluster) -> T,
+    ) -> Result<T, SimError> {
+        let system = actix_rt::System::with_tokio_rt(sim::runtime);
+        let build: Build = Arc::new(pipeline);
+        system.block_on(async move {
+            let config =
+                SimConfig { link: self.link.clone(), trace_lines: self.trace_lines, ..SimConfig::default() };
+            let world = SimWorld::new(self.seed, config);
+            let mut cluster = SimCluster::start(world, self, build)?;
+            let result = scenario(&mut cluster).await;
+            cluster.take_down().await;
+            Ok(result)
+        })
+    }
+
+    /// A process's pipeline, in its world.
+    fn pipeline(
+        &self,
+        build: &Build,
+        world: &World,
+    ) -> Result<(Checked, Arc<Pipeline>, StreamContext), StartError> {
+        let config = self.config.check()?;
+        let context = StreamContext::with_config(self.config.clone());
+        build(&context)?;
+        let options =
+            BuildOptions { default_partitions: config.default_partitions(), ..BuildOptions::default() };
+        let pipeline = Arc::new(context.build(options, world.files.clone())?);
+        pipeline.attach(world.clone());
+        check_interval(&config, &pipeline)?;
+        pipeline.preflight().map_err(StartError::Unusable)?;
+        Ok((config, pipeline, context))
+    }
+
+    fn endpoints(&self, world: &World) -> EndpointConfig {
+        let seed = self.is_quic_seeded.then(|| world.entropy.seed("quic"));
+        let mut endpoints = EndpointConfig::new(endpoint::test_identity(), seed);
+        endpoints.control.mtu = Mtu::Smallest;
+        endpoints.bulk.mtu = Mtu::Smallest;
+        endpoints
+    }
+}
+
+/// Every action of every core goes into the trace, with the node that decided it.
+fn observer(world: &SimWorld, node: NodeId) -> Observer {
+    let trace = world.trace().clone();
+    Arc::new(move |core, action| trace.event(&format!("{node} {core} {action}")))
+}
+
+/// The address of a node.
+fn ip_of(node: NodeId) -> IpAddr {
+    let [high, low] = (node.0 + 1).to_be_bytes();
+    Ipv4Addr::new(10, 0, high, low).into()
+}
