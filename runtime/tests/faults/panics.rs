@@ -90,7 +90,7 @@ fn a_panic_in_foreach_batch_stops_the_pipeline_with_message_and_place() {
 fn an_application_whose_closure_panics_prints_one_line_and_exits_with_1() {
     let name = "panics::an_application_whose_closure_panics_prints_one_line_and_exits_with_1";
     if std::env::var_os(CHILD).is_some() {
-        app::install_log();
+        app::install_log("warn");
         let application = App::new("flaky").config(available_now()).pipeline(|context| {
             context.generator("numbers", ten_batches_of_one()).map(|n| n / (n - n)).count().print();
             Ok(())
