@@ -72,13 +72,8 @@ pub struct GraphArgs {
     pub dot: bool,
 }
 
-/// Logs to standard error, as `RUST_LOG` says, else warnings and errors.
-pub fn install_log() {
-    install_log_from("warn");
-}
-
-/// As [`install_log`], but without `RUST_LOG` from `level` up: `"info"`, `"warn"`, `"error"`.
-pub fn install_log_from(level: &str) {
+/// Logs to standard error, as `RUST_LOG` says, else from `level` up (`"warn"`, `"error"`).
+pub fn install_log(level: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A log installed by the application itself stays.

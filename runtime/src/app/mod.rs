@@ -24,7 +24,7 @@ mod command;
 mod signal;
 
 pub(crate) use command::install_metrics;
-pub use command::{Command, GraphArgs, LocalArgs, install_log, install_log_from, refuse};
+pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
 pub use signal::Interrupt;
 
 use crate::{Config, GraphError, Running, StartError, StreamContext};
@@ -77,7 +77,7 @@ impl App {
             Ok(line) => line,
             Err(refused) => return ExitCode::from(refuse(&self.name, &refused)),
         };
-        command::install_log();
+        command::install_log("warn");
         ExitCode::from(self.run(line.command(), Interrupt::on_signals()))
     }
 

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     };
     // The demo kills an executor on purpose and says so itself.
     let kills = matches!(line.command, Command::Demo(_));
-    app::install_log_from(if kills { "error" } else { "warn" });
+    app::install_log(if kills { "error" } else { "warn" });
     // Only what ends in good order by itself listens to signals; the others keep their default effect.
     ExitCode::from(match line.command {
         Command::Demo(args) => demo::run(&args, &app::Interrupt::on_signals()),
