@@ -12,6 +12,9 @@ use clap::{Args, ValueEnum};
 /// Records per second of `steady`.
 const STEADY_RATE: u64 = 500_000;
 
+/// What `--markdown` writes.
+const PAGE: &str = "docs/BENCHMARKS.md";
+
 /// Options of `tidemill bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
@@ -21,7 +24,7 @@ pub struct BenchArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-    /// The whole page, for docs/BENCHMARKS.md
+    /// Write the page docs/BENCHMARKS.md, from the root of the repository
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
     /// Runs of ours and of the baseline, in turn; the median counts
@@ -79,11 +82,21 @@ impl BenchArgs {
         }
         if self.json {
             reports.iter().for_each(|report| println!("{}", report.json()));
-        } else {
-            // Without --markdown the same tables: they read well in a terminal.
-            print!("{}", report::markdown(&machine::describe(), &reports));
+            return EXIT_DONE;
         }
-        EXIT_DONE
+        let page = report::markdown(&machine::describe(), &reports);
+        if !self.markdown {
+            // The same tables: they read well in a terminal.
+            print!("{page}");
+            return EXIT_DONE;
+        }
+        match std::fs::write(PAGE, page) {
+            Ok(()) => EXIT_DONE,
+            Err(error) => {
+                let remedy = "run it in the root of the repository, or leave out --markdown";
+                complain("tidemill bench", &format!("cannot write {PAGE}: {error}; {remedy}"), EXIT_FAILED)
+            }
+        }
     }
 
     fn measure(&self, name: Name) -> Result<Vec<Report>, String> {

@@ -193,7 +193,7 @@ impl Demo {
                 }
                 _ => return Ok(()),
             },
-            ClusterEvent::ReceiverStarted { receiver, on } if receiver.incarnation.0 > 1 => {
+            ClusterEvent::ReceiverStarted { receiver, on } if receiver.incarnation.0 > 0 => {
                 seen.losses.restarts += 1;
                 format!("the receiver goes on at {}", on.node)
             }
