@@ -1,7 +1,9 @@
 //! Faults, when they strike, and whether they did.
 //!
 //! A fault that *takes* an executor (a kill, a restart, a cut from the driver) is kept apart from the next by
-//! [`RECOVERY`]: blocks are held by two executors, so two losses at once are beyond what `StorageLevel::Replicated` promises.
+//! [`RECOVERY`], and in a random schedule it also waits until all executors are there and a batch that was cut after the last
+//! loss is published: blocks are held by two executors, so two losses in the life of one block are beyond what
+//! `StorageLevel::Replicated` promises.
 
 use std::{
     fmt,
@@ -11,11 +13,13 @@ use std::{
     },
     time::Duration,
 };
-use tidemill::cluster::sim::{Link, NodeId, SimCluster};
 use tidemill_protocol::world::SeededRng;
 
 /// How long the cluster is left alone after an executor was taken: declared dead, replaced, its batches decided.
 pub const RECOVERY: Duration = Duration::from_secs(4);
+
+/// Executors of a scenario.
+pub const EXECUTORS: u16 = 3;
 
 /// What the panic of a planned fault begins with.
 const PLANNED_PANIC: &str = "planned by the scenario";
@@ -118,7 +122,18 @@ impl Fault {
         }
     }
 
-    fn lasts(&self) -> Duration {
+    /// Whether an executor may be lost by it.
+    pub fn takes(&self) -> bool {
+        match *self {
+            Fault::Kill { .. } | Fault::Restart { .. } => true,
+            Fault::Cut { a, b, .. } => a == 0 || b == 0,
+            Fault::OneWayCut { from, to, .. } => from == 0 || to == 0,
+            _ => false,
+        }
+    }
+
+    /// From its begin to its end.
+    pub fn lasts(&self) -> Duration {
         match *self {
             Fault::Kill { down, .. } => down,
             Fault::Cut { lasts, .. }
@@ -170,10 +185,10 @@ pub fn fixed() -> Vec<Scheduled> {
     table.map(|(at, fault)| Scheduled { at, fault }).to_vec()
 }
 
-/// A schedule drawn from `seed` for a cluster of `executors` that is fed for `span`: up to two faults that take an executor,
-/// and one to four others.
-pub fn random(seed: u64, executors: u16, span: Duration) -> Vec<Scheduled> {
-    let mut lots = Lots { rng: SeededRng::new(seed ^ 0x5EED_FA17), executors };
+/// A schedule drawn from `seed` for a cluster that is fed for `span`: up to two faults that take an executor, and one to
+/// four others.
+pub fn random(seed: u64, span: Duration) -> Vec<Scheduled> {
+    let mut lots = Lots { rng: SeededRng::new(seed ^ 0x5EED_FA17) };
     let mut schedule = Vec::new();
     let mut at = lots.between(500, 2_000);
     while at + Duration::from_secs(1) < span {
@@ -199,7 +214,6 @@ pub fn random(seed: u64, executors: u16, span: Duration) -> Vec<Scheduled> {
 
 struct Lots {
     rng: SeededRng,
-    executors: u16,
 }
 
 impl Lots {
@@ -208,7 +222,7 @@ impl Lots {
     }
 
     fn executor(&mut self) -> u16 {
-        self.rng.range(1, u64::from(self.executors) + 1) as u16
+        self.rng.range(1, u64::from(EXECUTORS) + 1) as u16
     }
 
     fn taking(&mut self) -> Fault {
@@ -227,7 +241,7 @@ impl Lots {
 
     fn other(&mut self) -> Fault {
         let (a, lasts) = (self.executor(), self.between(200, 2_500));
-        let b = a % self.executors + 1;
+        let b = a % EXECUTORS + 1;
         match self.rng.range(0, 8) {
             0 => Fault::Loss { share: 0.02 + 0.18 * self.rng.unit(), lasts },
             1 => Fault::Duplicates { share: 0.02 + 0.28 * self.rng.unit(), lasts },
@@ -282,151 +296,16 @@ pub fn silence_planned_panics() {
     }));
 }
 
-/// Plays a schedule on a cluster.
-pub(crate) struct Player {
-    link: Link,
-    panics: Panics,
-    steps: Vec<Step>,
-    struck: Vec<Struck>,
-    /// What counted before each fault, and whom it struck.
-    begun: Vec<(u64, Option<NodeId>)>,
-}
-
-struct Step {
-    at: Duration,
-    fault: usize,
-    is_begin: bool,
-}
-
-impl Player {
-    /// A player for a cluster whose links are `link`.
-    pub(crate) fn new(schedule: &[Scheduled], link: Link, panics: Panics) -> Self {
-        let mut steps = Vec::new();
-        for (fault, scheduled) in schedule.iter().enumerate() {
-            steps.push(Step { at: scheduled.at, fault, is_begin: true });
-            steps.push(Step { at: scheduled.at + scheduled.fault.lasts(), fault, is_begin: false });
-        }
-        // Stable: of the same moment, a fault's begin stays before its end.
-        steps.sort_by_key(|step| step.at);
-        let struck = schedule.iter().map(|scheduled| Struck { scheduled: *scheduled, count: 0 }).collect();
-        Player { link, panics, steps, struck, begun: vec![(0, None); schedule.len()] }
-    }
-
-    /// Strikes and mends until the schedule is over; says what struck.
-    pub(crate) async fn play(mut self, cluster: &mut SimCluster) -> Vec<Struck> {
-        let mut now = Duration::ZERO;
-        for step in std::mem::take(&mut self.steps) {
-            cluster.sleep(step.at.saturating_sub(now)).await;
-            now = step.at.max(now);
-            if step.is_begin {
-                self.begin(step.fault, cluster);
-            } else {
-                self.end(step.fault, cluster);
-            }
-        }
-        self.struck
-    }
-
-    fn begin(&mut self, index: usize, cluster: &mut SimCluster) {
-        let fault = self.struck[index].scheduled.fault;
-        let before = self.evidence(fault, cluster);
-        let mut victim = None;
-        match fault {
-            Fault::Kill { victim: who, .. } => {
-                victim = whom(who, cluster).filter(|node| cluster.kill(*node));
-            }
-            Fault::Restart { victim: who } => {
-                victim = whom(who, cluster).filter(|node| cluster.restart(*node));
-            }
-            Fault::Cut { a, b, .. } => cluster.cut_both(NodeId(a), NodeId(b)),
-            Fault::OneWayCut { from, to, .. } => cluster.cut(NodeId(from), NodeId(to)),
-            Fault::Loss { share, .. } => self.relink(cluster, |link| link.loss = share),
-            Fault::Duplicates { share, .. } => self.relink(cluster, |link| link.duplicate = share),
-            Fault::Disorder { delay_max, .. } => self.relink(cluster, |link| link.delay_max = delay_max),
-            Fault::Slow { executor, factor, .. } => {
-                cluster.world().set_slowdown(cluster.ip(NodeId(executor)), f64::from(factor));
-            }
-            Fault::TcpReset => {
-                for connection in cluster.net().tcp_connections() {
-                    cluster.net().cut_tcp(connection.id);
-                }
-            }
-            Fault::Panics { tasks } => self.panics.arm(tasks),
-        }
-        self.begun[index] = (before, victim);
-    }
-
-    fn end(&mut self, index: usize, cluster: &mut SimCluster) {
-        let fault = self.struck[index].scheduled.fault;
-        let (before, victim) = self.begun[index];
-        let sound = Link { loss: 0.0, duplicate: 0.0, ..Link::default() };
-        match fault {
-            Fault::Kill { .. } => {
-                if let Some(node) = victim {
-                    cluster.revive(node);
-                }
-            }
-            Fault::Cut { a, b, .. } => cluster.heal_both(NodeId(a), NodeId(b)),
-            Fault::OneWayCut { from, to, .. } => cluster.heal(NodeId(from), NodeId(to)),
-            Fault::Loss { .. } => self.relink(cluster, |link| link.loss = sound.loss),
-            Fault::Duplicates { .. } => self.relink(cluster, |link| link.duplicate = sound.duplicate),
-            Fault::Disorder { .. } => self.relink(cluster, |link| link.delay_max = sound.delay_max),
-            Fault::Slow { executor, .. } => cluster.world().set_slowdown(cluster.ip(NodeId(executor)), 1.0),
-            Fault::Restart { .. } | Fault::TcpReset | Fault::Panics { .. } => {}
-        }
-        self.struck[index].count = match fault {
-            Fault::Kill { .. } | Fault::Restart { .. } => u64::from(victim.is_some()),
-            _ => self.evidence(fault, cluster) - before,
-        };
-    }
-
-    fn relink(&mut self, cluster: &SimCluster, change: impl FnOnce(&mut Link)) {
-        change(&mut self.link);
-        cluster.net().set_all_links(self.link.clone());
-    }
-
-    /// What grows while the fault strikes.
-    fn evidence(&self, fault: Fault, cluster: &SimCluster) -> u64 {
-        let counts = cluster.net().counts();
-        match fault {
-            Fault::Kill { .. } | Fault::Restart { .. } => 0,
-            Fault::Cut { .. } | Fault::OneWayCut { .. } => counts.cut,
-            Fault::Loss { .. } => counts.lost,
-            Fault::Duplicates { .. } => counts.duplicated,
-            Fault::Disorder { .. } => counts.reordered,
-            Fault::Slow { executor, .. } => cluster.world().slowed(cluster.ip(NodeId(executor))),
-            Fault::TcpReset => counts.tcp_reset,
-            Fault::Panics { .. } => self.panics.thrown(),
-        }
-    }
-}
-
-fn whom(victim: Victim, cluster: &SimCluster) -> Option<NodeId> {
-    match victim {
-        Victim::ReceiverHost => cluster.receiver_host(),
-        Victim::Executor(number) => Some(NodeId(number)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn takes(fault: &Fault) -> bool {
-        match fault {
-            Fault::Kill { .. } | Fault::Restart { .. } => true,
-            Fault::Cut { a, .. } => *a == 0,
-            Fault::OneWayCut { from, to, .. } => *from == 0 || *to == 0,
-            _ => false,
-        }
-    }
-
     #[test]
     fn no_schedule_takes_two_executors_at_once() {
         for seed in 0..500 {
-            let schedule = random(seed, 3, Duration::from_secs(8));
+            let schedule = random(seed, Duration::from_secs(8));
             assert!(!schedule.is_empty());
-            let taking: Vec<_> = schedule.iter().filter(|scheduled| takes(&scheduled.fault)).collect();
+            let taking: Vec<_> = schedule.iter().filter(|scheduled| scheduled.fault.takes()).collect();
             for pair in taking.windows(2) {
                 assert!(pair[1].at >= pair[0].at + pair[0].fault.lasts() + RECOVERY, "seed {seed}: {pair:?}");
             }
@@ -435,9 +314,9 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_schedule_and_all_kinds_come_up() {
-        assert_eq!(random(5, 3, Duration::from_secs(8)), random(5, 3, Duration::from_secs(8)));
+        assert_eq!(random(5, Duration::from_secs(8)), random(5, Duration::from_secs(8)));
         let all: std::collections::BTreeSet<_> = (0..200)
-            .flat_map(|seed| random(seed, 3, Duration::from_secs(8)))
+            .flat_map(|seed| random(seed, Duration::from_secs(8)))
             .map(|scheduled| scheduled.fault.name())
             .collect();
         assert_eq!(all.len(), 10, "{all:?}");

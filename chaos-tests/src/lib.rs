@@ -15,6 +15,7 @@
 pub mod faults;
 pub mod oracle;
 pub mod overload;
+mod player;
 pub mod report;
 pub mod scenario;
 

@@ -1,8 +1,9 @@
 //! The scenario: a word count of numbered lines, from a feeder that keeps what is not safe, while faults strike.
 
 use crate::{
-    faults::{self, Panics, Player, Scheduled},
+    faults::{self, Panics, Scheduled},
     oracle::{self, Counts, Difference},
+    player::Player,
     report::{Happened, Report},
 };
 use std::{
@@ -38,6 +39,8 @@ pub struct Scenario {
     pub link: Link,
     /// What goes wrong.
     pub faults: Vec<Scheduled>,
+    /// Whether a fault that takes an executor waits until the cluster has recovered from the one before.
+    pub is_patient: bool,
     /// Whether quinn draws its lots from the operating system, which makes runs differ.
     pub is_unseeded: bool,
     /// Entries of the trace to keep.
@@ -53,6 +56,7 @@ impl Scenario {
             feed: Duration::from_secs(8),
             link: Link::default(),
             faults: Vec::new(),
+            is_patient: false,
             is_unseeded: false,
             trace_lines: 0,
         }
@@ -66,7 +70,7 @@ impl Scenario {
     /// Faults drawn from the seed.
     pub fn random(seed: u64) -> Self {
         let calm = Scenario::calm(seed);
-        Scenario { faults: faults::random(seed, 3, calm.feed), ..calm }
+        Scenario { faults: faults::random(seed, calm.feed), is_patient: true, ..calm }
     }
 
     /// Runs it on this thread.
@@ -92,7 +96,8 @@ impl Scenario {
         builder.run(pipeline, async |cluster| {
             listen(cluster, happened.clone());
             let feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
-            let struck = Player::new(&self.faults, self.link.clone(), panics).play(cluster).await;
+            let struck =
+                Player::new(&self.faults, self.link.clone(), panics, self.is_patient).play(cluster).await;
             let outcome = cluster.wait_until_ended(self.feed + DRAIN).await;
             self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened))
         })
@@ -106,16 +111,15 @@ impl Scenario {
         outcome: Result<(), String>,
         (counts, happened): (&Mutex<Counts>, &Mutex<Happened>),
     ) -> Report {
-        let lines_repeated = feed.gauge.repeated();
+        let (lines_repeated, written) = (feed.gauge.repeated(), feed.gauge.written());
         let lines = feed.ended();
         let counted = lock(counts).clone();
-        let written = lines.clone().unwrap_or_else(|_| 0);
         let difference = Difference::between(&oracle::count_words(&numbered_texts(), written), &counted);
         Report {
             seed: self.seed,
             trace_hash: cluster.trace().hash(),
             datagrams: cluster.trace().datagrams(),
-            outcome: outcome.and(lines.as_ref().map(|_| ()).map_err(Clone::clone)),
+            outcome: both(lines.as_ref().map(|_| ()).map_err(Clone::clone), outcome),
             lines: lines.ok(),
             lines_repeated,
             counted,
@@ -125,6 +129,15 @@ impl Scenario {
             took: Duration::from_nanos(cluster.host(1).clock.now().0),
             trace: cluster.trace().lines(),
         }
+    }
+}
+
+/// How a feed and its pipeline ended: a feeder that gave up is the cause of a pipeline that does not end.
+fn both(feed: Result<(), String>, pipeline: Result<(), String>) -> Result<(), String> {
+    match (feed, pipeline) {
+        (Ok(()), pipeline) => pipeline,
+        (feed, Ok(())) => feed,
+        (Err(feed), Err(pipeline)) => Err(format!("{feed}; {pipeline}")),
     }
 }
 

@@ -68,6 +68,17 @@ fn the_fourth_panic_of_a_task_stops_the_pipeline_with_its_text() {
     assert_eq!(report.difference.repeated, 0);
 }
 
+/// Seed 1004 of the first swarm: the driver does not hear the receiver's host and starts a successor elsewhere, but the host
+/// still hears the driver, lives on for a while, and asks the feeder for lines that the successor has told to be safe.
+#[test]
+fn a_receiver_that_does_not_know_that_it_is_dead_does_not_end_the_feed() {
+    let at = Duration::from_millis;
+    let faults =
+        vec![Scheduled { at: at(1_780), fault: Fault::OneWayCut { from: 1, to: 0, lasts: at(3_313) } }];
+    let report = run(&Scenario { faults, ..Scenario::calm(1_004) });
+    assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
+}
+
 /// Two executors are cut from the driver for longer than their links live: what was safe on both of them and of no decided
 /// batch is beyond what two copies can promise. It may be lost, but never in silence.
 #[test]

@@ -114,6 +114,10 @@ struct Inner {
     closed: AtomicBool,
     bytes: AtomicU64,
     bytes_high_water: AtomicU64,
+    /// Of `bytes`, those of blocks received here …
+    received: AtomicU64,
+    /// … and those of copies of others' blocks.
+    copies: AtomicU64,
     room: Notify,
     has_room: watch::Sender<bool>,
 }
@@ -122,6 +126,15 @@ struct Inner {
 struct Entry {
     held: Held,
     bytes: u64,
+    kind: Kind,
+}
+
+/// What data are, as far as shares of the budget go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Received,
+    Copy,
+    Output,
 }
 
 impl BlockStore {
@@ -134,12 +147,17 @@ impl BlockStore {
             closed: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             bytes_high_water: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            copies: AtomicU64::new(0),
             room: Notify::new(),
             has_room: watch::Sender::new(budget.bytes_max > 0),
         }))
     }
 
-    /// Keeps a received block or a copy of one. A block that is already here stays as it is.
+    /// Keeps a copy of another's block. A block that is already here stays as it is.
+    ///
+    /// Half of the budget is for copies, whatever else is held: executors that are full of what they have received would
+    /// otherwise refuse each other's blocks, none of which would ever be safe and released.
     ///
     /// # Errors
     /// [`PutBlockError`]; the block is dropped then.
@@ -156,8 +174,13 @@ impl BlockStore {
         if needed > bytes_max {
             return Err(PutBlockError::TooLarge { needed, bytes_max });
         }
-        inner.take(needed, bytes_max).map_err(|used| PutBlockError::Full { needed, used, bytes_max })?;
-        place.insert(Entry { held, bytes: needed });
+        let limit = if inner.has_share_for_copy(needed) { u64::MAX } else { bytes_max };
+        inner.take(Kind::Copy, needed, limit).map_err(|used| PutBlockError::Full {
+            needed,
+            used,
+            bytes_max,
+        })?;
+        place.insert(Entry { held, bytes: needed, kind: Kind::Copy });
         Ok(())
     }
 
@@ -174,13 +197,14 @@ impl BlockStore {
         }
         if let Place::Vacant(place) = inner.data.entry(DataKey::Block(block)) {
             // No limit, so it cannot be refused.
-            let _ = inner.take(needed, u64::MAX);
-            place.insert(Entry { held, bytes: needed });
+            let _ = inner.take(Kind::Received, needed, u64::MAX);
+            place.insert(Entry { held, bytes: needed, kind: Kind::Received });
         }
         Ok(())
     }
 
-    /// Whether receivers may read: false while the budget is used up.
+    /// Whether receivers may read: false while the budget is used up, or three eighths of it by what was received here.
+    /// The eighth up to a half is for what they have been permitted by then.
     pub fn has_room(&self) -> watch::Receiver<bool> {
         self.0.has_room.subscribe()
     }
@@ -203,8 +227,12 @@ impl BlockStore {
         let Place::Vacant(place) = inner.data.entry(key) else {
             return Ok(());
         };
-        inner.take(needed, limit).map_err(|used| PutOutputError::Full { needed, used, limit })?;
-        place.insert(Entry { held, bytes: needed });
+        inner.take(Kind::Output, needed, limit).map_err(|used| PutOutputError::Full {
+            needed,
+            used,
+            limit,
+        })?;
+        place.insert(Entry { held, bytes: needed, kind: Kind::Output });
         ledger.note(batch, key);
         Ok(())
     }
@@ -219,7 +247,7 @@ impl BlockStore {
         let Some((_, entry)) = self.0.data.remove(&key) else {
             return false;
         };
-        self.0.give_back(entry.bytes);
+        self.0.give_back(entry.kind, entry.bytes);
         true
     }
 
@@ -234,7 +262,7 @@ impl BlockStore {
     pub fn reserve(&self, bytes: u64) -> Reserved {
         let _ledger = self.0.ledger();
         // No limit, so it cannot be refused.
-        let _ = self.0.take(bytes, u64::MAX);
+        let _ = self.0.take(Kind::Output, bytes, u64::MAX);
         Reserved { store: self.clone(), bytes }
     }
 
@@ -248,9 +276,9 @@ impl BlockStore {
         self.0.bytes_high_water.load(Ordering::Acquire)
     }
 
-    /// Whether blocks are refused, whatever their size: receivers stop reading.
+    /// Whether copies of blocks are refused, whatever their size.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.0.budget.bytes_max
+        self.bytes() >= self.0.budget.bytes_max && !self.0.has_share_for_copy(1)
     }
 
     /// Waits until a block of `bytes` would be taken. Completes at once where waiting is of no use: a block larger than
@@ -261,7 +289,8 @@ impl BlockStore {
             let mut freed = pin!(self.0.room.notified());
             // Listening begins before looking, or a release between the two would be missed.
             freed.as_mut().enable();
-            if bytes > bytes_max || self.is_closed() || self.bytes().saturating_add(bytes) <= bytes_max {
+            let fits = self.bytes().saturating_add(bytes) <= bytes_max || self.0.has_share_for_copy(bytes);
+            if bytes > bytes_max || self.is_closed() || fits {
                 return;
             }
             freed.await;
@@ -281,9 +310,9 @@ impl BlockStore {
                 DataKey::Output { .. } => lost.outputs += 1,
             }
             lost.bytes += entry.bytes;
+            self.0.give_back(entry.kind, entry.bytes);
             false
         });
-        self.0.give_back(lost.bytes);
         lost
     }
 
@@ -301,27 +330,48 @@ impl Inner {
 
     /// Adds `needed` bytes if the sum stays within `limit`; otherwise gives the bytes in use. Called under the ledger's
     /// lock: meanwhile the count can only fall.
-    fn take(&self, needed: u64, limit: u64) -> Result<(), u64> {
+    fn take(&self, kind: Kind, needed: u64, limit: u64) -> Result<(), u64> {
         let used = self.bytes.load(Ordering::Acquire);
         if used.saturating_add(needed) > limit {
             return Err(used);
         }
         let now = self.bytes.fetch_add(needed, Ordering::AcqRel) + needed;
         self.bytes_high_water.fetch_max(now, Ordering::AcqRel);
+        if let Some(share) = self.share(kind) {
+            share.fetch_add(needed, Ordering::AcqRel);
+        }
         self.tell_room();
         Ok(())
     }
 
-    fn give_back(&self, bytes: u64) {
+    fn give_back(&self, kind: Kind, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if let Some(share) = self.share(kind) {
+            share.fetch_sub(bytes, Ordering::AcqRel);
+        }
         self.room.notify_waiters();
         self.tell_room();
+    }
+
+    /// Whether a copy of `bytes` fits into the half that is for copies only.
+    fn has_share_for_copy(&self, bytes: u64) -> bool {
+        self.copies.load(Ordering::Acquire).saturating_add(bytes) <= self.budget.bytes_max / 2
+    }
+
+    fn share(&self, kind: Kind) -> Option<&AtomicU64> {
+        match kind {
+            Kind::Received => Some(&self.received),
+            Kind::Copy => Some(&self.copies),
+            Kind::Output => None,
+        }
     }
 
     fn tell_room(&self) {
         // The count is read under the channel's lock, so that the last one to change it leaves the truth behind.
         self.has_room.send_if_modified(|has_room| {
-            let now = self.bytes.load(Ordering::Acquire) < self.budget.bytes_max;
+            let bytes_max = self.budget.bytes_max;
+            let share_left = self.received.load(Ordering::Acquire) < bytes_max / 2 - bytes_max / 8;
+            let now = share_left && self.bytes.load(Ordering::Acquire) < bytes_max;
             std::mem::replace(has_room, now) != now
         });
     }
@@ -335,6 +385,6 @@ pub struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.store.0.give_back(self.bytes);
+        self.store.0.give_back(Kind::Output, self.bytes);
     }
 }

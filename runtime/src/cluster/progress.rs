@@ -138,8 +138,8 @@ impl Progress {
         lock(&self.state.0).receivers.values().copied().collect()
     }
 
-    /// What the executors of this process hold in memory, by node. `memory_bytes_max` bounds it but for what was permitted
-    /// before it was reached: the open blocks of the receivers, and a quarter on top for outputs of tasks.
+    /// What the executors of this process hold in memory, by node: at most `memory_bytes_max`, and a quarter on top for
+    /// outputs of tasks; only where outputs leave nothing, the half that copies of blocks are sure of comes beyond that. Open blocks, at most an eighth of it for each receiver, are not in it.
     pub fn memory(&self) -> Vec<MemoryUse> {
         let of_store = |(executor, store): &(Member, BlockStore)| MemoryUse {
             executor: *executor,

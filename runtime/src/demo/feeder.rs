@@ -2,13 +2,14 @@
 //! be safe. It stands for any sender that keeps its data until it is acknowledged.
 //!
 //! ```text
-//!   receiver -> feeder    RESUME <last safe line>  or  RESUME -      first, on every connection
+//!   receiver -> feeder    RESUME <last line held>  or  RESUME -      first, on every connection
 //!                         SAFE <line>                                all up to this one is safe
 //!   feeder -> receiver    <line>\t<text>                             lines count from 0
 //!                         END                                        no more lines come
 //! ```
 //!
-//! The newest connection wins: the one before it belongs to a receiver that is gone without a word. Lines are `lines[number % len]`, so
+//! The newest connection wins: the one before it belongs to a receiver that is gone without a word. One that asks for lines which
+//! its successor has told to be safe is a receiver that was declared dead and does not know: it is turned away. Lines are `lines[number % len]`, so
 //! only numbers are kept, however much is in flight.
 
 use super::ledger::{Ledger, LedgerError, Step};
@@ -66,6 +67,7 @@ pub struct FeedGauge {
     safe: AtomicU64,
     repeated: AtomicU64,
     connections: AtomicU64,
+    turned_away: AtomicU64,
 }
 
 impl FeedGauge {
@@ -87,6 +89,11 @@ impl FeedGauge {
     /// How many connections were made.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many of them asked for lines that are forgotten, because another had told that they are safe.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 }
 
@@ -163,11 +170,11 @@ impl Feeder {
                     Ok(0) | Err(_) => true,
                     Ok(count) => {
                         peer.unread.extend_from_slice(&bytes[..count]);
-                        peer.obey(&mut ledger)?;
+                        let is_dead = self.is_dead(peer.obey(&mut ledger))?;
                         if peer.resumed && began.is_none() {
                             began = Some(self.clock.now());
                         }
-                        false
+                        is_dead
                     }
                 },
                 write = peer.writer.write(&peer.outgoing[peer.sent..]), if !peer.is_flushed() => match write {
@@ -180,8 +187,21 @@ impl Feeder {
                 () = self.clock.sleep(TICK), if waits_for_due => false,
             };
             if lost {
+                // Closed before the next one comes: who is turned away must hear of it.
+                drop(peer);
                 peer = Peer::new(self.accept().await?);
             }
+        }
+    }
+
+    /// Whether a peer, by what came of its words, is a receiver whose successor is further already.
+    fn is_dead(&self, obeyed: Result<(), FeedError>) -> Result<bool, FeedError> {
+        match obeyed {
+            Err(FeedError::Ledger(LedgerError::Forgotten { .. })) => {
+                self.gauge.turned_away.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
+            }
+            obeyed => obeyed.map(|()| false),
         }
     }
 

@@ -86,7 +86,8 @@ impl Ledger {
         self.repeated
     }
 
-    /// A new connection goes on after the line `after` (`None`: from the start).
+    /// A new connection goes on after the line `after` (`None`: from the start): the last line that the receiver holds, which
+    /// is no promise to keep it. Only [`acknowledge`](Self::acknowledge) lets lines be forgotten.
     pub fn resume(&mut self, after: Option<u64>) -> Result<(), LedgerError> {
         let next = after.map_or(0, |line| line.saturating_add(1));
         if next > self.written {
@@ -95,7 +96,6 @@ impl Ledger {
         if next < self.safe {
             return Err(LedgerError::Forgotten { line: next, safe: self.safe });
         }
-        self.safe = next;
         self.cursor = next;
         self.end_told = false;
         Ok(())
@@ -185,10 +185,22 @@ mod tests {
         ledger.resume(None).expect("a new start");
         assert_eq!(step(&mut ledger, 100), Step::Lines(0..100));
         ledger.acknowledge(39).expect("written");
-        ledger.resume(Some(49)).expect("safer than we knew");
-        assert_eq!(ledger.safe(), 50);
+        ledger.resume(Some(49)).expect("it holds more than is safe");
+        assert_eq!(ledger.safe(), 40);
         assert_eq!(step(&mut ledger, 110), Step::Lines(50..110));
         assert_eq!((ledger.written(), ledger.repeated()), (110, 50));
+    }
+
+    /// The same receiver reconnects and goes on after what it holds; then its executor dies, and its successor holds less.
+    #[test]
+    fn what_a_receiver_held_when_it_reconnected_is_not_safe() {
+        let mut ledger = Ledger::new(1_000, at(1_000));
+        ledger.resume(None).expect("a new start");
+        assert_eq!(step(&mut ledger, 100), Step::Lines(0..100));
+        ledger.acknowledge(39).expect("written");
+        ledger.resume(Some(79)).expect("it holds more than is safe");
+        ledger.resume(Some(39)).expect("its successor holds what is safe");
+        assert_eq!(step(&mut ledger, 100), Step::Lines(40..100));
     }
 
     #[test]
@@ -228,7 +240,8 @@ mod tests {
         let mut ledger = Ledger::new(10, at(100));
         ledger.resume(None).expect("a new start");
         assert_eq!([step(&mut ledger, 100), step(&mut ledger, 100)], [Step::Lines(0..1), Step::End]);
-        ledger.resume(Some(0)).expect("safe");
+        ledger.resume(Some(0)).expect("written");
+        ledger.acknowledge(0).expect("written");
         assert_eq!([step(&mut ledger, 100), step(&mut ledger, 100)], [Step::End, Step::Done]);
     }
 }

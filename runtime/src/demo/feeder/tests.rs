@@ -145,6 +145,25 @@ async fn the_newest_connection_wins_over_one_that_is_only_silent() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_was_declared_dead_is_turned_away_and_the_feed_goes_on() {
+    let bench = bench(10, Duration::from_secs(1));
+    let mut living = bench.receiver("RESUME -\n").await;
+    assert_eq!(living.hear_all().await.len(), 10);
+    living.say("SAFE 7\n").await;
+    while bench.gauge.safe() < 8 {
+        tokio::task::yield_now().await;
+    }
+    let mut zombie = bench.receiver("RESUME 3\n").await;
+    assert_eq!(zombie.hear().await, None);
+    assert_eq!(bench.gauge.turned_away(), 1);
+    let mut living = bench.receiver("RESUME 9\n").await;
+    assert_eq!(living.hear_all().await, Vec::<String>::new());
+    living.say("SAFE 9\n").await;
+    drop(living);
+    assert_eq!(bench.fed.await.expect("no panic").expect("fed"), 10);
+}
+
+#[tokio::test]
 async fn a_request_in_pieces_is_understood() {
     let bench = bench(2, Duration::from_secs(1));
     let mut receiver = bench.receiver("RES").await;

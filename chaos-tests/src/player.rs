@@ -1,0 +1,198 @@
+//! Plays a schedule of faults on a cluster: strikes, mends, and counts what struck.
+
+use crate::faults::{EXECUTORS, Fault, Panics, Scheduled, Struck, Victim};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tidemill::{
+    ClusterEvent,
+    cluster::sim::{Link, NodeId, SimCluster},
+};
+
+/// Plays a schedule on a cluster.
+pub(crate) struct Player {
+    link: Link,
+    panics: Panics,
+    steps: Vec<Step>,
+    struck: Vec<Struck>,
+    /// What counted before each fault, and whom it struck.
+    begun: Vec<(u64, Option<NodeId>)>,
+    has_begun: Vec<bool>,
+    /// Whether faults that take executors wait for the cluster to recover.
+    is_patient: bool,
+}
+
+/// What the driver knows of its executors.
+#[derive(Default)]
+struct Watched {
+    living: BTreeSet<NodeId>,
+    lost_at_ms: u64,
+    published_ms: u64,
+}
+
+impl Watched {
+    fn has_recovered(&self, executors: usize) -> bool {
+        self.living.len() == executors && self.published_ms > self.lost_at_ms
+    }
+
+    fn note(&mut self, event: &ClusterEvent, wall: Duration) {
+        match event {
+            ClusterEvent::ExecutorUp(member) => _ = self.living.insert(member.node),
+            ClusterEvent::ExecutorDown(member) => {
+                self.living.remove(&member.node);
+                self.lost_at_ms = wall.as_millis() as u64;
+            }
+            ClusterEvent::BatchCompleted(info) => self.published_ms = info.time.as_millis(),
+            _ => {}
+        }
+    }
+}
+
+struct Step {
+    at: Duration,
+    fault: usize,
+    is_begin: bool,
+}
+
+impl Player {
+    /// A player for a cluster whose links are `link`.
+    pub(crate) fn new(schedule: &[Scheduled], link: Link, panics: Panics, is_patient: bool) -> Self {
+        let mut steps = Vec::new();
+        for (fault, scheduled) in schedule.iter().enumerate() {
+            steps.push(Step { at: scheduled.at, fault, is_begin: true });
+            steps.push(Step { at: scheduled.at + scheduled.fault.lasts(), fault, is_begin: false });
+        }
+        // Stable: of the same moment, a fault's begin stays before its end.
+        steps.sort_by_key(|step| step.at);
+        let struck = schedule.iter().map(|scheduled| Struck { scheduled: *scheduled, count: 0 }).collect();
+        Player {
+            link,
+            panics,
+            steps,
+            struck,
+            begun: vec![(0, None); schedule.len()],
+            has_begun: vec![false; schedule.len()],
+            is_patient,
+        }
+    }
+
+    /// Strikes and mends until the schedule is over; says what struck.
+    pub(crate) async fn play(mut self, cluster: &mut SimCluster) -> Vec<Struck> {
+        let watched: Arc<Mutex<Watched>> = Arc::default();
+        let (seen, clock) = (watched.clone(), cluster.host(1).clock);
+        let wall = clock.clone();
+        cluster.progress().listen(move |event| lock(&seen).note(event, wall.wall()));
+        let began = clock.now();
+        // What a patient fault was late, all that follows is late as well.
+        let mut late = Duration::ZERO;
+        for step in std::mem::take(&mut self.steps) {
+            clock.sleep_until(began + step.at + late).await;
+            if step.is_begin && self.is_patient && self.struck[step.fault].scheduled.fault.takes() {
+                let executors = usize::from(EXECUTORS);
+                while !lock(&watched).has_recovered(executors) && cluster.progress().outcome().is_none() {
+                    clock.sleep(Duration::from_millis(50)).await;
+                }
+                late = clock.now().since(began + step.at);
+            }
+            if step.is_begin {
+                self.begin(step.fault, cluster);
+            } else {
+                self.end(step.fault, cluster);
+            }
+        }
+        self.struck
+    }
+
+    fn begin(&mut self, index: usize, cluster: &mut SimCluster) {
+        if cluster.progress().outcome().is_some() {
+            // Nothing is left to be struck.
+            return;
+        }
+        let fault = self.struck[index].scheduled.fault;
+        let before = self.evidence(fault, cluster);
+        let mut victim = None;
+        match fault {
+            Fault::Kill { victim: who, .. } => {
+                victim = whom(who, cluster).filter(|node| cluster.kill(*node));
+            }
+            Fault::Restart { victim: who } => {
+                victim = whom(who, cluster).filter(|node| cluster.restart(*node));
+            }
+            Fault::Cut { a, b, .. } => cluster.cut_both(NodeId(a), NodeId(b)),
+            Fault::OneWayCut { from, to, .. } => cluster.cut(NodeId(from), NodeId(to)),
+            Fault::Loss { share, .. } => self.relink(cluster, |link| link.loss = share),
+            Fault::Duplicates { share, .. } => self.relink(cluster, |link| link.duplicate = share),
+            Fault::Disorder { delay_max, .. } => self.relink(cluster, |link| link.delay_max = delay_max),
+            Fault::Slow { executor, factor, .. } => {
+                cluster.world().set_slowdown(cluster.ip(NodeId(executor)), f64::from(factor));
+            }
+            Fault::TcpReset => {
+                for connection in cluster.net().tcp_connections() {
+                    cluster.net().cut_tcp(connection.id);
+                }
+            }
+            Fault::Panics { tasks } => self.panics.arm(tasks),
+        }
+        self.begun[index] = (before, victim);
+        self.has_begun[index] = true;
+    }
+
+    fn end(&mut self, index: usize, cluster: &mut SimCluster) {
+        let fault = self.struck[index].scheduled.fault;
+        let (before, victim) = self.begun[index];
+        let sound = Link { loss: 0.0, duplicate: 0.0, ..Link::default() };
+        match fault {
+            Fault::Kill { .. } => {
+                if let Some(node) = victim {
+                    cluster.revive(node);
+                }
+            }
+            Fault::Cut { a, b, .. } => cluster.heal_both(NodeId(a), NodeId(b)),
+            Fault::OneWayCut { from, to, .. } => cluster.heal(NodeId(from), NodeId(to)),
+            Fault::Loss { .. } => self.relink(cluster, |link| link.loss = sound.loss),
+            Fault::Duplicates { .. } => self.relink(cluster, |link| link.duplicate = sound.duplicate),
+            Fault::Disorder { .. } => self.relink(cluster, |link| link.delay_max = sound.delay_max),
+            Fault::Slow { executor, .. } => cluster.world().set_slowdown(cluster.ip(NodeId(executor)), 1.0),
+            Fault::Restart { .. } | Fault::TcpReset | Fault::Panics { .. } => {}
+        }
+        self.struck[index].count = match fault {
+            _ if !self.has_begun[index] => 0,
+            Fault::Kill { .. } | Fault::Restart { .. } => u64::from(victim.is_some()),
+            _ => self.evidence(fault, cluster) - before,
+        };
+    }
+
+    fn relink(&mut self, cluster: &SimCluster, change: impl FnOnce(&mut Link)) {
+        change(&mut self.link);
+        cluster.net().set_all_links(self.link.clone());
+    }
+
+    /// What grows while the fault strikes.
+    fn evidence(&self, fault: Fault, cluster: &SimCluster) -> u64 {
+        let counts = cluster.net().counts();
+        match fault {
+            Fault::Kill { .. } | Fault::Restart { .. } => 0,
+            Fault::Cut { .. } | Fault::OneWayCut { .. } => counts.cut,
+            Fault::Loss { .. } => counts.lost,
+            Fault::Duplicates { .. } => counts.duplicated,
+            Fault::Disorder { .. } => counts.reordered,
+            Fault::Slow { executor, .. } => cluster.world().slowed(cluster.ip(NodeId(executor))),
+            Fault::TcpReset => counts.tcp_reset,
+            Fault::Panics { .. } => self.panics.thrown(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one assignment: a panic elsewhere leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn whom(victim: Victim, cluster: &SimCluster) -> Option<NodeId> {
+    match victim {
+        Victim::ReceiverHost => cluster.receiver_host(),
+        Victim::Executor(number) => Some(NodeId(number)),
+    }
+}
