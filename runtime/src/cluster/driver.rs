@@ -18,6 +18,7 @@ use super::{
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
+    role_configs::{generator_config, rate_config, rate_inputs, rate_interval},
 };
 use crate::{
     config::{BatchInterval, Checked},
@@ -30,12 +31,12 @@ use std::{
 };
 use tidemill_actors::{
     batch_generator::{
-        ExecutorOutlet, GeneratorConfig, GeneratorCore, GeneratorEvent, GeneratorNote, GeneratorPerformer,
-        GeneratorPorts, PlanOutlet,
+        ExecutorOutlet, GeneratorCore, GeneratorEvent, GeneratorNote, GeneratorPerformer, GeneratorPorts,
+        PlanOutlet,
     },
     core::Core,
     node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
-    rate_controller::{InputKey, RateConfig, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
+    rate_controller::{InputKey, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
         self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
         TellExecutors,
@@ -46,7 +47,7 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, ReceiverIndex, StreamId, TaskKey},
+    id::{BatchNumber, BlockId, Epoch, Member, StreamId, TaskKey},
     message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
     world::World,
 };
@@ -458,50 +459,6 @@ fn report_end(role: &'static str, mut exits: tokio::sync::mpsc::Receiver<Exit>, 
             }
         }
     });
-}
-
-fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> GeneratorConfig {
-    GeneratorConfig {
-        interval: config.batch_interval,
-        program: Program::id(pipeline),
-        seed: world.entropy.seed("batches"),
-        default_partitions: config.default_partitions(),
-        streams: Program::streams(pipeline)
-            .iter()
-            .filter(|s| s.kind != StreamKind::Static)
-            .cloned()
-            .collect(),
-        executors_expected: usize::from(config.executors),
-        in_flight_max: config.batches_in_flight_max,
-        // Receivers get theirs from the rate controller; planned sources are read as fast as batches are decided.
-        rate_initial: u64::MAX,
-        ..GeneratorConfig::default()
-    }
-}
-
-fn rate_config(config: &Checked) -> RateConfig {
-    RateConfig {
-        rate_initial: config.rate_records_per_s_initial,
-        rate_max: config.rate_records_per_s_max.unwrap_or(u64::MAX),
-        ..RateConfig::default()
-    }
-}
-
-/// How long a batch may take.
-fn rate_interval(config: &Checked) -> Duration {
-    match config.batch_interval {
-        BatchInterval::Every(interval) => interval,
-        BatchInterval::AvailableNow => Duration::from_secs(1),
-    }
-}
-
-/// What is throttled: every receiver.
-fn rate_inputs(pipeline: &Pipeline) -> Vec<InputKey> {
-    let of_stream = |stream: &StreamInfo| {
-        let id = stream.id;
-        (0..stream.receivers).map(move |index| InputKey { stream: id, receiver: ReceiverIndex(index) })
-    };
-    Program::streams(pipeline).iter().flat_map(of_stream).collect()
 }
 
 fn generator_event(message: ToDriver) -> Option<GeneratorEvent> {

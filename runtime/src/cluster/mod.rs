@@ -6,6 +6,7 @@
 //!   progress   what the outside sees: events, the last batches, the outcome
 //!   driver     four roles and the wires between them;   ledger: batches between plan and publication
 //!   figures    the metrics that are known by name from the start
+//!              (role_configs: what the configuration means to them)
 //!   executor   an agent, task slots, receivers: one incarnation after another
 //!   plumbing   what differs between one process (local) and QUIC (quic)
 //!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
@@ -21,6 +22,7 @@ mod plumbing;
 mod progress;
 #[cfg(feature = "sim")]
 mod quic;
+mod role_configs;
 mod running;
 #[cfg(feature = "sim")]
 pub mod sim;
