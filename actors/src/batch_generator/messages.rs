@@ -40,7 +40,7 @@ pub struct GeneratorConfig {
     pub in_flight_max: usize,
     /// So many batches are announced or wait; beyond it no cut is announced, and data wait in the open batch.
     pub batches_waiting_max: usize,
-    /// A cut is announced this long ahead at least, and one interval ahead; the very first one this long only.
+    /// A cut is announced this long ahead at least: usually twice of it or one interval, whichever is more.
     pub cut_lead: Duration,
     /// How often the wall clock is looked at.
     pub wall_interval: Duration,
