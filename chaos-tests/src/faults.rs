@@ -98,6 +98,11 @@ pub enum Fault {
     },
     /// The feeder's TCP connections are reset.
     TcpReset,
+    /// The feeder's machine is off the network: its connections are reset, and no new one comes about.
+    FeederGone {
+        /// For how long.
+        lasts: Duration,
+    },
     /// The user's function panics in the next tasks.
     Panics {
         /// In how many.
@@ -118,6 +123,7 @@ impl Fault {
             Fault::Disorder { .. } => "disorder",
             Fault::Slow { .. } => "slow",
             Fault::TcpReset => "tcp_reset",
+            Fault::FeederGone { .. } => "feeder_gone",
             Fault::Panics { .. } => "panics",
         }
     }
@@ -141,7 +147,8 @@ impl Fault {
             | Fault::Loss { lasts, .. }
             | Fault::Duplicates { lasts, .. }
             | Fault::Disorder { lasts, .. }
-            | Fault::Slow { lasts, .. } => lasts,
+            | Fault::Slow { lasts, .. }
+            | Fault::FeederGone { lasts } => lasts,
             Fault::Restart { .. } | Fault::TcpReset => Duration::ZERO,
             // The next tasks come with the next batches.
             Fault::Panics { .. } => Duration::from_secs(1),

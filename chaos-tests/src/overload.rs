@@ -69,13 +69,16 @@ pub struct OverloadReport {
     pub difference: Difference,
 }
 
+/// The most that the scenario's three slots could take, if they only read: each line costs one of them a millisecond.
+pub const CAPACITY_LINES_PER_S: u64 = 3_000;
+
 impl Overload {
     /// Batches of 200 ms, a millisecond a line and slot, and a burst far above that.
     pub fn new(seed: u64) -> Self {
         Overload {
             seed,
             calm_lines_per_s: 200,
-            burst_lines_per_s: 20_000,
+            burst_lines_per_s: 10 * CAPACITY_LINES_PER_S,
             before: Duration::from_secs(10),
             burst: Duration::from_secs(30),
             after: Duration::from_secs(40),

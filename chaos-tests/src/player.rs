@@ -1,6 +1,9 @@
 //! Plays a schedule of faults on a cluster: strikes, mends, and counts what struck.
 
-use crate::faults::{EXECUTORS, Fault, Panics, Scheduled, Struck, Victim};
+use crate::{
+    faults::{EXECUTORS, Fault, Panics, Scheduled, Struck, Victim},
+    scenario::FEEDER_HOST,
+};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -128,10 +131,14 @@ impl Player {
             Fault::Slow { executor, factor, .. } => {
                 cluster.world().set_slowdown(cluster.ip(NodeId(executor)), f64::from(factor));
             }
-            Fault::TcpReset => {
-                for connection in cluster.net().tcp_connections() {
-                    cluster.net().cut_tcp(connection.id);
-                }
+            Fault::TcpReset => reset_connections(cluster),
+            Fault::FeederGone { .. } => {
+                let feeder = cluster.host_ip(FEEDER_HOST);
+                cluster
+                    .living()
+                    .into_iter()
+                    .for_each(|node| cluster.net().cut_both(feeder, cluster.ip(node)));
+                reset_connections(cluster);
             }
             Fault::Panics { tasks } => self.panics.arm(tasks),
         }
@@ -155,6 +162,13 @@ impl Player {
             Fault::Duplicates { .. } => self.relink(cluster, |link| link.duplicate = sound.duplicate),
             Fault::Disorder { .. } => self.relink(cluster, |link| link.delay_max = sound.delay_max),
             Fault::Slow { executor, .. } => cluster.world().set_slowdown(cluster.ip(NodeId(executor)), 1.0),
+            Fault::FeederGone { .. } => {
+                let feeder = cluster.host_ip(FEEDER_HOST);
+                cluster
+                    .living()
+                    .into_iter()
+                    .for_each(|node| cluster.net().heal_both(feeder, cluster.ip(node)));
+            }
             Fault::Restart { .. } | Fault::TcpReset | Fault::Panics { .. } => {}
         }
         self.struck[index].count = match fault {
@@ -179,9 +193,15 @@ impl Player {
             Fault::Duplicates { .. } => counts.duplicated,
             Fault::Disorder { .. } => counts.reordered,
             Fault::Slow { executor, .. } => cluster.world().slowed(cluster.ip(NodeId(executor))),
-            Fault::TcpReset => counts.tcp_reset,
+            Fault::TcpReset | Fault::FeederGone { .. } => counts.tcp_reset,
             Fault::Panics { .. } => self.panics.thrown(),
         }
+    }
+}
+
+fn reset_connections(cluster: &SimCluster) {
+    for connection in cluster.net().tcp_connections() {
+        cluster.net().cut_tcp(connection.id);
     }
 }
 

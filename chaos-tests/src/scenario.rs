@@ -20,6 +20,8 @@ use tokio::sync::oneshot;
 
 /// Where the feeder listens: the first host beside the cluster.
 pub const FEEDER_PORT: u16 = 9_000;
+/// The number of the feeder's machine.
+pub(crate) const FEEDER_HOST: u8 = 1;
 /// How many different lines there are: each has a word of its own, so that a line lost and another one counted twice do not
 /// make up for each other.
 const LINES: usize = 997;

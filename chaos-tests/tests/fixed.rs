@@ -50,6 +50,7 @@ fn each_fault_alone_strikes_and_leaves_the_totals_right() {
         Fault::Disorder { delay_max: ms(50), lasts: long },
         Fault::Slow { executor: 1, factor: 100, lasts: long },
         Fault::TcpReset,
+        Fault::FeederGone { lasts: ms(2_500) },
         Fault::Panics { tasks: 3 },
     ];
     for fault in table {
@@ -57,6 +58,15 @@ fn each_fault_alone_strikes_and_leaves_the_totals_right() {
         let report = run(&Scenario { faults, feed: Duration::from_secs(6), ..Scenario::calm(9) });
         assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
     }
+}
+
+#[test]
+fn a_feeder_that_is_gone_for_10_s_is_found_again_and_every_line_counts_once() {
+    let gone = Fault::FeederGone { lasts: Duration::from_secs(10) };
+    let faults = vec![Scheduled { at: Duration::from_millis(1_500), fault: gone }];
+    let report = run(&Scenario { faults, feed: Duration::from_secs(14), ..Scenario::calm(10) });
+    assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
+    assert_eq!(report.happened.executors_down, 0, "only the feeder was gone");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Ten times more than the cluster can take, for 30 s.
 
 use std::time::Duration;
-use tidemill_chaos::Overload;
+use tidemill_chaos::{Overload, overload::CAPACITY_LINES_PER_S};
 
 #[test]
 fn overload_at_ten_times_capacity_is_throttled_and_forgotten() {
@@ -10,10 +10,12 @@ fn overload_at_ten_times_capacity_is_throttled_and_forgotten() {
     assert_eq!(report.outcome, Ok(()));
     assert!(report.difference.is_none(), "{:?}", report.difference);
 
-    // Ten times: the feeder wanted to write this much more than the cluster took.
-    let taken = report.burst_lines + report.calm_lines * overload.burst.as_secs() / 80;
-    let wanted = overload.burst_lines_per_s * overload.burst.as_secs();
-    assert!(wanted >= 10 * taken && taken > 10_000, "{wanted} lines wanted, {taken} taken");
+    // Ten times what the slots could take was offered, even if they did nothing but read lines. They also merge words and fold
+    // counts, so they take less than that; a throttle that strangled the cluster would leave it far below.
+    let capacity = CAPACITY_LINES_PER_S * overload.burst.as_secs();
+    assert!(overload.burst_lines_per_s >= 10 * CAPACITY_LINES_PER_S);
+    println!("{} lines of the burst were taken, {capacity} could have been", report.burst_lines);
+    assert!(report.burst_lines >= capacity / 4, "{} of {capacity} lines", report.burst_lines);
 
     let delays = |from: Duration, to: Duration| {
         let within = report.batches.iter().filter(|batch| batch.at >= from && batch.at < to);

@@ -23,6 +23,23 @@ fn two_hundred_seeds_with_random_faults_lose_and_repeat_nothing() {
     };
     assert_eq!(count, "200");
     assert!(struck.parse::<u64>().expect("a number") >= 400, "{last}");
+    let kinds = told.lines().rev().nth(1).and_then(|line| line.strip_prefix("struck: ")).expect("kinds");
+    let struck: Vec<(&str, &str)> = kinds.split(", ").filter_map(|kind| kind.split_once(' ')).collect();
+    for kind in [
+        "kill",
+        "restart",
+        "cut",
+        "one_way_cut",
+        "loss",
+        "duplicates",
+        "disorder",
+        "slow",
+        "tcp_reset",
+        "panics",
+    ] {
+        let count = struck.iter().find(|(name, _)| *name == kind).map(|(_, count)| *count);
+        assert!(count.is_some_and(|count| count != "0"), "{kind} never struck: {kinds}");
+    }
 }
 
 #[test]

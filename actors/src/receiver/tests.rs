@@ -466,7 +466,10 @@ mod hands {
         hands.perform(Action::RunSource);
         let events = hands.events().await;
         let said = format!("in the middle of it at {}:", file!());
-        assert!(events.len() == 1 && events[0].contains("Panicked") && events[0].contains(&said), "{events:?}");
+        assert!(
+            events.len() == 1 && events[0].contains("Panicked") && events[0].contains(&said),
+            "{events:?}"
+        );
 
         let mut hands = Hands::new(Manner::Repeats);
         hands.perform(Action::RunSource);

@@ -6,8 +6,8 @@
 //!                        rates <── rate_controller <───┘
 //!
 //!   node-0
-//!   ├─ node             (permanent)
 //!   ├─ driver           (one_for_all, no restart: without a log a driver's loss fails the job, with its cause)
+//!   │  ├─ node
 //!   │  ├─ batch_generator
 //!   │  └─ scheduler
 //!   └─ rate_controller  (permanent: a restart is a slow start)
@@ -110,7 +110,6 @@ impl Roles {
 
     /// Begins: receivers are placed as executors come.
     pub(crate) fn start(&self, world: &World) {
-        self.rates.tell(RateEvent::Start);
         self.generator.tell(GeneratorEvent::Start { wall: world.clock.wall() });
     }
 
@@ -381,21 +380,27 @@ where
     };
     let rate_controller = {
         let (outlet, rates) = (wires.clone(), rate_config(&config));
-        let (interval, inputs) = (rate_interval(&config), rate_inputs(&pipeline));
+        let (interval, inputs, start) = (rate_interval(&config), rate_inputs(&pipeline), roles.rates.clone());
         Shell::child_spec(
             "rate_controller",
             inboxes.rates,
-            move |_| RateControllerCore::new(rates.clone(), interval, inputs.clone()),
+            move |_| {
+                // Each life begins with a slow start.
+                start.tell(RateEvent::Start);
+                RateControllerCore::new(rates.clone(), interval, inputs.clone())
+            },
             move |_| RatePerformer::new(outlet.clone()),
         )
     };
-    let driver =
-        driver_group(&config, &pipeline, &world, &wires, transport, (inboxes.generator, inboxes.scheduler));
-    vec![node, rate_controller, driver]
+    let inboxes = (inboxes.generator, inboxes.scheduler);
+    let driver = driver_group(node, &config, &pipeline, &world, &wires, transport, inboxes);
+    vec![rate_controller, driver]
 }
 
-/// Batch generator and scheduler: without a log, the end of either is the end of the job.
+/// Membership, batch generator and scheduler: each knows what only its own life has heard, so without a log the end of one is
+/// the end of the job.
 fn driver_group<L>(
+    node: ChildSpec,
     config: &Checked,
     pipeline: &Arc<Pipeline>,
     world: &World,
@@ -439,9 +444,10 @@ where
     };
     let group = SupervisorSpec::new("driver", Strategy::OneForAll)
         .intensity(Intensity { restarts_max: 0, period: Duration::from_secs(1) })
+        .child(node)
         .child(generator)
         .child(scheduler);
-    for role in ["batch_generator", "scheduler"] {
+    for role in ["node", "batch_generator", "scheduler"] {
         report_end(role, group.handle().watch(role), wires.progress.clone());
     }
     ChildSpec::supervisor(group).restart(Restart::Temporary)

@@ -11,7 +11,7 @@
 //! the three ends the incarnation: its store is cleared, its connection closed, and the next one registers anew.
 
 use super::{
-    plumbing::{Connected, Die, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
     progress::{ClusterEvent, Progress},
 };
 use crate::{config::Checked, graph::Pipeline};
@@ -29,7 +29,7 @@ use tidemill_actors::{
         BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
     },
     seam::{Held, Program, SourceHost, Tasks},
-    shell::{Observer, Shell, ShellAddress, ShellInbox},
+    shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
     supervision::Address,
     supervision::{
@@ -44,6 +44,9 @@ use tidemill_protocol::{
     world::World,
 };
 use tokio::sync::watch;
+
+/// How many requests to end may wait for an agent: one is enough.
+const ENDINGS_MAX: usize = 16;
 
 /// What every incarnation of an executor is made from.
 pub(crate) struct ExecutorParts {
@@ -105,7 +108,7 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     let current = Current::default();
     let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
-    let mailbox = Mailbox::<Agent>::new();
+    let mailbox = Mailbox::<Agent>::with_capacity(EVENTS_CAPACITY, ENDINGS_MAX);
     let die = mailbox.address::<Die>();
     let agent = {
         let (parts, current, receivers, orders) =
@@ -213,8 +216,7 @@ impl Lifecycle for Process {
     }
 
     fn end_process(&self, reason: String) {
-        // Full means that it has been told often enough already.
-        let _ = self.die.tell_control(Die { reason });
+        self.die.end(reason);
     }
 }
 
@@ -298,8 +300,11 @@ impl Agent {
     fn start_receiver(&mut self, order: ReceiverOrder, ctx: &mut Context<Self>) {
         let Some(life) = self.life.clone() else { return };
         let streams = Program::streams(&*self.parts.pipeline);
-        let Some(stream) = streams.get(usize::from(order.receiver.stream.0)) else { return };
         let id = order.receiver;
+        let Some(stream) = streams.get(usize::from(id.stream.0)) else {
+            let reason = ReceiverExitReason::Failed(format!("{} is not in this program", id.stream));
+            return life.connected.uplink.tell(ToDriver::ReceiverExited { receiver: id, reason });
+        };
         let name = format!("receiver-{}-{}-{}", id.stream.0, id.index.0, id.incarnation.0);
         let (address, pair) = self.parts.shell::<ReceiverCore>();
         let config = receiver_config(&self.parts.config);
@@ -338,7 +343,7 @@ impl Agent {
             life.connected.uplink.tell(ToDriver::ReceiverExited { receiver: id, reason });
             return;
         }
-        ctx.spawn_local(report_panic(exits, id, life.uplink()));
+        ctx.spawn_local(end_with(exits, id, self.die.clone()));
         address.tell(ReceiverEvent::Peers { members: self.peers.clone() });
         address.tell(ReceiverEvent::Start);
         self.running.retain(|_, running| running.alive());
@@ -360,14 +365,11 @@ impl Agent {
     }
 }
 
-/// A receiver whose shell panicked can say nothing itself.
-async fn report_panic(
-    mut exits: tokio::sync::mpsc::Receiver<Exit>,
-    receiver: ReceiverId,
-    uplink: Arc<dyn Uplink>,
-) {
-    if let Some(Exit::Panicked(text)) = exits.recv().await {
-        uplink.tell(ToDriver::ReceiverExited { receiver, reason: ReceiverExitReason::Panicked(text) });
+/// A source that fails is told by its receiver. A receiver that fails itself leaves blocks that nobody makes safe any more: its
+/// incarnation ends with it, and the driver's books settle them as after any loss of an executor.
+async fn end_with(mut exits: tokio::sync::mpsc::Receiver<Exit>, receiver: ReceiverId, die: Address<Die>) {
+    if let Some(exit @ (Exit::Panicked(_) | Exit::Failed(_))) = exits.recv().await {
+        die.end(format!("receiver {receiver} has {exit}"));
     }
 }
 

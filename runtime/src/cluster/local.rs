@@ -2,7 +2,7 @@
 
 use super::{
     inbox::DriverInbox,
-    plumbing::{Connected, Die, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -84,12 +84,13 @@ impl Plumbing for LocalPlumbing {
 
 impl TellExecutors for LocalPlumbing {
     fn tell(&self, to: Member, message: ToExecutor) {
-        let orders = self.lines().get(&to).map(|line| line.orders.clone());
-        let Some(orders) = orders else { return };
+        let line = self.lines().get(&to).map(|line| (line.orders.clone(), line.die.clone()));
+        let Some((orders, die)) = line else { return };
         if orders.tell_control(Order { to, message }).is_err() {
             // An agent that does not read its orders is as good as dead; the failure detector would say so later.
             tracing::error!(executor = %to, "an executor does not take its orders: it is taken for lost");
             self.disconnect(to);
+            die.end("it did not take its orders".to_owned());
         }
     }
 }
@@ -104,8 +105,7 @@ impl Links for LocalPlumbing {
     fn close(&self, link: LinkId, reason: &str) {
         let line = self.lines().values().find(|line| line.link == link).map(|line| line.die.clone());
         if let Some(die) = line {
-            // Full or gone: it is dying already.
-            let _ = die.tell_control(Die { reason: reason.to_owned() });
+            die.end(reason.to_owned());
         }
     }
 }

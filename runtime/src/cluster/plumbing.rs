@@ -41,6 +41,20 @@ impl Message for Die {
     type Reply = ();
 }
 
+/// How incarnations are ended.
+pub(crate) trait End {
+    /// Ends the present incarnation. Such messages have a lane of their own, which orders cannot fill: if it is full, the
+    /// incarnation has been told often enough.
+    fn end(&self, reason: String);
+}
+
+impl End for Address<Die> {
+    fn end(&self, reason: String) {
+        // Gone is as good as ended.
+        let _ = self.try_send(Die { reason });
+    }
+}
+
 /// The way from one incarnation of an executor to its driver. Sends in order, without waiting; once the incarnation is
 /// dead, nothing arrives.
 pub(crate) trait Uplink: Send + Sync {

@@ -10,6 +10,7 @@ use tidemill_actors::{
     batch_generator::GeneratorNote,
     block_store::BlockStore,
     rate_controller::{BatchInfo, InputKey},
+    supervision::panic::catch,
 };
 use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId, TaskId};
 
@@ -123,7 +124,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Calls `listener` with every event from now on, on the control thread: it must return quickly.
+    /// Calls `listener` with every event from now on, on the control thread: it must return quickly, and may not itself add a
+    /// listener. A panic in it is logged.
     pub fn listen(&self, listener: impl FnMut(&ClusterEvent) + Send + 'static) {
         lock(&self.listeners).push(Box::new(listener));
     }
@@ -181,7 +183,10 @@ impl Progress {
     pub(crate) fn tell(&self, event: ClusterEvent) {
         self.remember(&event);
         for listener in lock(&self.listeners).iter_mut() {
-            listener(&event);
+            // A user's code: its panic must not end the role that happens to tell it.
+            if let Err(panic) = catch(|| listener(&event)) {
+                tracing::error!(%panic, "a listener of cluster events panicked");
+            }
         }
         if matches!(event, ClusterEvent::Failed(_) | ClusterEvent::Ended) {
             self.end(match event {

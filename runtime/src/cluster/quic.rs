@@ -12,7 +12,7 @@
 
 use super::{
     inbox::DriverInbox,
-    plumbing::{Connected, Die, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -152,8 +152,7 @@ struct OfThisLife {
 impl OfThisLife {
     fn end(&self, reason: String) {
         if self.alive.swap(false, Ordering::SeqCst) {
-            // Full or gone: it has been told.
-            let _ = self.die.tell_control(Die { reason });
+            self.die.end(reason);
         }
     }
 }
@@ -205,12 +204,18 @@ async fn serve(endpoint: quinn::Endpoint, store: BlockStore, codec: Arc<dyn Payl
     while let Some(incoming) = endpoint.accept().await {
         let served = served.clone();
         world.spawner.spawn(async move {
-            if let Ok(connection) = incoming.await {
-                let ended = bulk::serve_bulk(connection, served).await;
-                count_rubbish(&ended);
+            match incoming.await {
+                Ok(connection) => count_rubbish(&bulk::serve_bulk(connection, served).await),
+                Err(error) => count_refused(&error),
             }
         });
     }
+}
+
+/// A handshake that came to nothing: a foreign certificate, a peer that went away.
+fn count_refused(error: &quinn::ConnectionError) {
+    tracing::debug!(%error, "a handshake came to nothing");
+    metrics::counter!("tidemill_handshakes_failed_total").increment(1);
 }
 
 fn count_rubbish(error: &LinkError) {
@@ -321,7 +326,10 @@ impl QuicLinks {
         while let Some(incoming) = endpoint.accept().await {
             let (links, hello, inbox) = (self.clone(), hello.clone(), inbox.clone());
             world.spawner.spawn(async move {
-                let Ok(connection) = incoming.await else { return };
+                let connection = match incoming.await {
+                    Ok(connection) => connection,
+                    Err(error) => return count_refused(&error),
+                };
                 let link =
                     ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &LinkConfig::default())
                         .await;

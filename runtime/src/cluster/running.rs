@@ -90,7 +90,7 @@ impl Running {
     /// nobody is told. Its supervisor starts it again. False if there is no such executor.
     pub fn kill_executor(&self, node: NodeId) -> bool {
         let reason = "killed on request".to_owned();
-        self.executors.get(&node).is_some_and(|die| die.tell_control(Die { reason }).is_ok())
+        self.executors.get(&node).is_some_and(|die| die.try_send(Die { reason }).is_ok())
     }
 
     fn join(&mut self) {
@@ -108,5 +108,51 @@ impl Drop for Running {
             self.root.shutdown();
             self.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BatchInterval, Config, Running, StreamContext, sources::Generator};
+    use std::time::Duration;
+
+    fn running() -> Running {
+        let interval = BatchInterval::Every(Duration::from_millis(20));
+        let context = StreamContext::with_config(Config { batch_interval: interval, ..Config::default() });
+        context.generator("numbers", Generator::new(1, |_, n| n)).count().foreach_batch(|_, _| Ok(()));
+        context.start().expect("a sound pipeline starts")
+    }
+
+    #[test]
+    fn the_end_of_a_role_of_the_driver_fails_the_job_with_its_cause() {
+        type End = fn(&Running);
+        let ends: [(&str, End); 3] = [
+            ("node", |running| assert!(running.roles.node.fail("struck"))),
+            ("batch_generator", |running| assert!(running.roles.generator.fail("struck"))),
+            ("scheduler", |running| assert!(running.roles.scheduler.fail("struck"))),
+        ];
+        for (role, end) in ends {
+            let running = running();
+            end(&running);
+            let outcome =
+                running.await_termination_for(Duration::from_secs(30)).expect("it ends within 30 s");
+            let error = outcome.expect_err("the job fails").to_string();
+            assert_eq!(error, format!("the {role} has ended: failed: struck"));
+        }
+    }
+
+    #[test]
+    fn a_rate_controller_that_ends_comes_back_and_the_job_goes_on() {
+        let running = running();
+        assert!(running.roles.rates.fail("struck"));
+        let limit = std::iter::repeat_n((), 3_000);
+        let mut outcomes = limit.map(|()| running.await_termination_for(Duration::from_millis(10)));
+        let restarted =
+            || running.tree().get("node-0/rate_controller").is_some_and(|entry| entry.restarts == 1);
+        assert!(
+            outcomes.all(|outcome| outcome.is_none() && !restarted()) || restarted(),
+            "it is started again"
+        );
+        assert!(running.stop_gracefully().is_ok());
     }
 }

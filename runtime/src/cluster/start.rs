@@ -70,6 +70,9 @@ pub enum StartError {
     /// A context is one pipeline's life: its events and its outcome are kept in it.
     #[error("this context was started before: declare the pipeline on a new StreamContext and start that")]
     StartedBefore,
+    /// The running program's file cannot be read, so nobody could tell it from another build.
+    #[error("cannot read the running program: {0}; keep its file readable while it runs")]
+    Executable(#[source] io::Error),
     /// The operating system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -88,7 +91,7 @@ impl StreamContext {
         let world = config.seed.map_or_else(World::real, World::real_seeded);
         let options = BuildOptions {
             default_partitions: config.default_partitions(),
-            executable: executable_hash(),
+            executable: executable_hash()?,
             ..BuildOptions::default()
         };
         let pipeline = Arc::new(self.build(options, world.files.clone())?);
@@ -104,9 +107,11 @@ impl StreamContext {
         figures::declare();
         let parts = Parts { config, pipeline, world, progress: progress.clone(), users: self.take_actors() };
         let (tell, told) = mpsc::sync_channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Thread)?;
         let control = std::thread::Builder::new()
             .name("tidemill-control".into())
-            .spawn(move || control(parts, &tell))
+            .spawn(move || control(runtime, parts, &tell))
             .map_err(StartError::Thread)?;
         match told.recv() {
             Ok(Handles { roles, root, executors }) => {
@@ -133,12 +138,11 @@ struct Handles {
     executors: BTreeMap<NodeId, Address<Die>>,
 }
 
-fn control(parts: Parts, tell: &mpsc::SyncSender<Handles>) {
-    let runtime = || {
-        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        built.expect("the operating system grants a poller and a timer")
-    };
-    let system = actix_rt::System::with_tokio_rt(runtime);
+fn control(runtime: tokio::runtime::Runtime, parts: Parts, tell: &mpsc::SyncSender<Handles>) {
+    let _guard = Outcome(parts.progress.clone());
+    // Asked for one runtime, once.
+    let mut runtime = Some(runtime);
+    let system = actix_rt::System::with_tokio_rt(move || runtime.take().expect("a System has one runtime"));
     system.block_on(async {
         let ended = Arc::new(Notify::new());
         let (progress, world, notify) = (parts.progress.clone(), parts.world.clone(), ended.clone());
@@ -164,6 +168,17 @@ fn control(parts: Parts, tell: &mpsc::SyncSender<Handles>) {
             () = world.clock.sleep(FAREWELL) => tracing::error!("the actors did not stop in {FAREWELL:?}"),
         }
     });
+}
+
+/// Whatever ends the control thread, nobody waits for ever.
+struct Outcome(Progress);
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        if self.0.outcome().is_none() {
+            self.0.tell(ClusterEvent::Failed("the control thread has ended".to_owned()));
+        }
+    }
 }
 
 /// The whole tree of a process: driver, user actors, executors.
@@ -223,8 +238,10 @@ pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<()
     }
 }
 
-/// The hash of the running program's file; 0 if it cannot be read, which is the same on every node that runs it.
-fn executable_hash() -> u64 {
-    let path = std::env::current_exe().ok();
-    path.and_then(|path| std::fs::read(path).ok()).map_or(0, |bytes| xxhash_rust::xxh3::xxh3_64(&bytes))
+/// The hash of the running program's file: other builds are other programs.
+fn executable_hash() -> Result<u64, StartError> {
+    // Where there is a /proc, this is the file that runs, even when another has taken its name meanwhile.
+    let running = std::path::Path::new("/proc/self/exe");
+    let bytes = std::fs::read(running).or_else(|_| std::fs::read(std::env::current_exe()?));
+    bytes.map(|bytes| xxhash_rust::xxh3::xxh3_64(&bytes)).map_err(StartError::Executable)
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::{
+    collections::BTreeMap,
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -127,6 +128,12 @@ fn swarm(args: &SwarmArgs) -> bool {
     let sum = |of: fn(&Report) -> u64| reports.iter().flatten().map(of).sum::<u64>();
     let (struck, lost, repeated) =
         (sum(Report::faults_struck), sum(|r| r.difference.lost), sum(|r| r.difference.repeated));
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in reports.iter().flatten().flat_map(Report::strikes) {
+        *kinds.entry(kind).or_default() += count;
+    }
+    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    println!("struck: {}", kinds.join(", "));
     println!("{} seeds, {struck} faults struck, {lost} lost, {repeated} repeated", reports.len());
     all_right
 }

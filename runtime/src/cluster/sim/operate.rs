@@ -171,7 +171,7 @@ impl SimCluster {
     /// Ends the present incarnation of an executor and lets its supervisor start the next, as after a defect of its process.
     pub fn restart(&self, node: NodeId) -> bool {
         let reason = "the scenario says so".to_owned();
-        self.executors.get(&node).is_some_and(|executor| executor.die.tell_control(Die { reason }).is_ok())
+        self.executors.get(&node).is_some_and(|executor| executor.die.try_send(Die { reason }).is_ok())
     }
 
     /// Cuts both directions between two nodes.
