@@ -15,6 +15,7 @@
 
 use super::{
     figures,
+    inbox::{generator_event, scheduler_event},
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
@@ -122,6 +123,9 @@ impl Roles {
     }
 }
 
+/// How long the batches before a failed one may take to be published.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the driver's roles tell each other through: shared by their performers.
 struct Wires<L> {
     roles: Roles,
@@ -205,6 +209,13 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
 }
 
 impl<L> Wires<L> {
+    /// Nothing is left to be published: tells the outcome, once.
+    fn settle(&self) {
+        if self.progress.outcome().is_none() {
+            self.progress.tell(self.ledger.failure().map_or(ClusterEvent::Ended, ClusterEvent::Failed));
+        }
+    }
+
     /// A life of a receiver is over. Where nobody repeats what it held, that is a loss, and nobody else is left to say so.
     fn report_window(&self, stream: StreamId) {
         let is_plain = |info: &StreamInfo| info.id == stream && info.kind == StreamKind::Unacknowledged;
@@ -257,13 +268,18 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.progress.tell(ClusterEvent::TasksLost { batch, count: tasks.len() as u64 });
     }
 
+    /// The batches before the failed one are still to be published; `stopped` says when they are.
     fn failed(&self, _batch: BatchNumber, text: &str) {
-        self.0.progress.tell(ClusterEvent::Failed(text.to_owned()));
+        self.0.ledger.fail(text);
+        let wires = self.0.clone();
+        self.0.world.spawner.spawn(async move {
+            wires.world.clock.sleep(FAILURE_PATIENCE).await;
+            wires.settle();
+        });
     }
 
     fn stopped(&self) {
-        // After a failure the first outcome stays.
-        self.0.progress.tell(ClusterEvent::Ended);
+        self.0.settle();
     }
 }
 
@@ -465,24 +481,4 @@ fn report_end(role: &'static str, mut exits: tokio::sync::mpsc::Receiver<Exit>, 
             }
         }
     });
-}
-
-fn generator_event(message: ToDriver) -> Option<GeneratorEvent> {
-    Some(match message {
-        ToDriver::ReceiverStarted { receiver } => GeneratorEvent::ReceiverStarted(receiver),
-        ToDriver::BlockAdded(block) => GeneratorEvent::BlockAdded(block),
-        ToDriver::BlockSafe { block, replica } => GeneratorEvent::BlockSafe { block, replica },
-        ToDriver::EndOfBatch { receiver, batch } => GeneratorEvent::EndOfBatch { receiver, batch },
-        ToDriver::ReceiverExited { receiver, reason } => GeneratorEvent::ReceiverExited { receiver, reason },
-        _ => return None,
-    })
-}
-
-fn scheduler_event(message: ToDriver) -> Option<scheduler::Event> {
-    Some(match message {
-        ToDriver::TaskDone(outcome) => scheduler::Event::TaskDone(outcome),
-        ToDriver::TaskFailed(failure) => scheduler::Event::TaskFailed(failure),
-        ToDriver::SlotLeaked { task } => scheduler::Event::SlotLeaked { task },
-        _ => return None,
-    })
 }

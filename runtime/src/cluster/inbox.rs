@@ -2,7 +2,11 @@
 
 use super::driver::Roles;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidemill_actors::node::{Event, LinkId};
+use tidemill_actors::{
+    batch_generator::GeneratorEvent,
+    node::{Event, LinkId},
+    scheduler,
+};
 use tidemill_protocol::{id::Member, message::ToDriver};
 
 /// The driver's ear: everything goes to membership first, which knows who lives. Usable from any thread; never waits.
@@ -30,4 +34,26 @@ impl DriverInbox {
     pub(crate) fn lost(&self, link: LinkId) {
         self.roles.node.tell(Event::LinkLost { link });
     }
+}
+
+/// What the batch generator is told by a message for it.
+pub(super) fn generator_event(message: ToDriver) -> Option<GeneratorEvent> {
+    Some(match message {
+        ToDriver::ReceiverStarted { receiver } => GeneratorEvent::ReceiverStarted(receiver),
+        ToDriver::BlockAdded(block) => GeneratorEvent::BlockAdded(block),
+        ToDriver::BlockSafe { block, replica } => GeneratorEvent::BlockSafe { block, replica },
+        ToDriver::EndOfBatch { receiver, batch } => GeneratorEvent::EndOfBatch { receiver, batch },
+        ToDriver::ReceiverExited { receiver, reason } => GeneratorEvent::ReceiverExited { receiver, reason },
+        _ => return None,
+    })
+}
+
+/// What the scheduler is told by a message for it.
+pub(super) fn scheduler_event(message: ToDriver) -> Option<scheduler::Event> {
+    Some(match message {
+        ToDriver::TaskDone(outcome) => scheduler::Event::TaskDone(outcome),
+        ToDriver::TaskFailed(failure) => scheduler::Event::TaskFailed(failure),
+        ToDriver::SlotLeaked { task } => scheduler::Event::SlotLeaked { task },
+        _ => return None,
+    })
 }

@@ -17,6 +17,7 @@ pub(crate) struct Ledger(Mutex<Batches>);
 struct Batches {
     planned: BTreeMap<BatchNumber, (Arc<BatchPlan>, u32)>,
     no_more: bool,
+    failure: Option<String>,
 }
 
 impl Ledger {
@@ -45,6 +46,16 @@ impl Ledger {
     pub(crate) fn is_through(&self) -> bool {
         let batches = self.lock();
         batches.no_more && batches.planned.is_empty()
+    }
+
+    /// Nothing from some batch on will be published, for this reason; the first reason stays.
+    pub(crate) fn fail(&self, text: &str) {
+        self.lock().failure.get_or_insert_with(|| text.to_owned());
+    }
+
+    /// Why the pipeline cannot go on, if it cannot.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Batches> {
