@@ -55,6 +55,7 @@ impl Graph {
             streams: state.streams.clone(),
             sinks: state.sinks.clone(),
             constant: (!changes).then(|| Arc::new(flat)),
+            attempts: Default::default(),
             recent: Mutex::new(BTreeMap::new()),
         })
     }

@@ -10,6 +10,7 @@
 //! A stage is cut at each exchange. A union gives a stage several branches; which one a task runs is told by the number of
 //! its inputs, so that a plan stays a list of blocks and ranges.
 
+mod attempts;
 mod build;
 mod describe;
 mod error;
@@ -22,6 +23,7 @@ mod sink;
 mod source;
 mod stages;
 
+pub use attempts::NotDeterministic;
 pub use build::BuildOptions;
 pub use error::GraphError;
 pub use nodes::Graph;

@@ -2,6 +2,7 @@
 
 use super::{
     BuildOptions, Graph,
+    attempts::Attempts,
     nodes::{SinkNode, StreamNode},
     stages::{End, Flat, From},
 };
@@ -38,6 +39,8 @@ pub struct Pipeline {
     pub(super) sink_infos: Vec<SinkInfo>,
     /// The one graph of all batches, if there is no `transform`.
     pub(super) constant: Option<Arc<Flat>>,
+    /// In debug builds: what tasks gave so far.
+    pub(super) attempts: Attempts,
     pub(super) recent: Mutex<BTreeMap<BatchTime, Arc<Flat>>>,
 }
 

@@ -1,9 +1,9 @@
 //! Runs one task: builds the chain of its branch from the end to the beginning, and feeds it.
 
-use super::{NodeKind, Pipeline, TaskEnv, stages::End};
+use super::{NodeKind, Pipeline, TaskEnv, attempts::input_hash, stages::End};
 use crate::data::payload_survives;
 use std::rc::Rc;
-use tidemill_actors::seam::{TaskContext, TaskError, TaskOutput, TaskRequest, Tasks};
+use tidemill_actors::seam::{PayloadError, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks};
 
 impl Tasks for Pipeline {
     fn run(&self, mut request: TaskRequest, context: &TaskContext) -> Result<TaskOutput, TaskError> {
@@ -33,11 +33,18 @@ impl Tasks for Pipeline {
             }
         }
         let inputs = request.inputs.split_off(branch.inputs_before);
+        let unlike = |error: PayloadError| TaskError::Failed(error.to_string());
+        let input = if cfg!(debug_assertions) { input_hash(&inputs).map_err(unlike)? } else { 0 };
         match &flat.nodes[branch.leaf].kind {
             NodeKind::Source(_, leaf) | NodeKind::Merge(leaf) => leaf.feed(inputs, chain, &env)?,
             _ => return Err(unknown(&request)),
         }
-        self.result(&env)
+        let output = self.result(&env)?;
+        if cfg!(debug_assertions) {
+            self.compare_attempts(request.task, (&flat, branch), input, &output)
+                .map_err(TaskError::Failed)?;
+        }
+        Ok(output)
     }
 }
 
