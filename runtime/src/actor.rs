@@ -26,7 +26,8 @@
 //! let mailbox = Mailbox::new();
 //! let converter = mailbox.address::<InMiles>();
 //! context.supervise(ChildSpec::with_mailbox("converter", mailbox, |_| Converter));
-//! // In a task: `converter.ask_blocking(InMiles(42.195), Duration::from_secs(1))`.
+//! // In a task: `ctx.ask(&converter, InMiles(42.195), Duration::from_secs(1))` where a context is at hand
+//! // (`foreach_partition`), else `converter.ask_blocking(…)`.
 //! # let _ = (converter, Duration::from_secs(1));
 //! ```
 //!

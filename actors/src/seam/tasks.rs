@@ -1,9 +1,13 @@
 //! Running one task: synchronous, on a slot's thread, with everything it may know in its context.
 
 use super::Held;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use crate::supervision::{Address, AskError, Message};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tidemill_protocol::{
     id::{PartitionId, StreamId, TaskId},
@@ -78,6 +82,20 @@ impl TaskContext {
         let key = self.task.key;
         let lane = (u64::from(key.stage.0) << 32) | u64::from(key.partition.0);
         SeededRng::new(self.facts.seed ^ lane.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// Asks an actor, and holds the task's slot for at most `patience` of real time. A task that runs again asks again. Not in
+    /// simulation, where tasks and actors share one thread.
+    ///
+    /// # Errors
+    /// [`AskError`]: the actor is gone, full, or did not answer in time; most tasks fail with it.
+    pub fn ask<M: Message>(
+        &self,
+        whom: &Address<M>,
+        message: M,
+        patience: Duration,
+    ) -> Result<M::Reply, AskError> {
+        whom.ask_blocking(message, patience)
     }
 }
 

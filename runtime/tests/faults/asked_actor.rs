@@ -70,9 +70,9 @@ fn an_actor_that_panics_is_started_again_and_later_questions_succeed() {
     let (squares, lives) = supervise(&context);
     let numbers = Generator::new(1, |_, n| n + 10).records_per_batch(1).records_total(6);
     let numbers = context.generator("numbers", numbers);
-    numbers.foreach_partition(move |mut numbers, _task| {
+    numbers.foreach_partition(move |mut numbers, task| {
         numbers
-            .try_for_each(|n| squares.ask_blocking(Square(n), DEADLINE).map(drop))
+            .try_for_each(|n| task.ask(&squares, Square(n), DEADLINE).map(drop))
             .map_err(|error| error.to_string())
     });
     let (numbers, events) = (published(&numbers), events(&context));
@@ -110,10 +110,10 @@ fn an_actor_that_is_too_slow_gives_timed_out_and_fails_the_task() {
     let squares = mailbox.address::<Square>();
     context.supervise(ChildSpec::with_mailbox("busy", mailbox, |_: &Start| Busy).shutdown(Shutdown::Brutal));
     let numbers = Generator::new(1, |_, n| n).records_per_batch(1).records_total(1);
-    context.generator("numbers", numbers).foreach_partition(move |mut numbers, _task| {
+    context.generator("numbers", numbers).foreach_partition(move |mut numbers, task| {
         let patience = Duration::from_millis(50);
         numbers
-            .try_for_each(|n| squares.ask_blocking(Square(n), patience).map(drop))
+            .try_for_each(|n| task.ask(&squares, Square(n), patience).map(drop))
             .map_err(|error| error.to_string())
     });
     let events = events(&context);
