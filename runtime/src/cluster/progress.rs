@@ -179,7 +179,8 @@ impl Progress {
         state.outcome.clone()
     }
 
-    /// Remembers an event and tells the listeners. The first outcome stays.
+    /// Remembers an event and tells the listeners. The first outcome stays, and stands before anybody hears of the end: whoever
+    /// ends something because of it finds the cause in place.
     pub(crate) fn tell(&self, event: ClusterEvent) {
         self.remember(&event);
         for listener in lock(&self.listeners).iter_mut() {
@@ -189,10 +190,7 @@ impl Progress {
             }
         }
         if matches!(event, ClusterEvent::Failed(_) | ClusterEvent::Ended) {
-            self.end(match event {
-                ClusterEvent::Failed(text) => Err(PipelineError(text)),
-                _ => Ok(()),
-            });
+            self.state.1.notify_all();
         }
     }
 
@@ -209,18 +207,31 @@ impl Progress {
                 state.receivers.insert((receiver.stream, receiver.index.0), (*receiver, *on));
             }
             ClusterEvent::ExecutorDown(member) => state.receivers.retain(|_, (_, on)| on != member),
+            ClusterEvent::Failed(text) => drop(state.outcome.get_or_insert(Err(PipelineError(text.clone())))),
+            ClusterEvent::Ended => drop(state.outcome.get_or_insert(Ok(()))),
             _ => {}
         }
-    }
-
-    fn end(&self, outcome: Result<(), PipelineError>) {
-        let (state, changed) = &*self.state;
-        lock(state).outcome.get_or_insert(outcome);
-        changed.notify_all();
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is kept here stays consistent whatever a listener did: each change is one assignment.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_stands_before_listeners_hear_of_the_end_and_the_first_one_stays() {
+        let (progress, seen) = (Progress::default(), Arc::new(Mutex::new(Vec::new())));
+        let (asked, sink) = (progress.clone(), seen.clone());
+        progress.listen(move |_| lock(&sink).push(asked.outcome()));
+        progress.tell(ClusterEvent::Failed("why".into()));
+        progress.tell(ClusterEvent::Ended);
+        let why = Some(Err(PipelineError("why".into())));
+        assert_eq!(*lock(&seen), [why.clone(), why.clone()]);
+        assert_eq!(progress.wait(None), why);
+    }
 }
