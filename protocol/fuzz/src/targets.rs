@@ -1,5 +1,17 @@
 //! What the fuzz targets call: plain functions that panic when something is wrong. The stable test protocol/tests/fuzz.rs
 //! runs the same functions over the corpus and over seeded mutations of it.
+//!
+//! Three ways to run them, all from this folder. libFuzzer itself is C++: a C++ compiler is needed.
+//!
+//! ```text
+//! cargo +nightly fuzz run frame      guided by coverage, with AddressSanitizer (cargo-fuzz, a nightly compiler)
+//! cargo build && mkdir -p /tmp/found && target/debug/frame -runs=1000000 /tmp/found corpus/frame
+//!                                    stable, links as it is; without instrumentation it mutates blindly
+//! RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+//!            -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+//!     cargo build --release --target x86_64-unknown-linux-gnu
+//!                                    stable, guided by coverage; no AddressSanitizer, which only nightly has
+//! ```
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
