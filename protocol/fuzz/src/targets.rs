@@ -8,7 +8,7 @@
 //! cargo build && mkdir -p /tmp/found && target/debug/frame -runs=1000000 /tmp/found corpus/frame
 //!                                    stable, links as it is; without instrumentation it mutates blindly
 //! RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
-//!            -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+//!            -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table" \
 //!     cargo build --release --target x86_64-unknown-linux-gnu
 //!                                    stable, guided by coverage; no AddressSanitizer, which only nightly has
 //! ```
