@@ -15,7 +15,7 @@
 
 use super::{
     figures,
-    inbox::{generator_event, scheduler_event},
+    inbox::{fail_when_full, generator_event, scheduler_event},
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
@@ -372,6 +372,7 @@ where
     L: TellExecutors + Links + Clone + Send + Sync,
 {
     let DriverParts { config, pipeline, world, progress, links, transport, peers } = parts;
+    fail_when_full(roles, &progress, &world);
     let wires = Arc::new(Wires {
         roles: roles.clone(),
         links: links.clone(),
