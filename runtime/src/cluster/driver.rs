@@ -330,8 +330,12 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         let wires = &self.0;
         match to {
             Destination::BatchGenerator => {
-                if let ToDriver::ReceiverStarted { receiver } = &message {
-                    wires.progress.tell(ClusterEvent::ReceiverStarted { receiver: *receiver, on: from });
+                match &message {
+                    ToDriver::ReceiverStarted { receiver } => {
+                        wires.progress.tell(ClusterEvent::ReceiverStarted { receiver: *receiver, on: from });
+                    }
+                    ToDriver::BlockAdded(block) => figures::block_received(block.bytes),
+                    _ => {}
                 }
                 if let Some(event) = generator_event(message) {
                     wires.roles.generator.tell(event);

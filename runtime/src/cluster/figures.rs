@@ -42,6 +42,9 @@ pub(super) fn declare() {
         ),
         ("tidemill_blocks_struck_total", "Blocks that were not safe and were struck from their batches"),
         ("tidemill_blocks_lost_total", "Blocks that are gone with all their holders"),
+        ("tidemill_received_bytes_total", "What the blocks of receivers take in memory"),
+        ("tidemill_transport_sent_bytes_total", "Blocks and outputs sent to other nodes, as encoded"),
+        ("tidemill_transport_received_bytes_total", "Blocks and outputs got from other nodes, as encoded"),
         ("tidemill_frames_refused_total", "Frames of other nodes that were refused"),
     ];
     for (name, meaning) in counters {
@@ -61,6 +64,11 @@ pub(super) fn declare() {
 pub(super) fn source_report(what: &str, count: u64) {
     let what = REPORTS.into_iter().find(|known| *known == what).unwrap_or("other");
     counter!("tidemill_source_reports_total", "what" => what).increment(count);
+}
+
+/// A receiver has closed a block.
+pub(super) fn block_received(bytes: u64) {
+    counter!("tidemill_received_bytes_total").increment(bytes);
 }
 
 /// A receiver is permitted another rate.

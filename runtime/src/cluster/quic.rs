@@ -182,12 +182,12 @@ async fn talk(
     let connection = endpoint::connect(&control, driver).await.map_err(|e| e.to_string())?;
     let config = LinkConfig::default();
     let link = ControlLink::<ToDriver, ToExecutor>::open(connection, &hello, &config).await;
-    let mut link = link.map_err(|e| e.to_string())?;
+    let mut link = link.map_err(|e| in_words(&e))?;
     loop {
         tokio::select! {
             biased;
             order = link.receiver.recv() => {
-                let order = order.map_err(|e| e.to_string())?;
+                let order = order.map_err(|e| in_words(&e))?;
                 orders.tell_control(Order { to: hello.member, message: order }).map_err(|e| e.to_string())?;
             }
             message = queued.recv() => match message {
@@ -225,6 +225,26 @@ fn count_rubbish(error: &LinkError) {
     }
 }
 
+/// The error's text; a peer that broke the protocol is counted.
+fn in_words(error: &LinkError) -> String {
+    count_rubbish(error);
+    error.to_string()
+}
+
+/// Blocks and outputs on their way to other nodes, as they are encoded.
+fn count_sent(pieces: &[Piece]) {
+    metrics::counter!("tidemill_transport_sent_bytes_total").increment(encoded(pieces));
+}
+
+/// The same from other nodes.
+fn count_received(pieces: &[Piece]) {
+    metrics::counter!("tidemill_transport_received_bytes_total").increment(encoded(pieces));
+}
+
+fn encoded(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
+}
+
 struct Served {
     store: BlockStore,
     codec: Arc<dyn PayloadCodec>,
@@ -236,10 +256,12 @@ impl bulk::BulkHandler for Served {
             tracing::error!(%key, %error, "cannot be sent");
             None
         });
+        count_sent(found.as_deref().unwrap_or_default());
         Box::pin(async move { found })
     }
 
     fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, bulk::StoreOutcome> {
+        count_received(&pieces);
         let outcome = match serve_store(&self.store, &*self.codec, block, &pieces) {
             Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
             Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
@@ -280,7 +302,11 @@ impl BulkClient for Bulk {
         connection: quinn::Connection,
         key: DataKey,
     ) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        Box::pin(async move { bulk::fetch(&connection, key).await.map_err(|e| BulkError(e.to_string())) })
+        Box::pin(async move {
+            let found = bulk::fetch(&connection, key).await.map_err(|e| BulkError(in_words(&e)))?;
+            count_received(found.as_deref().unwrap_or_default());
+            Ok(found)
+        })
     }
 
     fn store(
@@ -290,10 +316,11 @@ impl BulkClient for Bulk {
         pieces: Vec<Piece>,
     ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
         Box::pin(async move {
+            count_sent(&pieces);
             match bulk::store(&connection, block, pieces).await {
                 Ok(bulk::StoreOutcome::Stored) => Ok(StoreAnswer::Stored),
                 Ok(bulk::StoreOutcome::Full) => Ok(StoreAnswer::Full),
-                Err(error) => Err(BulkError(error.to_string())),
+                Err(error) => Err(BulkError(in_words(&error))),
             }
         })
     }
@@ -399,3 +426,6 @@ impl Links for QuicLinks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
