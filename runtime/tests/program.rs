@@ -187,3 +187,20 @@ fn bad_input_is_counted_for_prometheus() {
     }
     panic!("two bad lines were sent, and are not to be seen");
 }
+
+#[test]
+fn the_demo_comes_to_the_verdict_equal_though_an_executor_was_killed() {
+    let (mut demo, lines) = Program::start(&["demo", "--json", "--for", "6", "--rate", "2000"]);
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let last = lines.last().expect("the demo says something");
+        let _ = tell.send(last);
+    });
+    // Killed with the test if it does not end.
+    let last = told.recv_timeout(Duration::from_secs(60)).expect("the demo ends within 60 s");
+    let verdict: serde_json::Value = serde_json::from_str(&last).unwrap_or_else(|e| panic!("{e}: {last}"));
+    assert_eq!(verdict["verdict"], "equal", "{last}");
+    assert!(verdict["restarts"].as_u64().is_some_and(|restarts| restarts >= 1), "{last}");
+    assert!(verdict["records"].as_u64().is_some_and(|records| records > 0), "{last}");
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0));
+}
