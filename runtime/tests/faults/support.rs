@@ -2,18 +2,45 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll, Wake},
+    thread::{self, Thread},
     time::Duration,
 };
 use tidemill::{
     BatchInterval, ClusterEvent, Config, DStream, PipelineError, Running, StreamContext, data::Data,
 };
+use tidemill_protocol::world::{Clock, World};
 
 /// How long anything may take before the test fails: far more than it needs, on a machine with other things to do.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The real clock, one for all threads of the tests.
+pub fn clock() -> Clock {
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    CLOCK.get_or_init(|| World::real().clock).clone()
+}
+
+/// Holds this thread until `work` is done, without using the processor meanwhile.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let (mut work, waker) = (pin!(work), Arc::new(Unpark(thread::current())).into());
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
 
 /// A list that grows, and that can be waited for.
 pub struct Log<T>(Arc<(Mutex<Vec<T>>, Condvar)>);
