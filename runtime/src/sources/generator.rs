@@ -1,5 +1,6 @@
 //! Records computed from their number: the source that needs nothing.
 
+use super::reached;
 use crate::{
     data::Data,
     graph::{Admitted, PlannedSource, Push, TaskEnv},
@@ -66,7 +67,7 @@ impl<T: Data> PlannedSource<T> for Generator<T> {
         let records = self.per_batch.min(records_max.unwrap_or(u64::MAX));
         let range = |number: u32| {
             let partition = PartitionId(number);
-            let from = planned.get(&partition).copied().unwrap_or(0);
+            let from = reached(planned, partition);
             let to = from.saturating_add(self.share(records, number)).min(self.share(self.total, number));
             (from < to).then_some(PlannedRange { partition, from, to, rows: to.saturating_sub(from) })
         };
@@ -74,9 +75,8 @@ impl<T: Data> PlannedSource<T> for Generator<T> {
     }
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
-        (0..self.partitions).all(|number| {
-            planned.get(&PartitionId(number)).copied().unwrap_or(0) >= self.share(self.total, number)
-        })
+        let is_through = |number| reached(planned, PartitionId(number)) >= self.share(self.total, number);
+        (0..self.partitions).all(is_through)
     }
 
     fn read(

@@ -1,6 +1,6 @@
 //! The lines of files that appear in a folder.
 
-use super::push_block;
+use super::{push_block, reached};
 use crate::{
     data::Text,
     graph::{PlannedSource, Push, TaskEnv},
@@ -62,7 +62,7 @@ impl PlannedSource<Text> for TextFiles {
     ) -> Result<Vec<PlannedRange>, SourceError> {
         let found = self.list(files).map_err(|e| SourceError(format!("{}: {e}", self.folder.display())))?;
         let range = |(partition, (_, to)): (PartitionId, (PathBuf, u64))| {
-            let from = planned.get(&partition).copied().unwrap_or(0);
+            let from = reached(planned, partition);
             (from < to).then_some(PlannedRange { partition, from, to, rows: 0 })
         };
         Ok(found.into_iter().filter_map(range).collect())
