@@ -191,7 +191,7 @@ fn bad_input_is_counted_for_prometheus() {
 #[test]
 fn the_demo_comes_to_the_verdict_equal_though_an_executor_was_killed() {
     let (mut demo, lines) = Program::start(&["demo", "--json", "--for", "6", "--rate", "2000"]);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let last = lines.last().expect("the demo says something");
         let _ = tell.send(last);
