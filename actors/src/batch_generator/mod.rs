@@ -24,6 +24,7 @@
 //! | any | held by nobody | struck, and counted as lost |
 
 mod actor;
+mod allowance;
 mod available;
 mod books;
 mod core;

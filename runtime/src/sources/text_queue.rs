@@ -17,7 +17,8 @@ use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
 use tidemill_protocol::{id::PartitionId, world::Files};
 
 /// Blocks of bytes in memory, a list for each batch; each block holds whole lines. A handle: clones share the queue. Tasks
-/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted.
+/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted. It is not throttled: a
+/// batch is exactly one list.
 ///
 /// ```
 /// use tidemill::{sources::TextQueue, StreamContext, testing::LocalRunner};
@@ -84,6 +85,11 @@ impl PlannedSource<Text> for TextQueue {
         let state = self.lock();
         let next = planned.get(&PartitionId(0)).copied().unwrap_or(0);
         state.closed && next >= state.datasets.len() as u64
+    }
+
+    // A batch is exactly one list of blocks, and nobody has counted their lines.
+    fn counts_records(&self) -> bool {
+        false
     }
 
     fn read(
