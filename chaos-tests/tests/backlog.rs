@@ -45,6 +45,14 @@ impl Seen {
         }
     }
 
+    fn longest_delay(&self) -> Duration {
+        self.batches.iter().map(|batch| batch.2).max().expect("there are batches")
+    }
+
+    fn last_cut(&self) -> Duration {
+        self.batches.iter().map(|batch| batch.0).max().expect("there are batches")
+    }
+
     /// The rate that was permitted at a cut; cuts are known to a few milliseconds.
     fn permitted(&self, cut: Duration) -> u64 {
         let slack = Duration::from_millis(5);
@@ -57,7 +65,7 @@ impl Seen {
 type Counts = BTreeMap<u64, u64>;
 
 /// Runs the backlog down; kills an executor after `kill_after`.
-fn run(interval: BatchInterval, kill_after: Option<Duration>) -> (Seen, Counts) {
+fn run(seed: u64, interval: BatchInterval, kill_after: Option<Duration>) -> (Seen, Counts) {
     let (seen, counts): (Arc<Mutex<Seen>>, Arc<Mutex<Counts>>) = Default::default();
     let folded = counts.clone();
     let pipeline = move |context: &StreamContext| {
@@ -70,8 +78,8 @@ fn run(interval: BatchInterval, kill_after: Option<Duration>) -> (Seen, Counts) 
         });
         Ok(())
     };
-    let cost = CostModel { seed: 5, per_row: COST_OF_A_RECORD, ..CostModel::default() };
-    let builder = SimCluster::builder(5).cost(cost).configure(|config| {
+    let cost = CostModel { seed, per_row: COST_OF_A_RECORD, ..CostModel::default() };
+    let builder = SimCluster::builder(seed).cost(cost).configure(|config| {
         config.batch_interval = interval;
         config.rate_records_per_s_initial = RATE_INITIAL;
     });
@@ -116,32 +124,37 @@ fn check_batches(seen: &Seen, counts: &Counts) {
 
 #[test]
 fn a_huge_backlog_of_a_planned_source_is_read_at_the_permitted_rate_with_bounded_delay() {
-    let (seen, counts) = run(BatchInterval::Every(INTERVAL), None);
-    check_batches(&seen, &counts);
-    // Slow start: the first batch holds an interval's worth of the initial rate, however much there is.
-    assert_eq!(seen.batches[0].1, RATE_INITIAL * INTERVAL.as_millis() as u64 / 1_000);
-    let longest = seen.batches.iter().map(|batch| batch.2).max().expect("there are batches");
-    let last = seen.batches.last().map(|batch| batch.0).expect("there are batches");
-    println!("{} batches, the last cut at {last:?}; longest delay {longest:?}", seen.batches.len());
-    assert!(longest <= 3 * INTERVAL, "{longest:?}");
-    // Bounded, and not strangled: at least half of 30,000 a second.
-    assert!(last <= Duration::from_secs(RECORDS / 15_000), "{last:?}");
+    for seed in 1..=6 {
+        let (seen, counts) = run(seed, BatchInterval::Every(INTERVAL), None);
+        check_batches(&seen, &counts);
+        // Slow start: the first batch holds an interval's worth of the initial rate, however much there is.
+        assert_eq!(seen.batches[0].1, RATE_INITIAL * INTERVAL.as_millis() as u64 / 1_000);
+        let (longest, last) = (seen.longest_delay(), seen.last_cut());
+        println!(
+            "{seed}: {} batches, the last cut at {last:?}; longest delay {longest:?}",
+            seen.batches.len()
+        );
+        // Four batches may be in flight, and one may wait for them.
+        assert!(longest <= 5 * INTERVAL, "{longest:?}");
+        // Bounded, and not strangled: at least half of 30,000 a second.
+        assert!(last <= Duration::from_secs(RECORDS / 15_000), "{last:?}");
+    }
 }
 
 #[test]
 fn a_backlog_is_counted_once_though_an_executor_dies() {
-    let (seen, counts) = run(BatchInterval::Every(INTERVAL), Some(Duration::from_secs(5)));
+    let (seen, counts) = run(5, BatchInterval::Every(INTERVAL), Some(Duration::from_secs(5)));
     assert!(seen.executors_down >= 1, "the fault struck");
     check_batches(&seen, &counts);
-    // What lay on the dead one's links is found out within two seconds, and worked off after that.
-    let longest = seen.batches.iter().map(|batch| batch.2).max().expect("there are batches");
+    // That it is dead is found out within two seconds; what it held up is worked off after that.
+    let longest = seen.longest_delay();
     println!("{} batches, longest delay {longest:?}", seen.batches.len());
     assert!(longest <= Duration::from_secs(5), "{longest:?}");
 }
 
 #[test]
 fn available_now_drains_what_there_is_in_one_batch() {
-    let (seen, counts) = run(BatchInterval::AvailableNow, None);
+    let (seen, counts) = run(5, BatchInterval::AvailableNow, None);
     assert_eq!(counts, expected());
     assert_eq!(seen.batches.iter().map(|batch| batch.1).collect::<Vec<_>>(), [RECORDS]);
     assert_eq!(seen.rates, []);
