@@ -2,6 +2,7 @@
 
 mod closed_loop;
 mod lag;
+mod planned;
 
 use super::{
     BatchInfo, InputKey, InputLoad, RateAction, RateConfig, RateControllerCore, RateEvent,
