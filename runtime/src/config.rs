@@ -40,9 +40,11 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// Batches that run at the same time. Default 4.
     pub batches_in_flight_max: usize,
-    /// Records per second that each receiver is permitted at the start. Default 10,000; doubles as batches keep up.
+    /// Records per second that each input is permitted at the start. Default 10,000; grows up to fourfold at a time while
+    /// batches keep up. An input is a receiver, or a planned stream whose records are counted before they are read (a
+    /// [`Generator`](crate::sources::Generator)); under [`BatchInterval::AvailableNow`] planned streams have no limit.
     pub rate_records_per_s_initial: u64,
-    /// Records per second that each receiver is permitted at most. Default: no limit.
+    /// Records per second that each input is permitted at most. Default: no limit.
     pub rate_records_per_s_max: Option<u64>,
     /// A task without progress for this long is named, failed, and its slot replaced. Default 30 s.
     pub task_stuck_after: Duration,

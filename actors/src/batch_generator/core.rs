@@ -57,7 +57,9 @@ impl GeneratorCore {
             BatchInterval::Every(interval) => Some(interval),
             BatchInterval::AvailableNow => None,
         };
-        let planned = config.streams.iter().filter(|s| s.kind == StreamKind::Planned).map(|s| s.id);
+        let rate = |stream| if config.throttled.contains(&stream) { config.rate_initial } else { u64::MAX };
+        let planned = config.streams.iter().filter(|s| s.kind == StreamKind::Planned);
+        let planned = planned.map(|s| (s.id, rate(s.id)));
         let receivers = config.streams.iter().filter(|s| s.kind != StreamKind::Planned).flat_map(|stream| {
             (0..stream.receivers).map(|index| (stream.id, ReceiverIndex(index), stream.kind))
         });
@@ -68,7 +70,7 @@ impl GeneratorCore {
             cuts: Cuts::new(interval.unwrap_or_default(), config.cut_lead),
             books: Books::default(),
             lives: Lives::new(receivers, config.rate_initial, backoff, config.seed),
-            ranges: Ranges::new(planned, interval, config.planned_records_max, config.rate_initial),
+            ranges: Ranges::new(planned, interval, config.planned_records_max),
             placing_at: None,
             wall_at: Time::ZERO,
             poll_at: None,
@@ -288,7 +290,7 @@ impl GeneratorCore {
     fn advance(&mut self, now: Time, out: &mut Vec<Action>) {
         loop {
             if self.has_interval() && self.books.wants_ranges() && !self.ranges.is_asking() {
-                let questions = self.ranges.ask(self.books.next_plan());
+                let questions = self.ranges.ask(now, self.books.next_plan());
                 out.extend(questions.into_iter().map(Action::from));
             }
             self.begin_available(now, out);

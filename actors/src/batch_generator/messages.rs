@@ -1,7 +1,11 @@
 //! What the batch generator is told, what it asks for, its limits, and the ways out that it needs.
 
 use crate::seam::{BatchPlan, PlannedRange, StreamInfo};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tidemill_protocol::{
     id::{
         BatchNumber, BlockId, Member, PartitionId, Position, ProgramId, ReceiverId, ReceiverIndex, StreamId,
@@ -46,8 +50,12 @@ pub struct GeneratorConfig {
     pub wall_interval: Duration,
     /// How many records of a planned stream a batch holds at most, whatever the rate; `None`: no limit.
     pub planned_records_max: Option<u64>,
-    /// The rate of each input until the rate controller speaks, in records per second; `u64::MAX`: no limit.
+    /// The rate of each receiver, and of each throttled planned stream, until the rate controller speaks, in records per
+    /// second; `u64::MAX`: no limit.
     pub rate_initial: u64,
+    /// The planned streams that begin at `rate_initial`; the others have no limit until a rate is set for them. Without an
+    /// interval no planned stream has a rate.
+    pub throttled: BTreeSet<StreamId>,
     /// A receiver that failed is started again after about this time, then after twice of it …
     pub backoff_min: Duration,
     /// … and never later than this.
@@ -76,6 +84,7 @@ impl Default for GeneratorConfig {
             wall_interval: Duration::from_secs(1),
             planned_records_max: None,
             rate_initial: u64::MAX,
+            throttled: BTreeSet::new(),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(10),

@@ -14,6 +14,8 @@
 //! has ended it, every planned source has named its ranges) → **handed** to the scheduler → **decided** → released, and
 //! forgotten. Batches pass each stage in order of their numbers.
 //!
+//! A planned source is asked for no more records than its rate has allowed since the batch before (`allowance`).
+//!
 //! What happens to the blocks of a receiver that dies:
 //!
 //! | stream | blocks | what becomes of them |
@@ -24,6 +26,7 @@
 //! | any | held by nobody | struck, and counted as lost |
 
 mod actor;
+mod allowance;
 mod available;
 mod books;
 mod core;

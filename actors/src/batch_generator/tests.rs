@@ -3,6 +3,7 @@
 mod cuts;
 mod lives;
 mod schedule;
+mod throttle;
 
 use super::{
     BatchInterval, GeneratorAction as Action, GeneratorConfig, GeneratorCore, GeneratorEvent as Event,

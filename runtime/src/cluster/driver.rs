@@ -401,7 +401,8 @@ where
     };
     let rate_controller = {
         let (outlet, rates) = (wires.clone(), rate_config(&config));
-        let (interval, inputs, start) = (rate_interval(&config), rate_inputs(&pipeline), roles.rates.clone());
+        let (interval, inputs, start) =
+            (rate_interval(&config), rate_inputs(&config, &pipeline), roles.rates.clone());
         Shell::child_spec(
             "rate_controller",
             inboxes.rates,

@@ -50,6 +50,11 @@ impl Pipeline {
         let _ = self.world.set(world);
     }
 
+    /// Whether a stream's records are counted when a batch is planned: only then its rate can be kept.
+    pub(crate) fn counts_records(&self, stream: StreamId) -> bool {
+        self.streams.get(usize::from(stream.0)).is_some_and(|node| node.source.counts_records())
+    }
+
     /// Asks sources and sinks whether they could work at all.
     pub(crate) fn preflight(&self) -> Result<(), String> {
         self.streams

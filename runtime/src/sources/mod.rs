@@ -14,6 +14,9 @@
 //! | [`TextQueue`] | one pushed list of blocks of lines | tests, benchmarks |
 //! | [`Generator`] | a number of computed records | demonstrations, load |
 //! | [`TextFiles`] | the files that are new in a folder | files |
+//!
+//! Receivers and the [`Generator`] are throttled: they read at the rate that the rate controller permits, unless the
+//! interval is `AvailableNow`. The other planned sources are not, because their batches cannot be cut by records.
 
 mod datasets;
 mod generator;

@@ -10,7 +10,7 @@ use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
 use tidemill_protocol::{id::PartitionId, world::Files};
 
 /// Datasets in memory, one for each batch. A handle: clones share the queue. It keeps what was pushed, so that a task can
-/// read it again, and lives in this process only: it is for tests.
+/// read it again, and lives in this process only: it is for tests. It is not throttled: a batch is exactly one dataset.
 ///
 /// ```
 /// use tidemill::{StreamContext, sources::Queue};
@@ -57,6 +57,11 @@ impl<T: Data> PlannedSource<T> for Queue<T> {
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
         self.0.is_exhausted(planned)
+    }
+
+    // A batch is exactly one dataset, however large.
+    fn counts_records(&self) -> bool {
+        false
     }
 
     fn read(

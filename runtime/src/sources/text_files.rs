@@ -22,6 +22,9 @@ const BLOCK_BYTES_MAX: u64 = 1 << 20;
 /// appear (write elsewhere, then rename); one that grows later is read on from where it ended. Names that begin with `.`
 /// or `_` are ignored. What is not UTF-8 is replaced by U+FFFD. All nodes must see the same folder.
 ///
+/// It is not throttled, because nobody knows how many lines a file has before it is read: a batch holds all files that have
+/// appeared.
+///
 /// A file is a partition of the stream, numbered by the hash of its name, so that every node finds it without being told;
 /// a batch's lines come in that order, not in order of names.
 pub struct TextFiles {
@@ -69,6 +72,11 @@ impl PlannedSource<Text> for TextFiles {
     }
 
     fn is_exhausted(&self, _planned: &BTreeMap<PartitionId, u64>) -> bool {
+        false
+    }
+
+    // Lines are not counted before a task has read them.
+    fn counts_records(&self) -> bool {
         false
     }
 

@@ -17,7 +17,8 @@ use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
 use tidemill_protocol::{id::PartitionId, world::Files};
 
 /// Blocks of bytes in memory, a list for each batch; each block holds whole lines. A handle: clones share the queue. Tasks
-/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted.
+/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted. It is not throttled: a
+/// batch is exactly one list.
 ///
 /// ```
 /// use tidemill::{sources::TextQueue, StreamContext, testing::LocalRunner};
@@ -71,6 +72,11 @@ impl PlannedSource<Text> for TextQueue {
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
         self.lists.is_exhausted(planned)
+    }
+
+    // A batch is exactly one list of blocks, and nobody has counted their lines.
+    fn counts_records(&self) -> bool {
+        false
     }
 
     fn read(

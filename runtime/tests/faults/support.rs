@@ -17,7 +17,7 @@ use tidemill::{
 use tidemill_protocol::world::{Clock, World};
 
 /// How long anything may take before the test fails: far more than it needs, on a machine with other things to do.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The real clock, one for all threads of the tests.
 pub fn clock() -> Clock {
