@@ -13,13 +13,13 @@
 //!
 //! To renew, a node makes the same connection with its present certificate and sends `Renew` instead; a client certificate
 //! is asked for but not needed. One message each way, each the whole of its stream, at most
-//! [`JOIN_BYTES_MAX`](crate::message::JOIN_BYTES_MAX). Who joins: [`joiner`](self::join); who serves: [`serve_join`].
+//! [`JOIN_BYTES_MAX`](crate::message::JOIN_BYTES_MAX). Who joins: [`join`]; who serves: [`serve_join`].
 
 mod client;
 mod server;
 
 pub use client::{JoinError, Joined, Renewal, join, renew, renew_when_due};
-pub use server::{JoinCounts, JoinDesk, JoinLimits, join_endpoint, serve_join};
+pub use server::{JoinCounts, JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join};
 
 use crate::codec::Limits;
 use crate::message::JOIN_BYTES_MAX;

@@ -116,7 +116,7 @@ pub async fn join(
     let request = JoinRequest::Join { secret: token.secret.clone(), public_key: key.public(), nodes };
     let reply = ask(&endpoint, &connected, &request).await?;
     let authority = pinned.authority().ok_or(JoinError::WrongAuthority(server))?;
-    accept(reply, &key, authority)
+    accept(world, reply, &key, authority)
 }
 
 /// A new certificate with the names of `identity` and a new key, from the driver's join endpoint at `server`.
@@ -136,7 +136,7 @@ pub async fn renew(
     let connected = connect(world, &endpoint, server, &driver, patience, || None).await?;
     let key = KeyPair::generate()?;
     let reply = ask(&endpoint, &connected, &JoinRequest::Renew { public_key: key.public() }).await?;
-    accept(reply, &key, identity.authority().to_vec())
+    accept(world, reply, &key, identity.authority().to_vec())
 }
 
 /// Where and how a certificate is renewed.
@@ -240,7 +240,7 @@ async fn ask(
 }
 
 /// Checks that the reply is what was asked for, against the authority that the server has proven.
-fn accept(reply: JoinReply, key: &KeyPair, authority: Vec<u8>) -> Result<Joined, JoinError> {
+fn accept(world: &World, reply: JoinReply, key: &KeyPair, authority: Vec<u8>) -> Result<Joined, JoinError> {
     let bad = |cause: &dyn fmt::Display| JoinError::BadReply(cause.to_string());
     let (granted, cluster, control) = match reply {
         JoinReply::Refused(refusal) => return Err(refusal.into()),
@@ -257,6 +257,7 @@ fn accept(reply: JoinReply, key: &KeyPair, authority: Vec<u8>) -> Result<Joined,
         return Err(bad(&format_args!("the certificate is for {named}, not for {wanted}")));
     }
     let identity = Identity::from_der(vec![own], key.to_pkcs8(), authority).map_err(|cause| bad(&cause))?;
+    let identity = identity.with_clock(world.clock.clone());
     Ok(Joined { identity, cluster: wanted.cluster, nodes: granted.nodes, control })
 }
 

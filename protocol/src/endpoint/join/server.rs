@@ -3,11 +3,11 @@
 use super::LIMITS;
 use crate::codec;
 use crate::endpoint::{CloseCode, EndpointError, Identity, Transport, close, start};
-use crate::identity::{Authority, AuthorityError, DenyList, PeerName, Role, TokenRefused};
+use crate::identity::{Authority, AuthorityError, DenyList, PeerName, Role, RoleKind, TokenRefused};
 use crate::message::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest};
 use crate::time::Time;
 use crate::world::{Udp, World};
-use quinn::{Endpoint, Incoming};
+use quinn::{Connection, Endpoint, Incoming};
 use std::{
     net::SocketAddr,
     sync::{
@@ -17,6 +17,9 @@ use std::{
     time::Duration,
 };
 use tokio::task::JoinSet;
+
+/// How often the driver looks at its own certificate.
+const DRIVER_LOOKS: Duration = Duration::from_secs(60);
 
 /// What a join endpoint takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,16 +176,18 @@ pub async fn serve_join(endpoint: Endpoint, desk: JoinDesk, limits: JoinLimits) 
         } else {
             let (desk, deadline) = (desk.clone(), limits.deadline);
             under_way.spawn(async move {
-                if tokio::time::timeout(deadline, serve_one(incoming, &desk)).await.ok().flatten().is_none() {
-                    desk.counts.failed.fetch_add(1, Relaxed);
+                match tokio::time::timeout(deadline, serve_one(incoming, &desk)).await {
+                    // The connection must live until the joiner has everything; it closes then.
+                    Ok(Some(answered)) => drop(tokio::time::timeout(deadline, answered.closed()).await),
+                    Ok(None) | Err(_) => drop(desk.counts.failed.fetch_add(1, Relaxed)),
                 }
             });
         }
     }
 }
 
-/// One joiner; `None` if it does not get as far as an answer.
-async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Option<()> {
+/// One joiner, to its answer; `None` if it does not get as far.
+async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Option<Connection> {
     let connection = incoming.accept().ok()?.await.ok()?;
     let (mut send, mut recv) = connection.accept_bi().await.ok()?;
     let request = recv.read_to_end(JOIN_BYTES_MAX).await.ok();
@@ -196,9 +201,32 @@ async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Option<()> {
     count.fetch_add(1, Relaxed);
     send.write_all(&codec::encode(&reply).ok()?).await.ok()?;
     send.finish().ok()?;
-    // The connection must live until the joiner has everything; it closes then.
-    connection.closed().await;
-    Some(())
+    Some(connection)
+}
+
+/// Renews the driver's own certificate in place when two thirds of its life are over, from the authority's folder beside it;
+/// tries each minute when that fails, and tells `failed`. Never ends.
+pub async fn renew_driver_when_due(
+    world: &World,
+    authority: &Authority,
+    identity: &Identity,
+    mut failed: impl FnMut(AuthorityError),
+) {
+    loop {
+        world.clock.sleep(DRIVER_LOOKS).await;
+        let now = world.clock.wall();
+        if identity.facts().is_ok_and(|facts| now < facts.renew_at()) {
+            continue;
+        }
+        let (of_files, identity) = (authority.clone(), identity.clone());
+        let renewing = world.spawner.blocking(move || {
+            let renewed = of_files.renew_identity(RoleKind::Driver, now)?;
+            Ok(identity.replace(&renewed)?)
+        });
+        if let Some(Err(error)) = renewing.await {
+            failed(error);
+        }
+    }
 }
 
 /// A token bucket, in thousandths of an attempt.
