@@ -31,7 +31,7 @@ pub const ALPN: &[u8] = b"tidemill/1";
 /// The ALPN name of joining, with its own version.
 pub const JOIN_ALPN: &[u8] = b"tidemill-join/1";
 
-/// The DNS name in the certificate of [`test_identity`](super::test_identity); real clusters use the names of
+/// The DNS name in the certificate of `test_identity`; real clusters use the names of
 /// [`ClusterName`](crate::identity::ClusterName).
 pub const SERVER_NAME: &str = "node";
 

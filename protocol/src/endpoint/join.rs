@@ -13,7 +13,7 @@
 //!
 //! To renew, a node makes the same connection with its present certificate and sends `Renew` instead; a client certificate
 //! is asked for but not needed. One message each way, each the whole of its stream, at most
-//! [`JOIN_BYTES_MAX`](crate::message::JOIN_BYTES_MAX). Who joins: [`join`]; who serves: [`serve_join`].
+//! [`JOIN_BYTES_MAX`]. Who joins: [`join`]; who serves: [`serve_join`].
 
 mod client;
 mod server;

@@ -214,7 +214,7 @@ pub async fn connect_to(
     Ok(endpoint.connect(address, expected)?.await?)
 }
 
-/// As [`connect_to`] with the one name of [`test_identity`], which every node of a simulation may share.
+/// As [`connect_to`] with the one name of `test_identity`, which every node of a simulation may share.
 ///
 /// With TLS 1.3 this can complete before the peer has judged *our* certificate: a refusal then ends the connection at its
 /// first use.
