@@ -2,12 +2,14 @@
 //! code's, and its hash is that of the message files, so that nobody changes the one without opening the other.
 
 use std::path::{Path, PathBuf};
-use tidemill_protocol::codec::{Limits, PIECE_BYTES_MAX};
+use tidemill_protocol::codec::{self, Limits, PIECE_BYTES_MAX};
 use tidemill_protocol::frame::{Frame, FrameDecoder};
 use tidemill_protocol::frame::{
     FrameKind, HEADER_BYTES, VERSION, WireMessage, decode_message, encode_message,
 };
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, Hello, JOIN_BYTES_MAX, JoinReply, JoinRequest, ToDriver, ToExecutor,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 fn root() -> PathBuf {
@@ -120,4 +122,19 @@ fn the_vectors_decode_to_the_samples() {
     check(&mut frames, BulkRequest::samples());
     check(&mut frames, BulkReply::samples());
     assert!(frames.is_empty());
+}
+
+/// The two messages of joining have no frames: their bodies.
+#[test]
+fn the_vectors_of_joining_are_what_the_codec_writes() {
+    let line = |name: String, body: Vec<u8>| format!("{name:<28} {}", hex(&body));
+    let requests = JoinRequest::samples()
+        .into_iter()
+        .map(|message| line(format!("JoinRequest::{}", message.variant()), codec::encode(&message).unwrap()));
+    let replies = JoinReply::samples()
+        .into_iter()
+        .map(|message| line(format!("JoinReply::{}", message.variant()), codec::encode(&message).unwrap()));
+    let (found, expected) = (block(&page(), "join-vectors"), requests.chain(replies).collect::<Vec<_>>());
+    assert!(found == expected, "docs/PROTOCOL.md should have these vectors:\n{}\n", expected.join("\n"));
+    assert_eq!(JOIN_BYTES_MAX, 4096, "the page's text");
 }

@@ -6,6 +6,7 @@ use super::{
     BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PeerInfo, Piece, ReceiverExitReason,
     ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
 };
+use super::{CertificateBytes, JoinRefusal, JoinReply, JoinRequest, Secret};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
     Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
@@ -132,6 +133,26 @@ samples!(BulkReply {
     Stored => BulkReply::Stored;
     NotHere => BulkReply::NotHere;
     Full => BulkReply::Full;
+});
+
+samples!(JoinRequest {
+    Join =>
+        JoinRequest::Join { secret: Secret([7; 32]), public_key: [9; 32], nodes: Some(2) },
+        JoinRequest::Join { secret: Secret([7; 32]), public_key: [9; 32], nodes: None };
+    Renew => JoinRequest::Renew { public_key: [9; 32] };
+});
+
+samples!(JoinReply {
+    Joined =>
+        JoinReply::Joined {
+            chain: vec![CertificateBytes(vec![0x30, 3, 2, 1, 1]), CertificateBytes(vec![0x30, 0])],
+            cluster: "0123456789abcdef.tidemill".to_string(), nodes: vec![NodeId(1), NodeId(2)],
+            control: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 7000)),
+        };
+    Refused =>
+        JoinReply::Refused(JoinRefusal::Unknown),
+        JoinReply::Refused(JoinRefusal::TooMany(2)),
+        JoinReply::Refused(JoinRefusal::Denied(NodeId(3)));
 });
 
 impl Hello {
