@@ -26,6 +26,7 @@ mod role_configs;
 mod running;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod standing;
 mod start;
 
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};
