@@ -37,10 +37,7 @@ use tidemill_actors::{
         PlanOutlet,
     },
     core::Core,
-    node::{
-        self, Destination, DownReason, Drain, Links, Membership, MembershipConfig, MembershipPerformer,
-        Standing,
-    },
+    node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
     rate_controller::{InputKey, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
         self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
@@ -184,7 +181,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
     }
 
     fn drained(&self, member: Member) {
-        self.roles.node.tell(node::Event::Drained { member, of: Drain::Blocks });
+        self.roles.node.tell(node::Event::Drained { member, of: node::Drain::Blocks });
     }
 
     fn note(&self, note: GeneratorNote) {
@@ -202,9 +199,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
                 tracing::error!(blocks, records, "blocks are gone with all their holders");
                 metrics::counter!("tidemill_blocks_lost_total").increment(*blocks as u64);
             }
-            GeneratorNote::BlockCopied { .. } => {
-                metrics::counter!("tidemill_blocks_copied_total").increment(1)
-            }
+            GeneratorNote::BlockCopied { .. } => figures::block_copied(),
         }
         self.progress.tell(ClusterEvent::Note(note));
     }
@@ -280,7 +275,7 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
     }
 
     fn drained(&self, member: Member) {
-        self.0.roles.node.tell(node::Event::Drained { member, of: Drain::Outputs });
+        self.0.roles.node.tell(node::Event::Drained { member, of: node::Drain::Outputs });
     }
 
     /// The batches before the failed one are still to be published; `stopped` says when they are.
@@ -341,7 +336,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         wires.progress.tell(ClusterEvent::ExecutorDown(member));
     }
 
-    fn standing(&self, member: Member, standing: Standing) {
+    fn standing(&self, member: Member, standing: node::Standing) {
         standing::tell(&self.0.roles, &self.0.progress, member, standing);
     }
 

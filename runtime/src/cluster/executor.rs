@@ -12,6 +12,7 @@
 
 use super::{
     plumbing::{Connected, Die, End, Leave, Order, Plumbing, Uplink},
+    ports::Ports,
     progress::{ClusterEvent, Progress},
 };
 use crate::{config::Checked, graph::Pipeline};
@@ -25,9 +26,7 @@ use tidemill_actors::{
     block_store::{BlockStore, Budget},
     core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
-    receiver::{
-        BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
-    },
+    receiver::{ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator},
     seam::{Held, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
@@ -43,7 +42,6 @@ use tidemill_protocol::{
     message::{PeerInfo, ReceiverExitReason, ReceiverOrder, Registration, ToDriver, ToExecutor},
     world::World,
 };
-use tokio::sync::watch;
 
 /// How many requests to end may wait for an agent: one is enough.
 const ENDINGS_MAX: usize = 16;
@@ -76,10 +74,10 @@ impl ExecutorParts {
 }
 
 /// One incarnation.
-struct Life {
+pub(super) struct Life {
     member: Member,
-    store: BlockStore,
-    connected: Connected,
+    pub(super) store: BlockStore,
+    pub(super) connected: Connected,
 }
 
 impl Life {
@@ -481,37 +479,5 @@ impl Handler<Leave> for Agent {
         if let Some(life) = &self.life {
             life.connected.uplink.tell(ToDriver::Leaving);
         }
-    }
-}
-
-/// What a receiver needs from its executor.
-struct Ports {
-    life: Arc<Life>,
-}
-
-impl BlockHold for Ports {
-    fn put(&self, block: BlockId, held: Held) {
-        // Refused only when the executor was killed meanwhile: then the block is lost with all others.
-        let _ = self.life.store.put_received(block, held);
-    }
-
-    fn room(&self) -> watch::Receiver<bool> {
-        self.life.store.has_room()
-    }
-}
-
-impl Replicator for Ports {
-    fn replicate(&self, block: BlockId, to: Member) -> BoxFuture<'static, bool> {
-        let Some(held) = self.life.store.get(DataKey::Block(block)) else {
-            return Box::pin(async { false });
-        };
-        let copy = self.life.connected.transport.replicate(to, block, held);
-        Box::pin(async move { copy.await.is_ok() })
-    }
-}
-
-impl tidemill_actors::receiver::TellDriver for Ports {
-    fn tell(&self, message: ToDriver) {
-        self.life.connected.uplink.tell(message);
     }
 }

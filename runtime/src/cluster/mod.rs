@@ -19,6 +19,7 @@ mod inbox;
 mod ledger;
 mod local;
 mod plumbing;
+mod ports;
 mod progress;
 #[cfg(feature = "sim")]
 mod quic;
