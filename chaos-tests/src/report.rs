@@ -23,6 +23,8 @@ pub struct Happened {
     pub blocks_struck: u64,
     /// Safe blocks that are gone: beyond the promise, and never silent.
     pub blocks_lost: u64,
+    /// Blocks that had lost a holder, or were to lose one, and have another.
+    pub blocks_copied: u64,
 }
 
 /// The outcome of one scenario.
@@ -149,6 +151,7 @@ impl Report {
             "tasks_lost": happened.tasks_lost,
             "blocks_struck": happened.blocks_struck,
             "blocks_lost": happened.blocks_lost,
+            "blocks_copied": happened.blocks_copied,
             "faults_scheduled": self.struck.len(),
             "faults_struck": self.faults_struck(),
             "strikes": self.strikes(),

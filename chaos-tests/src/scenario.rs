@@ -242,6 +242,7 @@ impl Happened {
             GeneratorNote::ReceiverRestarts { .. } => self.receiver_restarts += 1,
             GeneratorNote::BlocksStruck { blocks, .. } => self.blocks_struck += *blocks as u64,
             GeneratorNote::BlocksLost { blocks, .. } => self.blocks_lost += *blocks as u64,
+            GeneratorNote::BlockCopied { .. } => self.blocks_copied += 1,
         }
     }
 }

@@ -120,6 +120,17 @@ pub enum GeneratorEvent {
     ExecutorUp(Member),
     /// An executor is dead; nothing of it counts any more.
     ExecutorDown(Member),
+    /// An executor wants to leave: its receivers move, and what only it holds is copied.
+    ExecutorLeaving(Member),
+    /// The answer to `CopyBlock`.
+    BlockCopied {
+        /// The block.
+        block: BlockId,
+        /// Whom it was to be copied to.
+        to: Member,
+        /// Whether it is held there now.
+        kept: bool,
+    },
     /// A receiver runs.
     ReceiverStarted(ReceiverId),
     /// A receiver has cut a block.
@@ -263,6 +274,17 @@ pub enum GeneratorAction {
         /// Which.
         blocks: Vec<BlockId>,
     },
+    /// Have a block copied that too few hold; answered by `BlockCopied`.
+    CopyBlock {
+        /// By whom.
+        from: Member,
+        /// Which.
+        block: BlockId,
+        /// To whom.
+        to: Member,
+    },
+    /// No receiver and no block needs this leaving executor any more. Told once.
+    Drained(Member),
     /// Look at the wall clock; answered by `Wall`.
     ReadWall,
     /// Something that operators and users want to know.
@@ -301,6 +323,13 @@ pub enum GeneratorNote {
         /// Their records.
         records: u64,
     },
+    /// A block that had lost a holder, or is to lose one, has another.
+    BlockCopied {
+        /// Which.
+        block: BlockId,
+        /// The new holder.
+        to: Member,
+    },
 }
 
 /// The way to executors.
@@ -319,6 +348,8 @@ pub trait PlanOutlet: Send + Sync {
     fn block_held(&self, batch: BatchNumber, block: BlockId, holders: Vec<Member>);
     /// The batch may be decided, as far as its blocks are concerned.
     fn batch_safe(&self, batch: BatchNumber);
+    /// No receiver and no block needs this leaving executor any more.
+    fn drained(&self, member: Member);
     /// For logs and listeners.
     fn note(&self, note: GeneratorNote);
     /// No further batch will come.

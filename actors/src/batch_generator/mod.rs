@@ -24,13 +24,18 @@
 //! | acknowledged | from the first unsafe one on | struck, safe or not: the sender repeats everything after what was acknowledged |
 //! | unacknowledged | held by a living executor | stay |
 //! | any | held by nobody | struck, and counted as lost |
+//!
+//! A safe block that has lost one of its holders is copied to another executor (`copies`), so that the next loss does not
+//! take it. An executor that leaves hands over its receivers and its blocks first (`leaving`).
 
 mod actor;
 mod allowance;
 mod available;
 mod books;
+mod copies;
 mod core;
 mod cuts;
+mod leaving;
 mod lives;
 mod messages;
 mod placement;

@@ -1,6 +1,8 @@
 //! The batch generator by hand-written events: cuts, plans, lives, ends; and random schedules.
 
+mod copies;
 mod cuts;
+mod leaving;
 mod lives;
 mod schedule;
 mod throttle;

@@ -44,6 +44,19 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             Action::ExecutorDown { member, reason } => {
                 self.roles.executor_down(member, reason);
             }
+            Action::Standing { member, standing } => {
+                tracing::info!(%member, ?standing, "an executor's standing has changed");
+                self.roles.standing(member, standing);
+            }
+            Action::Alive { live, suspected } => {
+                metrics::gauge!("tidemill_membership_live").set(live as f64);
+                metrics::gauge!("tidemill_membership_suspected_now").set(suspected as f64);
+            }
+            Action::PeersLeaving { to, members } => {
+                for member in to {
+                    self.links.tell(member, ToExecutor::PeersLeaving { members: members.clone() });
+                }
+            }
             Action::CloseLink { link } => self.links.close(link, "declared dead"),
             Action::Ping { member, nonce } => self.links.tell(member, ToExecutor::Ping { nonce }),
             Action::Deliver { to, from, message } => self.roles.deliver(to, from, message),

@@ -71,6 +71,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 tracing::info!(%batch, %member, tasks = tasks.len(), "an executor was lost: tasks run again");
                 self.followers.tasks_lost(batch, member, &tasks);
             }
+            Action::ExecutorDrained { member } => self.followers.drained(member),
             Action::Stopped => self.followers.stopped(),
             Action::Count(counter, n) => metrics::counter!(counter.name()).increment(n),
         }

@@ -271,6 +271,7 @@ impl Core for Scheduler {
                 }
             }
             Event::ExecutorDown { member } => self.executor_down(member, out),
+            Event::ExecutorLeaving { member } => self.executors.leave(member),
             Event::Plan { plan, job, version, blocks } => {
                 self.plan(now, Planned { plan, job, version, blocks }, out);
             }
@@ -292,6 +293,7 @@ impl Core for Scheduler {
             };
             self.fail(batch, text, out);
         }
+        self.report_drained(out);
         self.stop_if_drained(out);
     }
 

@@ -23,6 +23,11 @@ pub enum Event {
         /// Which life of which node.
         member: Member,
     },
+    /// An executor leaves: it is given nothing more; answered by [`Action::ExecutorDrained`].
+    ExecutorLeaving {
+        /// Which life of which node.
+        member: Member,
+    },
     /// A batch is to be run. A higher `version` of a batch that is not decided replaces the lower one (blocks were struck):
     /// everything it had is thrown away and it must become safe anew. See [`Event::plan`].
     Plan {
@@ -180,6 +185,11 @@ pub enum Action {
         member: Member,
         /// The tasks, by id.
         tasks: Vec<TaskKey>,
+    },
+    /// No task runs on this leaving executor, and nobody will ask for an output of it. Told once.
+    ExecutorDrained {
+        /// Who.
+        member: Member,
     },
     /// After a failure or [`Event::Stop`]: there is nothing left to do. Told once.
     Stopped,

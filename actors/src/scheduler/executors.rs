@@ -35,6 +35,9 @@ impl Executor {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Executors {
     live: BTreeMap<Member, Executor>,
+    /// Those that leave: they are given nothing more. True once it was told that nothing of theirs is needed.
+    leaving: BTreeMap<Member, bool>,
+    /// Of those that stay.
     room: u64,
 }
 
@@ -56,8 +59,32 @@ impl Executors {
         let Some(executor) = self.live.remove(&member) else {
             return false;
         };
-        self.room -= u64::from(executor.tasks_max - executor.tasks);
+        if self.leaving.remove(&member).is_none() {
+            self.room -= u64::from(executor.tasks_max - executor.tasks);
+        }
         true
+    }
+
+    /// Nothing more is given to this executor, because it leaves.
+    pub fn leave(&mut self, member: Member) {
+        if let Some(executor) = self.live.get(&member)
+            && !self.leaving.contains_key(&member)
+        {
+            self.leaving.insert(member, false);
+            self.room -= u64::from(executor.tasks_max - executor.tasks);
+        }
+    }
+
+    /// Those that leave and are still needed, by id.
+    pub fn draining(&self) -> Vec<Member> {
+        self.leaving.iter().filter(|(_, drained)| !**drained).map(|(member, _)| *member).collect()
+    }
+
+    /// This leaving executor is not needed any more.
+    pub fn set_drained(&mut self, member: Member) {
+        if let Some(drained) = self.leaving.get_mut(&member) {
+            *drained = true;
+        }
     }
 
     /// Takes room for one attempt.
@@ -72,7 +99,7 @@ impl Executors {
     pub fn give_back(&mut self, member: Member) {
         if let Some(executor) = self.live.get_mut(&member) {
             executor.tasks -= 1;
-            self.room += 1;
+            self.room += u64::from(!self.leaving.contains_key(&member));
         }
     }
 
@@ -86,9 +113,10 @@ impl Executors {
         self.room > 0
     }
 
-    /// All of them, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (Member, Executor)> + Clone {
-        self.live.iter().map(|(member, executor)| (*member, *executor))
+    /// All that stay, by id.
+    pub fn staying(&self) -> impl Iterator<Item = (Member, Executor)> + Clone {
+        let staying = self.live.iter().filter(|(member, _)| !self.leaving.contains_key(member));
+        staying.map(|(member, executor)| (*member, *executor))
     }
 
     /// The names of all of them, by id.
@@ -104,7 +132,8 @@ impl Executors {
             assert_eq!(executor.tasks, counted, "{member}: attempts in the books and in the jobs");
         }
         assert!(running.keys().all(|m| self.is_live(*m)), "a task runs on a dead executor");
-        let room: u64 = self.live.values().map(|e| u64::from(e.tasks_max - e.tasks)).sum();
+        let room: u64 = self.staying().map(|(_, e)| u64::from(e.tasks_max - e.tasks)).sum();
         assert_eq!(self.room, room, "the sum of the room");
+        assert!(self.leaving.keys().all(|m| self.is_live(*m)), "whoever leaves is still there");
     }
 }

@@ -71,7 +71,7 @@ impl Scheduler {
         };
         let task = job.task_mut(at);
         let policy = Placement { bytes_at: &inputs.bytes_at, avoid: &task.avoid };
-        let Some(member) = policy.decide(self.executors.iter()) else {
+        let Some(member) = policy.decide(self.executors.staying()) else {
             return Placed::NoRoom;
         };
         let attempt = Attempt(task.next_attempt);

@@ -27,6 +27,8 @@ pub trait Followers: 'static {
     fn released(&self, batch: BatchNumber);
     /// An executor's loss makes these tasks run again.
     fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]);
+    /// Nothing of this leaving executor's tasks and outputs is needed any more.
+    fn drained(&self, member: Member);
     /// Nothing from this batch on will be published, for this reason.
     fn failed(&self, batch: BatchNumber, text: &str);
     /// After a failure or a stop: all that could be published has been.

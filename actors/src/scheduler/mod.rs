@@ -31,6 +31,7 @@ mod event;
 mod executors;
 mod job;
 mod launch;
+mod leaving;
 mod lineage;
 mod loss;
 mod placement;

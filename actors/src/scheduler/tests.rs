@@ -3,6 +3,7 @@
 
 mod cluster;
 mod endings;
+mod leaving;
 mod losses;
 mod oracle;
 mod performer;
@@ -94,6 +95,7 @@ fn line(action: &Action) -> Option<String> {
             let tasks: Vec<_> = tasks.iter().map(|k| format!("{}/{}", k.stage.0, k.partition.0)).collect();
             format!("lost {} of {}: {}", member.node.0, batch.0, tasks.join(" "))
         }
+        Action::ExecutorDrained { member } => format!("drained {}", member.node.0),
         Action::Stopped => "stopped".to_owned(),
         Action::Count(..) => return None,
     })

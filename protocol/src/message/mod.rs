@@ -98,6 +98,18 @@ pub enum ToExecutor {
     },
     /// Leave: stop receivers, drop everything, end.
     Shutdown,
+    /// Copy a block that is held here to another executor; answered by [`ToDriver::BlockCopied`].
+    Replicate {
+        /// The block.
+        block: BlockId,
+        /// Who shall hold it too.
+        to: Member,
+    },
+    /// Which executors are about to leave: receivers give them no copies. Replaces the list sent before.
+    PeersLeaving {
+        /// Who, by node.
+        members: Vec<Member>,
+    },
 }
 
 /// What an executor tells its driver. Each message travels with the sender's [`Member`], and what a dead incarnation says
@@ -157,4 +169,16 @@ pub enum ToDriver {
         /// As in the ping.
         nonce: u64,
     },
+    /// The answer to [`ToExecutor::Replicate`].
+    BlockCopied {
+        /// The block.
+        block: BlockId,
+        /// Whom it was to be copied to.
+        to: Member,
+        /// Whether it is held there now.
+        kept: bool,
+    },
+    /// The executor wants to leave: it goes on until [`ToExecutor::Shutdown`], which comes once nothing that is needed is held
+    /// here alone.
+    Leaving,
 }

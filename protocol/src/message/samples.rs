@@ -74,6 +74,8 @@ samples!(ToExecutor {
     ReleaseOutputs => ToExecutor::ReleaseOutputs { up_to: BatchNumber(4) };
     Ping => ToExecutor::Ping { nonce: 99 };
     Shutdown => ToExecutor::Shutdown;
+    Replicate => ToExecutor::Replicate { block: block(), to: member(2) };
+    PeersLeaving => ToExecutor::PeersLeaving { members: vec![member(1), member(2)] };
 });
 
 samples!(ToDriver {
@@ -117,6 +119,10 @@ samples!(ToDriver {
         });
     SlotLeaked => ToDriver::SlotLeaked { task: task() };
     Alive => ToDriver::Alive { nonce: 99 };
+    BlockCopied =>
+        ToDriver::BlockCopied { block: block(), to: member(2), kept: true },
+        ToDriver::BlockCopied { block: block(), to: member(2), kept: false };
+    Leaving => ToDriver::Leaving;
 });
 
 samples!(BulkRequest {

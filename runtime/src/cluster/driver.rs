@@ -20,6 +20,7 @@ use super::{
     local::Prepared,
     progress::{ClusterEvent, Progress},
     role_configs::{generator_config, rate_config, rate_inputs, rate_interval},
+    standing,
 };
 use crate::{
     config::{BatchInterval, Checked},
@@ -179,6 +180,10 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
         self.roles.scheduler.tell(scheduler::Event::BatchSafe { batch });
     }
 
+    fn drained(&self, member: Member) {
+        self.roles.node.tell(node::Event::Drained { member, of: node::Drain::Blocks });
+    }
+
     fn note(&self, note: GeneratorNote) {
         match &note {
             GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
@@ -194,6 +199,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
                 tracing::error!(blocks, records, "blocks are gone with all their holders");
                 metrics::counter!("tidemill_blocks_lost_total").increment(*blocks as u64);
             }
+            GeneratorNote::BlockCopied { .. } => figures::block_copied(),
         }
         self.progress.tell(ClusterEvent::Note(note));
     }
@@ -268,6 +274,10 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.progress.tell(ClusterEvent::TasksLost { batch, count: tasks.len() as u64 });
     }
 
+    fn drained(&self, member: Member) {
+        self.0.roles.node.tell(node::Event::Drained { member, of: node::Drain::Outputs });
+    }
+
     /// The batches before the failed one are still to be published; `stopped` says when they are.
     fn failed(&self, _batch: BatchNumber, text: &str) {
         self.0.ledger.fail(text);
@@ -324,6 +334,10 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
         wires.progress.tell(ClusterEvent::ExecutorDown(member));
+    }
+
+    fn standing(&self, member: Member, standing: node::Standing) {
+        standing::tell(&self.0.roles, &self.0.progress, member, standing);
     }
 
     fn deliver(&self, to: Destination, from: Member, message: ToDriver) {

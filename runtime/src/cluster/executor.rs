@@ -11,7 +11,8 @@
 //! the three ends the incarnation: its store is cleared, its connection closed, and the next one registers anew.
 
 use super::{
-    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Leave, Order, Plumbing, Uplink},
+    ports::Ports,
     progress::{ClusterEvent, Progress},
 };
 use crate::{config::Checked, graph::Pipeline};
@@ -25,9 +26,7 @@ use tidemill_actors::{
     block_store::{BlockStore, Budget},
     core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
-    receiver::{
-        BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
-    },
+    receiver::{ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator},
     seam::{Held, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
@@ -43,7 +42,6 @@ use tidemill_protocol::{
     message::{PeerInfo, ReceiverExitReason, ReceiverOrder, Registration, ToDriver, ToExecutor},
     world::World,
 };
-use tokio::sync::watch;
 
 /// How many requests to end may wait for an agent: one is enough.
 const ENDINGS_MAX: usize = 16;
@@ -76,10 +74,10 @@ impl ExecutorParts {
 }
 
 /// One incarnation.
-struct Life {
+pub(super) struct Life {
     member: Member,
-    store: BlockStore,
-    connected: Connected,
+    pub(super) store: BlockStore,
+    pub(super) connected: Connected,
 }
 
 impl Life {
@@ -104,12 +102,18 @@ impl Current {
 
 /// The subtree of one executor, and the address that kills its current incarnation.
 pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
+    let (child, die, _) = executor_that_leaves(parts);
+    (child, die)
+}
+
+/// The same, with the address that makes it leave in good order: then its agent ends for good, and nothing is started again.
+pub(crate) fn executor_that_leaves(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>, Address<Leave>) {
     let id = format!("executor-{}", parts.node.0);
     let current = Current::default();
     let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
     let mailbox = Mailbox::<Agent>::with_capacity(EVENTS_CAPACITY, ENDINGS_MAX);
-    let die = mailbox.address::<Die>();
+    let (die, leave) = (mailbox.address::<Die>(), mailbox.address::<Leave>());
     let agent = {
         let (parts, current, receivers, orders) =
             (parts.clone(), current.clone(), receivers.handle(), mailbox.address::<Order>());
@@ -127,10 +131,13 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
                 receivers: receivers.clone(),
                 running: BTreeMap::new(),
                 peers: Vec::new(),
+                leaving_peers: Vec::new(),
+                is_leaving: false,
                 orders: orders.clone(),
                 die: die.clone(),
             }
         })
+        .restart(Restart::Transient)
         .shutdown(Shutdown::Brutal)
     };
     let tasks = {
@@ -154,7 +161,7 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
         .child(agent)
         .child(tasks)
         .child(ChildSpec::supervisor(receivers).shutdown(Shutdown::Brutal));
-    (ChildSpec::supervisor(spec), die)
+    (ChildSpec::supervisor(spec), die, leave)
 }
 
 fn executor_config(parts: &ExecutorParts, life: Option<&Life>) -> ExecutorConfig {
@@ -253,7 +260,11 @@ struct Agent {
     tasks: ShellAddress<ExecutorCore>,
     receivers: SupervisorHandle,
     running: BTreeMap<ReceiverId, ShellAddress<ReceiverCore>>,
+    /// Who may be given copies of blocks, together with those who are about to leave.
     peers: Vec<Member>,
+    leaving_peers: Vec<Member>,
+    /// It was told to leave: the end of this incarnation is the last.
+    is_leaving: bool,
     orders: Address<Order>,
     die: Address<Die>,
 }
@@ -344,7 +355,7 @@ impl Agent {
             return;
         }
         ctx.spawn_local(end_with(exits, id, self.die.clone()));
-        address.tell(ReceiverEvent::Peers { members: self.peers.clone() });
+        address.tell(ReceiverEvent::Peers { members: self.staying_peers() });
         address.tell(ReceiverEvent::Start);
         self.running.retain(|_, running| running.alive());
         self.running.insert(id, address);
@@ -353,9 +364,29 @@ impl Agent {
     fn set_peers(&mut self, peers: &[PeerInfo]) {
         self.parts.plumbing.peers(self.member, peers);
         self.peers = peers.iter().map(|peer| peer.member).collect();
+        self.tell_receivers_peers();
+    }
+
+    /// Those who are about to leave are given no copies.
+    fn staying_peers(&self) -> Vec<Member> {
+        self.peers.iter().filter(|peer| !self.leaving_peers.contains(peer)).copied().collect()
+    }
+
+    fn tell_receivers_peers(&self) {
+        let members = self.staying_peers();
         for receiver in self.running.values() {
-            receiver.tell(ReceiverEvent::Peers { members: self.peers.clone() });
+            receiver.tell(ReceiverEvent::Peers { members: members.clone() });
         }
+    }
+
+    /// Gives another executor a copy of a block that is held here, and tells the driver how it ended.
+    fn copy_block(&self, block: BlockId, to: Member) {
+        let Some(life) = self.life.clone() else { return };
+        let ports = Ports { life: life.clone() };
+        self.parts.world.spawner.spawn(async move {
+            let kept = ports.replicate(block, to).await;
+            life.connected.uplink.tell(ToDriver::BlockCopied { block, to, kept });
+        });
     }
 
     fn tell_receiver(&self, id: ReceiverId, event: ReceiverEvent) {
@@ -380,6 +411,11 @@ impl Handler<Order> for Agent {
         }
         match message {
             ToExecutor::Peers { peers } => self.set_peers(&peers),
+            ToExecutor::PeersLeaving { members } => {
+                self.leaving_peers = members;
+                self.tell_receivers_peers();
+            }
+            ToExecutor::Replicate { block, to } => self.copy_block(block, to),
             ToExecutor::StartReceiver(order) => self.start_receiver(order, ctx),
             ToExecutor::StopReceiver { receiver } => self.tell_receiver(receiver, ReceiverEvent::Stop),
             ToExecutor::Cut { batch, at } => {
@@ -428,38 +464,20 @@ impl Agent {
 impl Handler<Die> for Agent {
     fn handle(&mut self, die: Die, ctx: &mut Context<Self>) {
         self.bury();
-        ctx.fail(ActorError::new(die.reason));
+        if self.is_leaving {
+            tracing::info!(member = %self.member, reason = die.reason, "this executor has left");
+            ctx.stop();
+        } else {
+            ctx.fail(ActorError::new(die.reason));
+        }
     }
 }
 
-/// What a receiver needs from its executor.
-struct Ports {
-    life: Arc<Life>,
-}
-
-impl BlockHold for Ports {
-    fn put(&self, block: BlockId, held: Held) {
-        // Refused only when the executor was killed meanwhile: then the block is lost with all others.
-        let _ = self.life.store.put_received(block, held);
-    }
-
-    fn room(&self) -> watch::Receiver<bool> {
-        self.life.store.has_room()
-    }
-}
-
-impl Replicator for Ports {
-    fn replicate(&self, block: BlockId, to: Member) -> BoxFuture<'static, bool> {
-        let Some(held) = self.life.store.get(DataKey::Block(block)) else {
-            return Box::pin(async { false });
-        };
-        let copy = self.life.connected.transport.replicate(to, block, held);
-        Box::pin(async move { copy.await.is_ok() })
-    }
-}
-
-impl tidemill_actors::receiver::TellDriver for Ports {
-    fn tell(&self, message: ToDriver) {
-        self.life.connected.uplink.tell(message);
+impl Handler<Leave> for Agent {
+    fn handle(&mut self, _leave: Leave, _ctx: &mut Context<Self>) {
+        self.is_leaving = true;
+        if let Some(life) = &self.life {
+            life.connected.uplink.tell(ToDriver::Leaving);
+        }
     }
 }

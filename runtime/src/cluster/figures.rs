@@ -77,3 +77,8 @@ pub(super) fn rate_set(input: InputKey, records_per_s_max: u64) {
     gauge!("tidemill_rate_permitted_records_per_s", "stream" => stream.0.to_string(), "receiver" => receiver.0.to_string())
         .set(records_per_s_max as f64);
 }
+
+/// A block that had lost a holder, or is to lose one, has another.
+pub(super) fn block_copied() {
+    counter!("tidemill_blocks_copied_total").increment(1);
+}

@@ -47,6 +47,7 @@ pub(super) fn generator_event(message: ToDriver) -> Option<GeneratorEvent> {
         ToDriver::ReceiverStarted { receiver } => GeneratorEvent::ReceiverStarted(receiver),
         ToDriver::BlockAdded(block) => GeneratorEvent::BlockAdded(block),
         ToDriver::BlockSafe { block, replica } => GeneratorEvent::BlockSafe { block, replica },
+        ToDriver::BlockCopied { block, to, kept } => GeneratorEvent::BlockCopied { block, to, kept },
         ToDriver::EndOfBatch { receiver, batch } => GeneratorEvent::EndOfBatch { receiver, batch },
         ToDriver::ReceiverExited { receiver, reason } => GeneratorEvent::ReceiverExited { receiver, reason },
         _ => return None,

@@ -19,6 +19,7 @@ mod inbox;
 mod ledger;
 mod local;
 mod plumbing;
+mod ports;
 mod progress;
 #[cfg(feature = "sim")]
 mod quic;
@@ -26,6 +27,7 @@ mod role_configs;
 mod running;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod standing;
 mod start;
 
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};

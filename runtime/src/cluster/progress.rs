@@ -26,6 +26,12 @@ pub enum ClusterEvent {
     ExecutorUp(Member),
     /// An executor is lost.
     ExecutorDown(Member),
+    /// An executor is silent for longer than usual: others are preferred.
+    ExecutorSuspected(Member),
+    /// A suspected executor is heard again as usual.
+    ExecutorTrusted(Member),
+    /// An executor leaves in good order; `ExecutorDown` follows when it has.
+    ExecutorLeaving(Member),
     /// A receiver runs.
     ReceiverStarted {
         /// Which, and which of its lives.

@@ -122,6 +122,7 @@ impl World {
                 assert!(!self.publishing.as_ref().is_some_and(being_published), "seed {}", self.seed);
             }
             Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
+            Action::ExecutorDrained { .. } => {}
         }
     }
 

@@ -47,6 +47,9 @@ impl Followers for Notes {
     fn failed(&self, batch: BatchNumber, text: &str) {
         self.note(format!("failed {} {text}", batch.0));
     }
+    fn drained(&self, member: Member) {
+        self.note(format!("drained {}", member.node.0));
+    }
     fn stopped(&self) {
         self.note("stopped".to_owned());
     }

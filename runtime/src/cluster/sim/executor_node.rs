@@ -2,8 +2,8 @@
 
 use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, observer};
 use crate::cluster::{
-    executor::{ExecutorParts, executor},
-    plumbing::Die,
+    executor::{ExecutorParts, executor_that_leaves},
+    plumbing::{Die, Leave},
     progress::Progress,
     quic::QuicPlumbing,
 };
@@ -29,6 +29,7 @@ pub(super) struct ExecutorNode {
     pub(super) progress: Progress,
     pub(super) root: SupervisorHandle,
     pub(super) die: Address<Die>,
+    pub(super) leave: Address<Leave>,
     pub(super) plumbing: Arc<QuicPlumbing>,
     /// How many processes this node had before.
     pub(super) process: u32,
@@ -55,7 +56,7 @@ impl ExecutorNode {
             program: Program::id(&*pipeline),
             lives: Mutex::default(),
         });
-        let (child, die) = executor(Arc::new(ExecutorParts {
+        let (child, die, leave) = executor_that_leaves(Arc::new(ExecutorParts {
             node,
             config,
             pipeline,
@@ -74,6 +75,6 @@ impl ExecutorNode {
             .child(ChildSpec::supervisor(actors))
             .child(child);
         let root = Supervisor::start(root, &world);
-        Ok(ExecutorNode { progress: context.progress().clone(), root, die, plumbing, process })
+        Ok(ExecutorNode { progress: context.progress().clone(), root, die, leave, plumbing, process })
     }
 }

@@ -5,7 +5,7 @@ use super::{
     executor_node::ExecutorNode, ip_of,
 };
 use crate::cluster::{
-    plumbing::Die,
+    plumbing::{Die, Leave},
     progress::{ClusterEvent, PipelineError, Progress},
 };
 use std::{
@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 
 /// How long actors may take to stop when the scenario is over.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How often a scenario looks whether what it waits for has come.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A simulated cluster that runs.
 pub struct SimCluster {
@@ -172,6 +175,23 @@ impl SimCluster {
     pub fn restart(&self, node: NodeId) -> bool {
         let reason = "the scenario says so".to_owned();
         self.executors.get(&node).is_some_and(|executor| executor.die.try_send(Die { reason }).is_ok())
+    }
+
+    /// Has an executor leave in good order, and waits until it has, at most `limit` of virtual time. Then its process is gone, and
+    /// can be revived. False if it is dead already, or has not left by then.
+    pub async fn leave(&mut self, node: NodeId, limit: Duration) -> bool {
+        let Some(executor) = self.executors.get(&node) else { return false };
+        if executor.plumbing.member().is_none() || executor.leave.try_send(Leave).is_err() {
+            return false;
+        }
+        let deadline = tokio::time::Instant::now() + limit;
+        while executor.plumbing.member().is_some() {
+            if tokio::time::Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.kill(node)
     }
 
     /// Cuts both directions between two nodes.
