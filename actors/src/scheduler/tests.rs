@@ -1,8 +1,10 @@
 //! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, the policies in `policies`, random
-//! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), the performer in `performer`.
+//! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), lineage against brute force (`lineage`), the
+//! performer in `performer`.
 
 mod cluster;
 mod endings;
+mod lineage;
 mod losses;
 mod oracle;
 mod performer;
