@@ -210,7 +210,8 @@ impl Run {
     fn new(seed: u64) -> Run {
         let mut rng = SeededRng::new(seed);
         let queue_per_slot = rng.range(0, 2) as u16;
-        let config = SchedulerConfig { queue_per_slot, ..SchedulerConfig::default() };
+        // Copies of late tasks are no rebuilding.
+        let config = SchedulerConfig { queue_per_slot, speculation: None, ..SchedulerConfig::default() };
         Run {
             seed,
             rng,
