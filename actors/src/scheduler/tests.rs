@@ -13,6 +13,7 @@ mod policies;
 mod random;
 mod rules;
 mod stragglers;
+mod work;
 
 use super::{Action, BlockPlace, ConductLimits, Event, PublishFailure, Scheduler, SchedulerConfig};
 use crate::{
