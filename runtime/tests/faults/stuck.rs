@@ -30,9 +30,8 @@ impl Drop for EndLoops {
     }
 }
 
-/// Without copies of late tasks: one of them would end the batch long before anybody calls the loop stuck.
 fn impatient() -> Config {
-    Config { task_stuck_after: Duration::from_millis(500), speculation: false, ..available_now() }
+    Config { task_stuck_after: Duration::from_millis(500), ..available_now() }
 }
 
 fn batches_of_one(count: u64) -> Generator<u64> {

@@ -1,11 +1,11 @@
-//! What a batch costs the scheduler's core: two stages of one task for each of 10, 100 and 300 executors. Work is counted in
-//! the time of this machine, so the limits are wide; what the test guards is that a task does not cost more because there are
-//! more executors. The parts of all inputs do grow with their square, and are counted apart.
+//! What a batch costs the scheduler's core: two stages of one task for each of 10, 100 and 300 executors. Asserted is how many
+//! messages and tasks each executor gets; the time is printed only, for it is that of the machine. A task costs the same
+//! whatever the number of executors; the parts of inputs, all maps for each reducer, grow with its square.
 
 use super::*;
 use std::time::Instant;
 
-/// What one batch costs, and how many tasks it has.
+/// The real time of a batch in the core, the fastest of five, and how many tasks it has.
 fn batch(executors: u16, reducers: u32) -> (Duration, u64) {
     let mut scheduler = Scheduler::new(SchedulerConfig::default());
     let mut out = Vec::new();
@@ -24,7 +24,7 @@ fn batch(executors: u16, reducers: u32) -> (Duration, u64) {
         let mut now = Time(1_000_000 * (number + 1));
         let mut spent = Duration::ZERO;
         let mut told = vec![plan(number, job, Vec::new()), safe(number)];
-        let mut done_tasks = 0;
+        let mut per_executor = BTreeMap::<Member, (usize, usize)>::new();
         while !told.is_empty() {
             let mut next = Vec::new();
             for event in told {
@@ -40,7 +40,9 @@ fn batch(executors: u16, reducers: u32) -> (Duration, u64) {
                 for action in out.drain(..) {
                     match action {
                         Action::Launch { member, tasks, .. } => next.extend(tasks.iter().map(|spec| {
-                            done_tasks += 1;
+                            let (messages, launched) = per_executor.entry(member).or_default();
+                            *messages += 1;
+                            *launched += tasks.len();
                             let outputs = if spec.task.key.stage.0 == 0 { &partitions[..] } else { &[0] };
                             let read: Vec<DataKey> = spec.inputs.iter().flatten().filter_map(held).collect();
                             done_reading(&show(spec.task), member.node.0, outputs, read)
@@ -52,7 +54,11 @@ fn batch(executors: u16, reducers: u32) -> (Duration, u64) {
             }
             told = next;
         }
-        assert_eq!(done_tasks, tasks, "each task ran once");
+        let launched: usize = per_executor.values().map(|(_, launched)| launched).sum();
+        assert_eq!(launched as u64, tasks, "each task ran once");
+        let most = if reducers == u32::from(executors) { 2 } else { 1 + reducers as usize };
+        assert_eq!(per_executor.len(), usize::from(executors), "nobody was left out");
+        assert!(per_executor.values().all(|(messages, n)| *messages <= 2 && *n <= most), "{per_executor:?}");
         best = best.min(spent);
     }
     (best, tasks)
@@ -66,19 +72,15 @@ fn held(part: &InputPart) -> Option<DataKey> {
 }
 
 #[test]
-fn a_task_costs_the_core_about_the_same_among_10_and_among_300_executors() {
-    let mut costs = Vec::new();
+fn each_of_300_executors_gets_one_task_and_one_message_for_each_stage() {
     for executors in [10, 100, 300] {
         let (narrow, tasks) = batch(executors, 1);
         let (wide, wide_tasks) = batch(executors, u32::from(executors));
-        let parts = u64::from(executors) * u64::from(executors);
-        let each = narrow.as_nanos() as u64 / tasks;
+        let parts = u128::from(executors) * u128::from(executors);
         println!(
-            "{executors} executors: {each} ns a task; all to all {wide:?} for {wide_tasks} tasks and {parts} parts, {} ns a part",
-            wide.as_nanos() as u64 / parts
+            "{executors} executors: {} ns a task; all to all {wide:?} for {wide_tasks} tasks, {} ns a part",
+            narrow.as_nanos() / u128::from(tasks),
+            wide.as_nanos() / parts
         );
-        costs.push(each);
     }
-    // Debug builds and busy machines: the limits say that it does not grow tenfold where executors grow thirtyfold.
-    assert!(costs[2] < costs[0].max(1_000) * 10, "{costs:?} ns a task");
 }
