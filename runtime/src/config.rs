@@ -50,6 +50,9 @@ pub struct Config {
     pub task_stuck_after: Duration,
     /// Tries of a task before the pipeline stops. Default 4.
     pub task_attempts_max: u16,
+    /// Whether a task that takes much longer than others is started a second time elsewhere; the first to end counts. Default:
+    /// yes. Switch it off where a task acts on the outside itself and repeating that is dear.
+    pub speculation: bool,
     /// The seed of tasks' generators and of every other draw. Default: from the operating system.
     pub seed: Option<u64>,
     /// Where Prometheus may scrape, on loopback. Default: nowhere.
@@ -72,6 +75,7 @@ impl Default for Config {
             rate_records_per_s_max: None,
             task_stuck_after: Duration::from_secs(30),
             task_attempts_max: 4,
+            speculation: true,
             seed: None,
             metrics_address: None,
         }

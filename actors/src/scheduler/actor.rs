@@ -72,6 +72,15 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 self.followers.tasks_lost(batch, member, &tasks);
             }
             Action::ExecutorDrained { member } => self.followers.drained(member),
+            Action::Copied { task, slow, waited } => {
+                tracing::debug!(%task, %slow, ?waited, "a task takes too long: a copy starts elsewhere");
+                self.followers.copied(task, slow);
+            }
+            Action::Excluded { member, time, why } => {
+                tracing::warn!(%member, ?time, ?why, "an executor gets no tasks for a time");
+                self.followers.excluded(member, time, why);
+            }
+            Action::Included { member } => tracing::info!(%member, "an executor gets tasks again"),
             Action::Stopped => self.followers.stopped(),
             Action::Count(counter, n) => metrics::counter!(counter.name()).increment(n),
         }

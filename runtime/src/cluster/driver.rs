@@ -19,7 +19,7 @@ use super::{
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
-    role_configs::{generator_config, rate_config, rate_inputs, rate_interval},
+    role_configs::{generator_config, rate_config, rate_inputs, rate_interval, scheduler_config},
     standing,
 };
 use crate::{
@@ -40,8 +40,7 @@ use tidemill_actors::{
     node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
     rate_controller::{InputKey, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
-        self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
-        TellExecutors,
+        self, BatchTimings, BlockPlace, Followers, Misconduct, Scheduler, SchedulerPerformer, TellExecutors,
     },
     seam::{BatchPlan, Program, StreamInfo, StreamKind},
     shell::{Observer, Shell, ShellAddress, ShellInbox},
@@ -49,7 +48,7 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, StreamId, TaskKey},
+    id::{BatchNumber, BlockId, Epoch, Member, StreamId, TaskId, TaskKey},
     message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
     world::World,
 };
@@ -278,6 +277,14 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.roles.node.tell(node::Event::Drained { member, of: node::Drain::Outputs });
     }
 
+    fn copied(&self, task: TaskId, slow: Member) {
+        self.0.progress.tell(ClusterEvent::TaskCopied { task, slow });
+    }
+
+    fn excluded(&self, member: Member, time: Duration, _why: Misconduct) {
+        self.0.progress.tell(ClusterEvent::ExecutorExcluded { member, time });
+    }
+
     /// The batches before the failed one are still to be published; `stopped` says when they are.
     fn failed(&self, _batch: BatchNumber, text: &str) {
         self.0.ledger.fail(text);
@@ -459,11 +466,7 @@ where
         )
     };
     let scheduler = {
-        let core = SchedulerConfig {
-            epoch: EPOCH,
-            failures_max: config.task_attempts_max,
-            ..SchedulerConfig::default()
-        };
+        let core = scheduler_config(config, EPOCH);
         let (wires, pipeline, spawner) = (wires.clone(), pipeline.clone(), world.spawner.clone());
         Shell::child_spec(
             "scheduler",

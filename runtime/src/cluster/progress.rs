@@ -80,6 +80,20 @@ pub enum ClusterEvent {
         /// Where.
         on: Member,
     },
+    /// A task takes too long: a copy of it was started elsewhere, and the first to end is taken.
+    TaskCopied {
+        /// The copy.
+        task: TaskId,
+        /// Where the attempt runs that takes too long.
+        slow: Member,
+    },
+    /// An executor gets no tasks for a time: they fail there, or take much longer than elsewhere.
+    ExecutorExcluded {
+        /// Which.
+        member: Member,
+        /// For how long.
+        time: Duration,
+    },
     /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `connect_failed`, `reconnect`, `lost_connection`,
     /// `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
     SourceReport {

@@ -8,9 +8,13 @@ use std::time::Duration;
 use tidemill_actors::{
     batch_generator::GeneratorConfig,
     rate_controller::{InputKey, RateConfig},
+    scheduler::{SchedulerConfig, SpeculationLimits},
     seam::{Program, StreamInfo, StreamKind},
 };
-use tidemill_protocol::{id::ReceiverIndex, world::World};
+use tidemill_protocol::{
+    id::{Epoch, ReceiverIndex},
+    world::World,
+};
 
 pub(super) fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> GeneratorConfig {
     GeneratorConfig {
@@ -28,6 +32,15 @@ pub(super) fn generator_config(config: &Checked, pipeline: &Pipeline, world: &Wo
         rate_initial: config.rate_records_per_s_initial,
         throttled: throttled(config, pipeline).map(|info| info.id).collect(),
         ..GeneratorConfig::default()
+    }
+}
+
+pub(super) fn scheduler_config(config: &Checked, epoch: Epoch) -> SchedulerConfig {
+    SchedulerConfig {
+        epoch,
+        failures_max: config.task_attempts_max,
+        speculation: config.speculation.then(SpeculationLimits::default),
+        ..SchedulerConfig::default()
     }
 }
 

@@ -10,8 +10,14 @@ use tidemill_protocol::id::Member;
 /// Tells the roles whom it concerns, and whoever watches the cluster.
 pub(super) fn tell(roles: &Roles, progress: &Progress, member: Member, standing: Standing) {
     match standing {
-        Standing::Suspected => progress.tell(ClusterEvent::ExecutorSuspected(member)),
-        Standing::Trusted => progress.tell(ClusterEvent::ExecutorTrusted(member)),
+        Standing::Suspected => {
+            roles.scheduler.tell(scheduler::Event::ExecutorSuspected { member });
+            progress.tell(ClusterEvent::ExecutorSuspected(member));
+        }
+        Standing::Trusted => {
+            roles.scheduler.tell(scheduler::Event::ExecutorTrusted { member });
+            progress.tell(ClusterEvent::ExecutorTrusted(member));
+        }
         Standing::Leaving => {
             roles.scheduler.tell(scheduler::Event::ExecutorLeaving { member });
             roles.generator.tell(GeneratorEvent::ExecutorLeaving(member));

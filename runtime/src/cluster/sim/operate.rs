@@ -194,6 +194,17 @@ impl SimCluster {
         self.kill(node)
     }
 
+    /// Lets tasks that start on a node from now on take `factor` times as long; 1 heals it. How many it has struck is told by
+    /// [`slowed`](Self::slowed).
+    pub fn slow(&self, node: NodeId, factor: f64) {
+        self.world.set_slowdown(ip_of(node), factor);
+    }
+
+    /// How many tasks of a node have taken longer because of [`slow`](Self::slow).
+    pub fn slowed(&self, node: NodeId) -> u64 {
+        self.world.slowed(ip_of(node))
+    }
+
     /// Cuts both directions between two nodes.
     pub fn cut_both(&self, a: NodeId, b: NodeId) {
         self.net().cut_both(ip_of(a), ip_of(b));
