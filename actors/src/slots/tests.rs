@@ -12,7 +12,7 @@ use crate::{
     core::Core,
     executor::{Event, TaskEnd},
     seam::Held,
-    transport::{BulkClient, BulkError, LocalTransport, QuicTransport, StoreAnswer, serve_fetch},
+    transport::{BulkClient, BulkError, FetchAnswer, LocalTransport, QuicTransport, StoreAnswer, serve_fetch},
 };
 use futures_util::future::{BoxFuture, ready};
 use std::{net::SocketAddr, sync::Arc};
@@ -104,7 +104,7 @@ async fn an_output_that_finds_no_room_fails_its_task_and_leaves_nothing() {
     let mut rig = Rig::local(member(1));
     rig.run(task(0, 0), vec![range(0, 200)]);
     let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("there is no room") };
-    let message = "batch-3/stage-0/p0/a0 cannot keep its output: no room for an output of 800 bytes: \
+    let message = "batch-3/stage-0/p0/a0 cannot keep its output: resources exhausted: no room for an output of 800 bytes: \
                    800 of 880 bytes are in use";
     assert_eq!(failure.message, message);
     assert_eq!(rig.store.bytes(), 0);
@@ -134,8 +134,17 @@ impl BulkClient for Peer {
         true
     }
 
-    fn fetch(&self, (): (), key: DataKey) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        Box::pin(ready(serve_fetch(&self.0, key).map_err(|error| BulkError(error.to_string()))))
+    fn fetch(
+        &self,
+        (): (),
+        key: DataKey,
+        credit: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let answer = serve_fetch(&store, key, credit).await;
+            answer.map(|(answer, _)| answer).map_err(|error| BulkError(error.to_string()))
+        })
     }
 
     fn store(&self, (): (), _: BlockId, _: Vec<Piece>) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {

@@ -16,6 +16,7 @@
 pub mod bulk;
 mod identity;
 pub mod link;
+mod pack;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;

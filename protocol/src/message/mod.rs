@@ -17,7 +17,7 @@ mod receive;
 mod samples;
 mod task;
 
-pub use bulk::{BulkReply, BulkRequest, Piece};
+pub use bulk::{BulkReply, BulkRequest, PackedPiece, Piece};
 pub use hello::Hello;
 pub use membership::{PeerInfo, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};

@@ -29,7 +29,7 @@ use tidemill_actors::{
     scheduler::TellExecutors,
     seam::PayloadCodec,
     supervision::Address,
-    transport::{BulkClient, BulkError, QuicTransport, StoreAnswer, serve_fetch, serve_store},
+    transport::{BulkClient, BulkError, FetchAnswer, QuicTransport, StoreAnswer, serve_fetch, serve_store},
 };
 use tidemill_protocol::{
     endpoint::{
@@ -78,6 +78,16 @@ impl QuicPlumbing {
     pub(crate) fn store_bytes(&self) -> Option<(u64, u64)> {
         let lives = self.lives();
         lives.values().next_back().map(|life| (life.store.bytes(), life.store.bytes_high_water()))
+    }
+
+    /// The bytes that the present incarnation has on disk, and all that ever went there.
+    pub(crate) fn spilled_bytes(&self) -> Option<(u64, u64)> {
+        self.lives().values().next_back().map(|life| life.store.spilled_bytes())
+    }
+
+    /// The most that the present incarnation may hold in memory.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        self.lives().values().next_back().map(|life| life.store.budget().limit())
     }
 
     /// The present incarnation, if there is one.
@@ -231,24 +241,41 @@ struct Served {
 }
 
 impl bulk::BulkHandler for Served {
-    fn fetch(&self, key: DataKey) -> BoxFuture<'_, Option<Vec<Piece>>> {
-        let found = serve_fetch(&self.store, key).unwrap_or_else(|error| {
-            tracing::error!(%key, %error, "cannot be sent");
-            None
-        });
-        Box::pin(async move { found })
+    fn fetch(&self, key: DataKey, credit: Option<u64>) -> BoxFuture<'_, (bulk::FetchOutcome, bulk::Kept)> {
+        Box::pin(async move {
+            let (answer, held) = serve_fetch(&self.store, key, credit).await.unwrap_or_else(|error| {
+                tracing::error!(%key, %error, "cannot be sent");
+                (FetchAnswer::NotHere, None)
+            });
+            let outcome = match answer {
+                FetchAnswer::Found(pieces) => bulk::FetchOutcome::Found(pieces),
+                FetchAnswer::NotHere => bulk::FetchOutcome::NotHere,
+                FetchAnswer::Needs(bytes) => bulk::FetchOutcome::Needs(bytes),
+            };
+            (outcome, Box::new(held) as bulk::Kept)
+        })
     }
 
-    fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, bulk::StoreOutcome> {
-        let outcome = match serve_store(&self.store, &*self.codec, block, &pieces) {
-            Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
-            Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
-            Err(error) => {
-                tracing::error!(%block, %error, "a copy cannot be read");
-                bulk::StoreOutcome::Full
+    fn make_room(&self, _block: BlockId, bytes: u64) -> Option<bulk::Kept> {
+        Some(Box::new(self.store.reserve_copy(bytes).ok()?))
+    }
+
+    fn store(
+        &self,
+        block: BlockId,
+        pieces: Vec<Piece>,
+        room: Option<bulk::Kept>,
+    ) -> BoxFuture<'_, bulk::StoreOutcome> {
+        Box::pin(async move {
+            match serve_store(&self.store, &*self.codec, block, pieces, room) {
+                Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
+                Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
+                Err(error) => {
+                    tracing::error!(%block, %error, "a copy cannot be read");
+                    bulk::StoreOutcome::Full
+                }
             }
-        };
-        Box::pin(async move { outcome })
+        })
     }
 }
 
@@ -279,8 +306,16 @@ impl BulkClient for Bulk {
         &self,
         connection: quinn::Connection,
         key: DataKey,
-    ) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        Box::pin(async move { bulk::fetch(&connection, key).await.map_err(|e| BulkError(e.to_string())) })
+        credit: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
+        Box::pin(async move {
+            match bulk::fetch_within(&connection, key, credit).await {
+                Ok(bulk::FetchOutcome::Found(pieces)) => Ok(FetchAnswer::Found(pieces)),
+                Ok(bulk::FetchOutcome::NotHere) => Ok(FetchAnswer::NotHere),
+                Ok(bulk::FetchOutcome::Needs(bytes)) => Ok(FetchAnswer::Needs(bytes)),
+                Err(error) => Err(BulkError(error.to_string())),
+            }
+        })
     }
 
     fn store(
