@@ -100,6 +100,15 @@ pub(super) enum Kind {
     Output,
 }
 
+/// What should go to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pressure {
+    /// Whatever is coldest.
+    Any,
+    /// The coldest of a kind.
+    Of(Kind),
+}
+
 /// The books: exact at any time.
 pub(super) struct Books {
     pub(super) budget: Budget,
@@ -177,11 +186,19 @@ impl Books {
     }
 
     /// Whether so much is held that cold data should go to disk: in all, or of one kind that has a share of its own.
-    pub(super) fn is_above(&self, percent: u64) -> bool {
-        let mark = |max: u64| (u128::from(max) * u128::from(percent) / 100) as u64;
-        self.bytes() > mark(self.budget.bytes_max)
-            || self.received.load(Ordering::Acquire) > mark(self.budget.received_max())
-            || self.copies.load(Ordering::Acquire) > mark(self.budget.bytes_max / 2)
+    pub(super) fn pressure(&self, percent: u8) -> Option<Pressure> {
+        let above = |held: &AtomicU64, max: u64| {
+            u128::from(held.load(Ordering::Acquire)) * 100 > u128::from(max) * u128::from(percent)
+        };
+        if above(&self.bytes, self.budget.bytes_max) {
+            Some(Pressure::Any)
+        } else if above(&self.received, self.budget.received_max()) {
+            Some(Pressure::Of(Kind::Received))
+        } else if above(&self.copies, self.budget.bytes_max / 2) {
+            Some(Pressure::Of(Kind::Copy))
+        } else {
+            None
+        }
     }
 
     fn of_kind(&self, kind: Kind) -> Option<&AtomicU64> {

@@ -1,11 +1,8 @@
 //! What a store remembers besides the data: which outputs belong to which batch, what is released for good, and what is
 //! needed last.
 
-use super::budget::Kind;
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
+use super::budget::{Kind, Pressure};
+use std::{cmp::Reverse, collections::BTreeMap};
 use tidemill_protocol::id::{BatchNumber, DataKey};
 
 /// How soon data in memory are needed; the least is needed last.
@@ -26,7 +23,7 @@ pub(super) struct Ledger {
     outputs: BTreeMap<BatchNumber, Vec<DataKey>>,
     released: Option<BatchNumber>,
     /// Everything in memory that could go to disk.
-    cold: BTreeSet<(Warmth, DataKey)>,
+    cold: BTreeMap<Warmth, DataKey>,
     put: u64,
 }
 
@@ -49,18 +46,25 @@ impl Ledger {
             DataKey::Block(_) => 0,
         };
         let warmth = Warmth { kind, batch: Reverse(batch), put: Reverse(self.put) };
-        self.cold.insert((warmth, key));
+        self.cold.insert(warmth, key);
         warmth
     }
 
     /// Data are not in memory any more, or not to be spilled.
-    pub fn forget(&mut self, warmth: Warmth, key: DataKey) {
-        self.cold.remove(&(warmth, key));
+    pub fn forget(&mut self, warmth: Warmth) {
+        self.cold.remove(&warmth);
     }
 
-    /// What is needed last of all that is in memory.
-    pub fn coldest(&self) -> Option<(Warmth, DataKey)> {
-        self.cold.first().copied()
+    /// What is needed last of what is in memory.
+    pub fn coldest(&self, of: Pressure) -> Option<(Warmth, DataKey)> {
+        let coldest = match of {
+            Pressure::Any => self.cold.first_key_value(),
+            Pressure::Of(kind) => {
+                let from = Warmth { kind, batch: Reverse(u64::MAX), put: Reverse(u64::MAX) };
+                self.cold.range(from..).next().filter(|(warmth, _)| warmth.kind == kind)
+            }
+        };
+        coldest.map(|(warmth, key)| (*warmth, *key))
     }
 
     /// The keys of all batches up to and including `up_to`, which are from now on released.

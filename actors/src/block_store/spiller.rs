@@ -19,25 +19,25 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl BlockStore {
     /// Begins to move data if there is a reason to, and nobody does.
     pub(super) fn spill_if_needed(&self) {
-        let Some(spill) = self.0.spill.as_ref().filter(|spill| self.is_above(spill)) else { return };
+        let Some(spill) = self.0.spill.as_ref().filter(|spill| self.next(spill).is_some()) else { return };
         if !self.0.spilling.swap(true, Ordering::AcqRel) {
             let (store, spill) = (self.clone(), spill.clone());
             spill.spawner.clone().spawn(async move { store.spill_until_below(spill).await });
         }
     }
 
-    fn is_above(&self, spill: &Spill) -> bool {
-        !self.is_closed() && self.0.books.is_above(u64::from(spill.config.from_percent))
+    /// What is to be moved, if anything.
+    fn next(&self, spill: &Spill) -> Option<(Warmth, DataKey)> {
+        let pressure = self.0.books.pressure(spill.config.from_percent).filter(|_| !self.is_closed())?;
+        self.0.ledger().coldest(pressure)
     }
 
     async fn spill_until_below(self, spill: Arc<Spill>) {
         loop {
-            let coldest = if self.is_above(&spill) { self.0.ledger().coldest() } else { None };
-            let Some((warmth, key)) = coldest else {
+            let Some((warmth, key)) = self.next(&spill) else {
                 self.0.spilling.store(false, Ordering::Release);
                 // Somebody may have put data between the look and the store, and relied on us.
-                let again = self.is_above(&spill) && self.0.ledger().coldest().is_some();
-                if again && !self.0.spilling.swap(true, Ordering::AcqRel) {
+                if self.next(&spill).is_some() && !self.0.spilling.swap(true, Ordering::AcqRel) {
                     continue;
                 }
                 return;
@@ -48,7 +48,7 @@ impl BlockStore {
                 Some(Ok(bytes)) => count_spilled(bytes),
                 Some(Err(SpillError::Encode(error))) => {
                     tracing::error!(%key, %error, "cannot be moved to disk");
-                    self.0.ledger().forget(warmth, key);
+                    self.0.ledger().forget(warmth);
                 }
                 Some(Err(error @ (SpillError::Limit { .. } | SpillError::Write(_)))) => {
                     tracing::warn!(%error, "data stay in memory");
@@ -56,7 +56,7 @@ impl BlockStore {
                     spill.clock.sleep(RETRY_AFTER).await;
                 }
                 // A codec that panicked; or the world is ending, and then nothing matters any more.
-                None => self.0.ledger().forget(warmth, key),
+                None => self.0.ledger().forget(warmth),
             }
         }
     }
@@ -64,7 +64,7 @@ impl BlockStore {
     /// Gives the bytes that went to disk. Data that were removed meanwhile are not moved.
     fn spill_one(&self, spill: &Arc<Spill>, warmth: Warmth, key: DataKey) -> Result<u64, SpillError> {
         let Some(held) = self.in_memory(key) else {
-            self.0.ledger().forget(warmth, key);
+            self.0.ledger().forget(warmth);
             return Ok(0);
         };
         let spilled = {
@@ -74,15 +74,20 @@ impl BlockStore {
             spill.write(&held)?
         };
         let bytes = spilled.bytes();
-        let mut ledger = self.0.ledger();
-        let Some(mut entry) = self.0.data.get_mut(&key) else { return Ok(0) };
-        if matches!(&entry.at, At::Memory(_, present) if *present == warmth) {
-            ledger.forget(warmth, key);
-            entry.at = At::Disk(Arc::new(spilled));
-            let (kind, freed) = (entry.kind, entry.bytes);
-            drop(entry);
-            drop(ledger);
-            drop(held);
+        let moved = {
+            let mut ledger = self.0.ledger();
+            match self.0.data.get_mut(&key) {
+                Some(mut entry) if entry.is(warmth) => {
+                    ledger.forget(warmth);
+                    entry.at = At::Disk(Arc::new(spilled));
+                    Some((entry.kind, entry.bytes))
+                }
+                _ => None,
+            }
+        };
+        // Given back when the data themselves are gone.
+        drop(held);
+        if let Some((kind, freed)) = moved {
             self.0.books.give_back(kind, freed);
         }
         Ok(bytes)

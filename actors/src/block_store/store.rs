@@ -260,7 +260,7 @@ impl BlockStore {
                 return false;
             };
             if let At::Memory(_, warmth) = entry.at {
-                ledger.forget(warmth, key);
+                ledger.forget(warmth);
             }
             entry
         };
@@ -390,6 +390,11 @@ impl Inner {
 }
 
 impl Entry {
+    /// Whether it is still the one that was put as `warmth` says.
+    pub(super) fn is(&self, warmth: Warmth) -> bool {
+        matches!(&self.at, At::Memory(_, present) if *present == warmth)
+    }
+
     fn in_memory(ledger: &mut Ledger, kind: Kind, key: DataKey, held: Held) -> Self {
         let (bytes, rows) = (held.bytes(), held.rows());
         Entry { at: At::Memory(held, ledger.warm(kind, key)), bytes, rows, kind }
