@@ -64,7 +64,11 @@ fn run(seed: u64, configure: impl FnOnce(&mut Config), strike: impl Fn(&SimWorld
         let expected = oracle::count_words(&numbered_texts(), fed.clone().unwrap_or(0));
         let counted = counts.lock().expect("no panic holds it").clone();
         Outcome {
-            outcome: scenario::outcome_text(ended).and(fed.map(|_| ())),
+            outcome: match ended {
+                Some(Ok(())) => fed.map(|_| ()),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("it has not ended within 120 s".to_owned()),
+            },
             difference: Difference::between(&expected, &counted),
             spilled,
             high_water,
@@ -91,15 +95,19 @@ fn a_cluster_that_spills_counts_exactly() {
 #[test]
 fn a_disk_that_is_full_for_a_while_costs_no_record() {
     let refused = Mutex::new(0);
-    let outcome = run(22, |_| {}, |world, tick| {
-        let disk = world.disk();
-        match tick {
-            20 => disk.set_space(Some(0)),
-            60 => disk.set_space(None),
-            _ => {}
-        }
-        *refused.lock().expect("one thread") = disk.refused();
-    });
+    let outcome = run(
+        22,
+        |_| {},
+        |world, tick| {
+            let disk = world.disk();
+            match tick {
+                20 => disk.set_space(Some(0)),
+                60 => disk.set_space(None),
+                _ => {}
+            }
+            *refused.lock().expect("one thread") = disk.refused();
+        },
+    );
     assert_exact(&outcome);
     assert!(*refused.lock().expect("one thread") > 0, "the fault struck");
     assert!(outcome.spilled > 0);
@@ -108,15 +116,19 @@ fn a_disk_that_is_full_for_a_while_costs_no_record() {
 #[test]
 fn damaged_spill_files_are_made_good_from_replicas_and_lineage() {
     let damaged = Mutex::new(0);
-    let outcome = run(23, |config| config.task_attempts_max = 20, |world, tick| {
-        // One file of the many, so that the block's other copy, which may be on disk as well, is left.
-        if tick % 10 == 5 && tick < 100 {
-            let disk = world.disk();
-            if let Some((path, _)) = disk.scratch_files().into_iter().next() {
-                *damaged.lock().expect("one thread") += disk.damage(&path, 30, 1);
+    let outcome = run(
+        23,
+        |config| config.task_attempts_max = 20,
+        |world, tick| {
+            // One file of the many, so that the block's other copy, which may be on disk as well, is left.
+            if tick % 10 == 5 && tick < 100 {
+                let disk = world.disk();
+                if let Some((path, _)) = disk.scratch_files().into_iter().next() {
+                    *damaged.lock().expect("one thread") += disk.damage(&path, 30, 1);
+                }
             }
-        }
-    });
+        },
+    );
     assert_exact(&outcome);
     assert!(*damaged.lock().expect("one thread") > 0, "the fault struck");
 }

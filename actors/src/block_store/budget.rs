@@ -79,7 +79,9 @@ pub enum Share {
 
 /// More was asked for than there is, or can be given now. The same task may succeed on another executor, or later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("resources exhausted: {needed} bytes for {share:?}, which may have {max} bytes: raise memory_bytes_max")]
+#[error(
+    "resources exhausted: {needed} bytes for {share:?}, which may have {max} bytes: raise memory_bytes_max"
+)]
 pub struct ResourcesExhausted {
     /// What for.
     pub share: Share,

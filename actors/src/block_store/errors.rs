@@ -40,7 +40,9 @@ impl PutBlockError {
 pub enum PutOutputError {
     /// The budget and what outputs may have on top of it are used up, and there is no disk to spill to: raise it, or let
     /// fewer batches be in flight.
-    #[error("resources exhausted: no room for an output of {needed} bytes: {used} of {limit} bytes are in use")]
+    #[error(
+        "resources exhausted: no room for an output of {needed} bytes: {used} of {limit} bytes are in use"
+    )]
     Full {
         /// The output's bytes.
         needed: u64,

@@ -72,12 +72,19 @@ impl BlockStore {
 
     /// An empty store that moves cold data to disk when it fills. What earlier processes left there is removed, in the
     /// background.
-    pub fn spilling(budget: Budget, config: SpillConfig, codec: Arc<dyn PayloadCodec>, world: &World) -> Self {
+    pub fn spilling(
+        budget: Budget,
+        config: SpillConfig,
+        codec: Arc<dyn PayloadCodec>,
+        world: &World,
+    ) -> Self {
         let spill = Arc::new(Spill::new(config, codec, world));
         let (spawner, sweeps) = (spill.spawner.clone(), spill.clone());
         spill.spawner.spawn(async move {
             match spawner.blocking(move || sweeps.sweep()).await {
-                Some(Ok(swept)) if swept > 0 => tracing::info!(swept, "spill files of dead processes removed"),
+                Some(Ok(swept)) if swept > 0 => {
+                    tracing::info!(swept, "spill files of dead processes removed")
+                }
                 Some(Err(error)) => tracing::warn!(%error, "spill files of dead processes stay"),
                 _ => {}
             }

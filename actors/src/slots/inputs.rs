@@ -99,11 +99,11 @@ impl InputSource {
         let credit = first_max.checked_div(strange).unwrap_or(0).min(FIRST_CREDIT_MAX);
         let mut first = self.store.credit(Share::FirstAsks, credit * strange).await?;
         let asked = parts.clone().into_iter().map(|part| self.clone().fetch_part(part, credit));
-        let mut found: Vec<Found> =
-            stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
+        let mut found: Vec<Found> = stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
         first.shrink_to(found.iter().map(Found::bytes_brought).sum());
 
-        let mut second = self.store.credit(Share::Inputs, found.iter().map(Found::bytes_needed).sum()).await?;
+        let mut second =
+            self.store.credit(Share::Inputs, found.iter().map(Found::bytes_needed).sum()).await?;
         let large = parts.into_iter().enumerate().zip(&found);
         let large: Vec<(usize, InputPart, u64)> =
             large.filter_map(|((at, part), found)| Some((at, part, found.needs()?))).collect();

@@ -98,7 +98,8 @@ impl Transport for LocalTransport {
     fn fetch(&self, from: Member, key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
         let local = self.clone();
         async move {
-            let store = local.store_of(from).ok_or_else(|| FetchError::Gone { peer: from, reason: gone() })?;
+            let store =
+                local.store_of(from).ok_or_else(|| FetchError::Gone { peer: from, reason: gone() })?;
             let held = store.load(key).await.ok_or(FetchError::NotHere { from, key })?;
             local.own(key, held)
         }

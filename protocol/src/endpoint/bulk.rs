@@ -331,5 +331,6 @@ async fn read<M: WireMessage>(recv: &mut RecvStream) -> Result<Option<M>, LinkEr
 
 async fn write<M: WireMessage>(send: &mut SendStream, message: &M) -> Result<(), LinkError> {
     let bytes = encode_message(message).map_err(LinkError::Unsendable)?;
-    Ok(send.write_all(&bytes).await?)
+    // Handed over, not copied.
+    Ok(send.write_chunk(bytes.into()).await?)
 }

@@ -3,8 +3,9 @@
 //! examples makes the exhaustive `match` of `variant`.
 
 use super::{
-    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PackedPiece, PeerInfo, Piece, ReceiverExitReason,
-    ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
+    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PackedPiece, PeerInfo, Piece,
+    ReceiverExitReason, ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver,
+    ToExecutor,
 };
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
@@ -171,7 +172,12 @@ fn output() -> DataKey {
 
 /// Eight times the byte 7, then as often the last one.
 fn packed() -> PackedPiece {
-    PackedPiece { rows: 3, dataset: DatasetId(4), bytes_unpacked: 8, packed: vec![0x80, 7, 7, 7, 7, 7, 7, 7, 7] }
+    PackedPiece {
+        rows: 3,
+        dataset: DatasetId(4),
+        bytes_unpacked: 8,
+        packed: vec![0x80, 7, 7, 7, 7, 7, 7, 7, 7],
+    }
 }
 
 fn piece() -> Piece {

@@ -65,12 +65,7 @@ impl BulkHandler for Shelf {
         (held + bytes as usize <= self.bytes_max).then(|| Box::new(()) as Kept)
     }
 
-    fn store(
-        &self,
-        block: BlockId,
-        pieces: Vec<Piece>,
-        _room: Option<Kept>,
-    ) -> BoxFuture<'_, StoreOutcome> {
+    fn store(&self, block: BlockId, pieces: Vec<Piece>, _room: Option<Kept>) -> BoxFuture<'_, StoreOutcome> {
         Box::pin(async move {
             let mut blocks = self.blocks.lock().unwrap();
             let held: usize = blocks.values().flatten().chain(&pieces).map(|piece| piece.bytes.len()).sum();
@@ -198,7 +193,10 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         ("a reply", encode_message(&BulkReply::Stored).unwrap()),
         ("a piece without a store", piece()),
-        ("a fetch inside a store", [announce(1), request(BulkRequest::Fetch { key: cursed(), credit: None })].concat()),
+        (
+            "a fetch inside a store",
+            [announce(1), request(BulkRequest::Fetch { key: cursed(), credit: None })].concat(),
+        ),
         ("one piece too many", [announce(1), piece(), piece()].concat()),
         ("more pieces than a block has", announce(PIECES_MAX + 1)),
         ("a frame of 16 MiB", vec![1, 0, 0, 0, 1, 4]),
@@ -267,9 +265,15 @@ async fn a_large_block_is_refused_before_it_is_sent() {
     let shelf = Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 1_000_000 });
     let (connection, _server) = served(&shelf).await;
     let before = connection.stats().udp_tx.bytes;
-    assert_eq!(within(store(&connection, block(0), pieces(9, 2, 600_000))).await.unwrap(), StoreOutcome::Full);
+    assert_eq!(
+        within(store(&connection, block(0), pieces(9, 2, 600_000))).await.unwrap(),
+        StoreOutcome::Full
+    );
     assert!(connection.stats().udp_tx.bytes - before < 64 * 1024, "the pieces stayed here");
-    assert_eq!(within(store(&connection, block(1), pieces(9, 1, 900_000))).await.unwrap(), StoreOutcome::Stored);
+    assert_eq!(
+        within(store(&connection, block(1), pieces(9, 1, 900_000))).await.unwrap(),
+        StoreOutcome::Stored
+    );
     assert!(connection.stats().udp_tx.bytes - before > 900_000);
 }
 

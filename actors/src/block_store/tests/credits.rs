@@ -77,7 +77,9 @@ fn the_budget_is_never_exceeded_and_every_reservation_comes_back() {
                     store.put_received(block(sequence), data(rng.range(0, 25))).expect("never refused");
                 }
                 0 | 1 => drop(store.put_block(block(1_000 + sequence), data(words))),
-                2 | 3 => drop(store.put_output(task(sequence / 50, sequence as u32), PartitionId(0), data(words))),
+                2 | 3 => {
+                    drop(store.put_output(task(sequence / 50, sequence as u32), PartitionId(0), data(words)))
+                }
                 4 => {
                     let share = [Share::Inputs, Share::FirstAsks, Share::Sending][rng.range(0, 3) as usize];
                     if let Some(Ok(reserved)) = store.credit(share, rng.range(0, 300)).now_or_never() {
@@ -99,7 +101,11 @@ fn the_budget_is_never_exceeded_and_every_reservation_comes_back() {
                     }
                 }
             }
-            assert!(store.bytes_high_water() <= limit, "seed {seed}: {} of {limit}", store.bytes_high_water());
+            assert!(
+                store.bytes_high_water() <= limit,
+                "seed {seed}: {} of {limit}",
+                store.bytes_high_water()
+            );
         }
         let reserved: u64 = held.iter().map(Reserved::bytes).sum();
         let lost = store.clear();

@@ -52,7 +52,8 @@ impl SimDisk {
     /// The scratch files of all nodes, sorted by path, with their lengths in bytes.
     pub fn scratch_files(&self) -> Vec<(PathBuf, u64)> {
         let content = lock(&self.0.0);
-        let is_scratch = |path: &Path| path.parent().is_some_and(|folder| content.scratch.contains_key(folder));
+        let is_scratch =
+            |path: &Path| path.parent().is_some_and(|folder| content.scratch.contains_key(folder));
         let files = content.files.iter().filter(|(path, _)| is_scratch(path));
         files.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect()
     }
@@ -194,7 +195,10 @@ impl FileSystem for SimFiles {
             content.scratch.insert(path.clone(), self.life.clone());
             Ok(path)
         })?;
-        let owner = Owner { files: SimFiles { store: self.store.clone(), life: self.life.clone() }, path: path.clone() };
+        let owner = Owner {
+            files: SimFiles { store: self.store.clone(), life: self.life.clone() },
+            path: path.clone(),
+        };
         Ok(ScratchFolder::new(path, owner))
     }
 
