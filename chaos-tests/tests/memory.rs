@@ -40,6 +40,7 @@ fn run(seed: u64, configure: impl FnOnce(&mut Config), strike: impl Fn(&SimWorld
         config.memory_bytes_max = 1 << 20;
         // A store of a megabyte whose mark is at ten kilobytes: it moves nearly everything.
         config.spill_from_percent = 1;
+        config.spill_bytes_max = 1 << 30;
         config.rate_records_per_s_initial = LINES_PER_S;
         configure(config);
     });
