@@ -17,6 +17,7 @@ pub mod bulk;
 mod identity;
 pub mod join;
 pub mod link;
+mod pack;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;

@@ -19,7 +19,7 @@ mod receive;
 mod samples;
 mod task;
 
-pub use bulk::{BulkReply, BulkRequest, Piece};
+pub use bulk::{BulkReply, BulkRequest, PackedPiece, Piece};
 pub use hello::Hello;
 pub use join::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest, Secret};
 pub use membership::{PeerInfo, Registration};

@@ -3,8 +3,9 @@
 //! examples makes the exhaustive `match` of `variant`.
 
 use super::{
-    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PeerInfo, Piece, ReceiverExitReason,
-    ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
+    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PackedPiece, PeerInfo, Piece,
+    ReceiverExitReason, ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver,
+    ToExecutor,
 };
 use super::{CertificateBytes, JoinRefusal, JoinReply, JoinRequest, Secret};
 use crate::id::{
@@ -127,10 +128,13 @@ samples!(ToDriver {
 
 samples!(BulkRequest {
     Fetch =>
-        BulkRequest::Fetch { key: output() },
-        BulkRequest::Fetch { key: DataKey::Block(block()) };
-    Store => BulkRequest::Store { block: block(), pieces: 2 };
+        BulkRequest::Fetch { key: output(), credit: None },
+        BulkRequest::Fetch { key: DataKey::Block(block()), credit: Some(65_536) };
+    Store =>
+        BulkRequest::Store { block: block(), pieces: 2, bytes: None },
+        BulkRequest::Store { block: block(), pieces: 2, bytes: Some(100_000) };
     Piece => BulkRequest::Piece(piece());
+    Packed => BulkRequest::Packed(packed());
 });
 
 samples!(BulkReply {
@@ -139,6 +143,9 @@ samples!(BulkReply {
     Stored => BulkReply::Stored;
     NotHere => BulkReply::NotHere;
     Full => BulkReply::Full;
+    Packed => BulkReply::Packed(packed());
+    Needs => BulkReply::Needs { bytes: 1 << 20 };
+    Credit => BulkReply::Credit;
 });
 
 samples!(JoinRequest {
@@ -188,6 +195,16 @@ fn task() -> TaskId {
 
 fn output() -> DataKey {
     DataKey::Output { task: task(), partition: PartitionId(9) }
+}
+
+/// Eight times the byte 7, then as often the last one.
+fn packed() -> PackedPiece {
+    PackedPiece {
+        rows: 3,
+        dataset: DatasetId(4),
+        bytes_unpacked: 8,
+        packed: vec![0x80, 7, 7, 7, 7, 7, 7, 7, 7],
+    }
 }
 
 fn piece() -> Piece {

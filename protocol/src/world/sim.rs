@@ -30,6 +30,7 @@ mod stream;
 mod tcp;
 mod trace;
 
+pub use files::SimDisk;
 pub use link::{FaultCounts, Link};
 pub use net::SimNet;
 pub use tcp::TcpConnection;
@@ -144,6 +145,11 @@ impl SimWorld {
     /// The files that all nodes share, seen from outside: alive whatever is killed.
     pub fn files(&self) -> Files {
         Files::new(self.0.files.of_nobody())
+    }
+
+    /// The disk of those files: its space and its damage.
+    pub fn disk(&self) -> SimDisk {
+        SimDisk::new(self.0.files.clone())
     }
 
     /// Kills the node at `ip` as a power cut would: first its sockets are cut (datagrams on their way still arrive,

@@ -23,11 +23,11 @@ use std::{
     time::Duration,
 };
 use tidemill_actors::{
-    block_store::{BlockStore, Budget},
+    block_store::{BlockStore, Budget, SpillConfig},
     core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
     receiver::{ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator},
-    seam::{Held, Program, SourceHost, Tasks},
+    seam::{Held, PayloadCodec, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
     supervision::Address,
@@ -188,6 +188,22 @@ fn receiver_config(config: &Checked) -> ReceiverConfig {
     }
 }
 
+/// An empty store, and where it spills to.
+fn new_store(parts: &ExecutorParts) -> BlockStore {
+    let config = &parts.config;
+    let budget = Budget::new(config.memory_bytes_max);
+    if config.spill_bytes_max == 0 {
+        return BlockStore::new(budget);
+    }
+    let spill = SpillConfig {
+        folder: config.spill_dir.clone(),
+        bytes_max: config.spill_bytes_max,
+        from_percent: config.spill_from_percent,
+    };
+    let codec: Arc<dyn PayloadCodec> = parts.pipeline.clone();
+    BlockStore::spilling(budget, spill, codec, &parts.world)
+}
+
 fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>) -> executor::Performer {
     let member = executor_config(parts, life.as_deref()).member;
     let (store, transport, uplink): (BlockStore, Arc<dyn Transport>, Arc<dyn Uplink>) = match &life {
@@ -271,8 +287,7 @@ struct Agent {
 
 impl Actor for Agent {
     fn started(&mut self, _ctx: &mut Context<Self>) -> Result<(), ActorError> {
-        let budget = Budget::new(self.parts.config.memory_bytes_max);
-        let store = BlockStore::new(budget);
+        let store = new_store(&self.parts);
         let plumbing = &self.parts.plumbing;
         let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
         let connected = connected.map_err(ActorError::new)?;

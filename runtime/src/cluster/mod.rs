@@ -12,6 +12,7 @@
 //!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
 //! ```
 
+pub(crate) mod bulk;
 mod driver;
 mod executor;
 mod figures;

@@ -4,6 +4,7 @@ use super::executor::Life;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tidemill_actors::{
+    block_store::Share,
     receiver::{BlockHold, Replicator, TellDriver},
     seam::Held,
 };
@@ -31,11 +32,16 @@ impl BlockHold for Ports {
 
 impl Replicator for Ports {
     fn replicate(&self, block: BlockId, to: Member) -> BoxFuture<'static, bool> {
-        let Some(held) = self.life.store.get(DataKey::Block(block)) else {
-            return Box::pin(async { false });
-        };
-        let copy = self.life.connected.transport.replicate(to, block, held);
-        Box::pin(async move { copy.await.is_ok() })
+        let life = self.life.clone();
+        Box::pin(async move {
+            let (store, key) = (&life.store, DataKey::Block(block));
+            let Some(weight) = store.weight(key) else { return false };
+            // For the encoded form. Blocks are small beside the share.
+            let bytes = weight.bytes.min(store.budget().share(Share::Sending));
+            let _counted = store.credit(Share::Sending, bytes).await;
+            let Some(held) = store.load(key).await else { return false };
+            life.connected.transport.replicate(to, block, held).await.is_ok()
+        })
     }
 }
 

@@ -11,10 +11,10 @@
 //! itself; it comes back as the next one.
 
 use super::{
+    bulk::{Bulk, count_refused, count_rubbish, in_words, serve},
     inbox::DriverInbox,
     plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
 };
-use futures_util::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -29,15 +29,15 @@ use tidemill_actors::{
     scheduler::TellExecutors,
     seam::PayloadCodec,
     supervision::Address,
-    transport::{BulkClient, BulkError, QuicTransport, StoreAnswer, serve_fetch, serve_store},
+    transport::QuicTransport,
 };
 use tidemill_protocol::{
     endpoint::{
-        self, CloseCode, ControlLink, EndpointConfig, LinkError, bulk,
+        self, CloseCode, ControlLink, EndpointConfig,
         link::{LinkConfig, LinkSender},
     },
-    id::{BlockId, DataKey, Epoch, Member, ProgramId},
-    message::{Hello, PeerInfo, Piece, ToDriver, ToExecutor},
+    id::{Epoch, Member, ProgramId},
+    message::{Hello, PeerInfo, ToDriver, ToExecutor},
     world::World,
 };
 use tokio::sync::mpsc;
@@ -78,6 +78,16 @@ impl QuicPlumbing {
     pub(crate) fn store_bytes(&self) -> Option<(u64, u64)> {
         let lives = self.lives();
         lives.values().next_back().map(|life| (life.store.bytes(), life.store.bytes_high_water()))
+    }
+
+    /// The bytes that the present incarnation has on disk, and all that ever went there.
+    pub(crate) fn spilled_bytes(&self) -> Option<(u64, u64)> {
+        self.lives().values().next_back().map(|life| life.store.spilled_bytes())
+    }
+
+    /// The most that the present incarnation may hold in memory.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        self.lives().values().next_back().map(|life| life.store.budget().limit())
     }
 
     /// The present incarnation, if there is one.
@@ -195,134 +205,6 @@ async fn talk(
                 None => return Ok(()),
             },
         }
-    }
-}
-
-/// Serves blocks and outputs to everybody who has a certificate of the cluster.
-async fn serve(endpoint: quinn::Endpoint, store: BlockStore, codec: Arc<dyn PayloadCodec>, world: World) {
-    let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
-    while let Some(incoming) = endpoint.accept().await {
-        let served = served.clone();
-        world.spawner.spawn(async move {
-            match incoming.await {
-                Ok(connection) => count_rubbish(&bulk::serve_bulk(connection, served).await),
-                Err(error) => count_refused(&error),
-            }
-        });
-    }
-}
-
-/// A handshake that came to nothing: a foreign certificate, a peer that went away.
-fn count_refused(error: &quinn::ConnectionError) {
-    tracing::debug!(%error, "a handshake came to nothing");
-    metrics::counter!("tidemill_handshakes_failed_total").increment(1);
-}
-
-fn count_rubbish(error: &LinkError) {
-    if error.is_rubbish() {
-        tracing::warn!(%error, "a peer was cut off");
-        metrics::counter!("tidemill_frames_refused_total").increment(1);
-    }
-}
-
-/// The error's text; a peer that broke the protocol is counted.
-fn in_words(error: &LinkError) -> String {
-    count_rubbish(error);
-    error.to_string()
-}
-
-/// Blocks and outputs on their way to other nodes, as they are encoded.
-fn count_sent(pieces: &[Piece]) {
-    metrics::counter!("tidemill_transport_sent_bytes_total").increment(encoded(pieces));
-}
-
-/// The same from other nodes.
-fn count_received(pieces: &[Piece]) {
-    metrics::counter!("tidemill_transport_received_bytes_total").increment(encoded(pieces));
-}
-
-fn encoded(pieces: &[Piece]) -> u64 {
-    pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
-}
-
-struct Served {
-    store: BlockStore,
-    codec: Arc<dyn PayloadCodec>,
-}
-
-impl bulk::BulkHandler for Served {
-    fn fetch(&self, key: DataKey) -> BoxFuture<'_, Option<Vec<Piece>>> {
-        let found = serve_fetch(&self.store, key).unwrap_or_else(|error| {
-            tracing::error!(%key, %error, "cannot be sent");
-            None
-        });
-        count_sent(found.as_deref().unwrap_or_default());
-        Box::pin(async move { found })
-    }
-
-    fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, bulk::StoreOutcome> {
-        count_received(&pieces);
-        let outcome = match serve_store(&self.store, &*self.codec, block, &pieces) {
-            Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
-            Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
-            Err(error) => {
-                tracing::error!(%block, %error, "a copy cannot be read");
-                bulk::StoreOutcome::Full
-            }
-        };
-        Box::pin(async move { outcome })
-    }
-}
-
-/// The client's side of bulk connections.
-pub(crate) struct Bulk {
-    pub(crate) endpoint: quinn::Endpoint,
-}
-
-impl BulkClient for Bulk {
-    type Connection = quinn::Connection;
-
-    fn connect(
-        &self,
-        _peer: Member,
-        address: SocketAddr,
-    ) -> BoxFuture<'static, Result<quinn::Connection, BulkError>> {
-        let endpoint = self.endpoint.clone();
-        Box::pin(
-            async move { endpoint::connect(&endpoint, address).await.map_err(|e| BulkError(e.to_string())) },
-        )
-    }
-
-    fn is_open(&self, connection: &quinn::Connection) -> bool {
-        connection.close_reason().is_none()
-    }
-
-    fn fetch(
-        &self,
-        connection: quinn::Connection,
-        key: DataKey,
-    ) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        Box::pin(async move {
-            let found = bulk::fetch(&connection, key).await.map_err(|e| BulkError(in_words(&e)))?;
-            count_received(found.as_deref().unwrap_or_default());
-            Ok(found)
-        })
-    }
-
-    fn store(
-        &self,
-        connection: quinn::Connection,
-        block: BlockId,
-        pieces: Vec<Piece>,
-    ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
-        Box::pin(async move {
-            count_sent(&pieces);
-            match bulk::store(&connection, block, pieces).await {
-                Ok(bulk::StoreOutcome::Stored) => Ok(StoreAnswer::Stored),
-                Ok(bulk::StoreOutcome::Full) => Ok(StoreAnswer::Full),
-                Err(error) => Err(BulkError(in_words(&error))),
-            }
-        })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::{Build, CONTROL_PORT, SimBuilder, SimError, SimWorld, ip_of, observer};
 use crate::cluster::{
+    bulk::Bulk,
     driver::{self, DriverParts, Roles},
     inbox::DriverInbox,
     progress::{ClusterEvent, Progress},
-    quic::{Bulk, QuicLinks},
+    quic::QuicLinks,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::{

@@ -139,6 +139,16 @@ impl SimCluster {
         self.executors.get(&node)?.plumbing.store_bytes()
     }
 
+    /// The bytes that an executor has in spill files, and all that its present incarnation ever wrote to them.
+    pub fn spilled_bytes(&self, node: NodeId) -> Option<(u64, u64)> {
+        self.executors.get(&node)?.plumbing.spilled_bytes()
+    }
+
+    /// The most that an executor's memory budget ever permits, all shares used up at once.
+    pub fn memory_limit(&self, node: NodeId) -> Option<u64> {
+        self.executors.get(&node)?.plumbing.memory_limit()
+    }
+
     /// The executors whose processes live.
     pub fn living(&self) -> Vec<NodeId> {
         self.executors.keys().copied().collect()
