@@ -99,6 +99,12 @@ impl FileSystem for SimFiles {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.with(|content| {
             content.check_place(path)?;
+            if self.life.as_ref().is_some_and(|life| !life.take_disk(bytes.len() as u64)) {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!("no space left for {}", path.display()),
+                ));
+            }
             content.files.insert(path.to_path_buf(), bytes.to_vec());
             Ok(())
         })
