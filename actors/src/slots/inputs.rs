@@ -84,8 +84,12 @@ impl InputSource {
     pub async fn fetch(&self, spec: &TaskSpec) -> Result<Fetched, InputError> {
         let parts: Vec<InputPart> = spec.inputs.iter().flatten().cloned().collect();
         let fetches = parts.into_iter().map(|part| self.clone().fetch_part(part));
-        let fetched: Vec<(InputData, bool)> =
-            stream::iter(fetches).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
+        let fetches = stream::iter(fetches);
+        let fetched: Vec<(InputData, bool)> = if planted!(MergeByArrival) {
+            fetches.buffer_unordered(FETCHES_PER_TASK_MAX).try_collect().await?
+        } else {
+            fetches.buffered(FETCHES_PER_TASK_MAX).try_collect().await?
+        };
         let brought = fetched.iter().filter(|(_, brought)| *brought);
         let bytes = brought.map(|(data, _)| if let InputData::Held(held) = data { held.bytes() } else { 0 });
         let reserved = self.store.reserve(bytes.sum());
