@@ -150,6 +150,7 @@ impl Books {
         block.safe = true;
         if let Some(replica) = replica
             && !block.holders.contains(&replica)
+            && !planted!(ForgetReplica)
         {
             block.holders.push(replica);
         }

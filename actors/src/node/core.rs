@@ -107,6 +107,10 @@ impl Membership {
         }
         let executor = self.live.get_mut(&from.node);
         let Some(executor) = executor.filter(|e| e.registration.member == from && e.link == link) else {
+            let to = destination(&message);
+            if planted!(NoIncarnationCheck) && to != Destination::Node {
+                return out.push(Action::Deliver { to, from, message });
+            }
             out.push(Action::Count(Counter::MessagesRefused));
             // A live executor's name over another connection does not cost the executor its own.
             let waits = self.contenders.values().any(|contender| contender.link == link);
@@ -210,7 +214,9 @@ impl Membership {
                 let (member, reason) = (executor.registration.member, DownReason::Silent(*silence));
                 out.push(Action::Count(Counter::Down));
                 out.push(Action::ExecutorDown { member, reason });
-                out.push(Action::CloseLink { link: executor.link });
+                if !planted!(NoIncarnationCheck) {
+                    out.push(Action::CloseLink { link: executor.link });
+                }
             }
         }
         if !silent.is_empty() {

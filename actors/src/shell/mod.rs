@@ -142,7 +142,10 @@ impl<C: Core> Handler<ShellMessage<C>> for Shell<C> {
         let began = ctx.now();
         self.now = self.now.max(began);
         match message {
-            ShellMessage::Event(event) => self.on_event(event),
+            ShellMessage::Event(event) => {
+                ctx.world().faults.at(C::NAME);
+                self.on_event(event);
+            }
             ShellMessage::Wake => self.on_wake(),
             ShellMessage::End(Exit::Failed(error)) => ctx.fail(ActorError::new(error)),
             ShellMessage::End(_) => ctx.stop(),

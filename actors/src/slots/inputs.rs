@@ -99,7 +99,11 @@ impl InputSource {
         let credit = first_max.checked_div(strange).unwrap_or(0).min(FIRST_CREDIT_MAX);
         let mut first = self.store.credit(Share::FirstAsks, credit * strange).await?;
         let asked = parts.clone().into_iter().map(|part| self.clone().fetch_part(part, credit));
-        let mut found: Vec<Found> = stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
+        let mut found: Vec<Found> = if planted!(MergeByArrival) {
+            stream::iter(asked).buffer_unordered(FETCHES_PER_TASK_MAX).try_collect().await?
+        } else {
+            stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?
+        };
         first.shrink_to(found.iter().map(Found::bytes_brought).sum());
 
         let mut second =

@@ -161,6 +161,7 @@ impl SimWorld {
             return false;
         };
         self.0.trace.event(&format!("kill {ip}"));
+        self.0.net.pause(ip, None);
         self.0.net.cut_off(ip);
         work.into_iter().for_each(|work| work.abort());
         true
@@ -191,6 +192,27 @@ impl SimWorld {
     /// How many jobs of the node at `ip` a slowdown has changed, in all its lives.
     pub fn slowed(&self, ip: IpAddr) -> u64 {
         self.0.nodes.change(ip, |node| node.slowed)
+    }
+
+    /// Lets the node at `ip` stand still for this long, as SIGSTOP does: its waits and its slots' jobs end late, it reads nothing,
+    /// and what it would send leaves when it goes on. Then it goes on as if nothing had been. A kill ends it. (quinn's own timers
+    /// are not the node's: a connection that is silent for longer than its idle timeout is lost meanwhile, and the node finds it
+    /// lost when it goes on, as a stopped process does.)
+    pub fn pause(&self, ip: IpAddr, lasts: Duration) {
+        let until = Instant::now() + lasts;
+        self.0.trace.event(&format!("pause {ip} {}", lasts.as_millis()));
+        self.0.nodes.pause(ip, until);
+        self.0.net.pause(ip, Some(until));
+    }
+
+    /// Lets the node at `ip` write this many more bytes into files, in this life and the next ones; none: as many as it likes.
+    pub fn set_disk_free(&self, ip: IpAddr, bytes: Option<u64>) {
+        self.0.nodes.change(ip, |node| node.disk_free = bytes);
+    }
+
+    /// How many writes of the node at `ip` found no room, in all its lives.
+    pub fn disk_refused(&self, ip: IpAddr) -> u64 {
+        self.0.nodes.change(ip, |node| node.disk_refused)
     }
 
     /// Sets how many milliseconds the wall clock of the node at `ip` is ahead (negative: behind). May jump.

@@ -165,6 +165,12 @@ impl FileSystem for SimFiles {
         self.with(|content| {
             content.check_place(path)?;
             content.check_space(path, bytes.len() as u64)?;
+            if self.life.as_ref().is_some_and(|life| !life.take_disk(bytes.len() as u64)) {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!("no space left for {}", path.display()),
+                ));
+            }
             content.files.insert(path.to_path_buf(), bytes.to_vec());
             Ok(())
         })

@@ -1,8 +1,8 @@
 //! What a scenario does with a simulated cluster: looks, waits, and strikes.
 
 use super::{
-    Build, NodeId, SimBuilder, SimError, SimNet, SimWorld, StartError, Trace, driver_node::DriverNode,
-    executor_node::ExecutorNode, ip_of,
+    Build, CONTROL_PORT, NodeId, SimBuilder, SimError, SimNet, SimWorld, StartError, Trace,
+    driver_node::DriverNode, executor_node::ExecutorNode, ip_of,
 };
 use crate::cluster::{
     plumbing::{Die, Leave},
@@ -10,7 +10,7 @@ use crate::cluster::{
 };
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -53,10 +53,15 @@ impl SimCluster {
         let mut executors = BTreeMap::new();
         for number in 1..=spec.config.executors {
             let node = NodeId(number);
+            if spec.absent.contains(&node) {
+                continue;
+            }
             let process = ExecutorNode::start(&world, world.node(ip_of(node)), &spec, &build, (node, 0))?;
             executors.insert(node, process);
         }
-        Ok(SimCluster { world, spec, build, driver, executors, dead: BTreeMap::new(), ended })
+        // The process that never was is the one before the first.
+        let dead = spec.absent.iter().map(|node| (*node, 0)).collect();
+        Ok(SimCluster { world, spec, build, driver, executors, dead, ended })
     }
 
     /// The simulated world, for what is not offered here: slow nodes, wall clocks, fault points.
@@ -213,6 +218,21 @@ impl SimCluster {
     /// How many tasks of a node have taken longer because of [`slow`](Self::slow).
     pub fn slowed(&self, node: NodeId) -> u64 {
         self.world.slowed(ip_of(node))
+    }
+
+    /// Lets a node stand still for this long, as SIGSTOP does; then it goes on.
+    pub fn pause(&self, node: NodeId, lasts: Duration) {
+        self.world.pause(ip_of(node), lasts);
+    }
+
+    /// Gives an executor's connection to the driver another port, as a NAT that forgot it does.
+    pub fn rebind(&self, node: NodeId) {
+        self.net().rebind(ip_of(node), SocketAddr::new(ip_of(NodeId::DRIVER), CONTROL_PORT));
+    }
+
+    /// Lets the UDP sockets that a node has now fail for good. Gives how many.
+    pub fn break_sockets(&self, node: NodeId) -> u64 {
+        self.net().break_sockets(ip_of(node))
     }
 
     /// Cuts both directions between two nodes.
