@@ -39,6 +39,7 @@
 pub mod app;
 mod config;
 mod context;
+mod params;
 pub mod dstream;
 
 pub mod data;
@@ -65,6 +66,7 @@ pub use data::{Data, Text};
 pub use dataset::Dataset;
 pub use dstream::{DStream, Output};
 pub use graph::GraphError;
+pub use params::{Params, ParamsError};
 pub use operators::TextOut;
 pub use tidemill_protocol::time::BatchTime;
 

@@ -155,6 +155,23 @@ pub enum Refusal {
     NotRegistered(Member),
 }
 
+impl Refusal {
+    /// Whether the same process would be refused again, whatever happens meanwhile.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Refusal::OtherProgram { .. }
+            | Refusal::DriversNumber(_)
+            | Refusal::OtherName { .. }
+            | Refusal::NoSlots(_) => true,
+            Refusal::StaleIncarnation { .. }
+            | Refusal::Full { .. }
+            | Refusal::Ending
+            | Refusal::NotRegistered(_) => false,
+        }
+    }
+}
+
 /// Why an executor is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownReason {

@@ -16,6 +16,7 @@
 pub mod bulk;
 mod identity;
 pub mod link;
+pub mod request;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;
@@ -84,6 +85,8 @@ pub enum CloseCode {
     Rubbish = 1,
     /// The peer is not wanted: another program, a dead incarnation, a lower epoch.
     Refused = 2,
+    /// The peer will never be wanted as it is: of another program, without slots, under a wrong name.
+    Foreign = 3,
 }
 
 impl From<CloseCode> for VarInt {

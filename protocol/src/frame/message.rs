@@ -2,7 +2,7 @@
 
 use super::{Frame, FrameError, FrameKind, HEADER_BYTES};
 use crate::codec::{self, CodecError};
-use crate::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use crate::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What travels as the body of a frame.
@@ -25,6 +25,13 @@ impl WireMessage for BulkRequest {
 }
 impl WireMessage for BulkReply {
     const KIND: FrameKind = FrameKind::BulkReply;
+}
+
+impl WireMessage for Request {
+    const KIND: FrameKind = FrameKind::Request;
+}
+impl WireMessage for Reply {
+    const KIND: FrameKind = FrameKind::Reply;
 }
 
 /// Why a frame is not the message that was expected, or a message does not fit a frame.

@@ -14,13 +14,17 @@ mod hello;
 mod membership;
 mod pages;
 mod receive;
+mod request;
 mod samples;
+mod status;
 mod task;
 
 pub use bulk::{BulkReply, BulkRequest, Piece};
 pub use hello::Hello;
 pub use membership::{PeerInfo, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
+pub use request::{NamedValue, ProgramFacts, Reply, Request};
+pub use status::StatusEntry;
 pub use task::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};

@@ -6,6 +6,7 @@ use super::{
     BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PeerInfo, Piece, ReceiverExitReason,
     ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
 };
+use super::{NamedValue, ProgramFacts, Reply, Request, StatusEntry};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
     Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
@@ -132,6 +133,39 @@ samples!(BulkReply {
     Stored => BulkReply::Stored;
     NotHere => BulkReply::NotHere;
     Full => BulkReply::Full;
+});
+
+samples!(Request {
+    Program => Request::Program;
+    Status => Request::Status;
+});
+
+samples!(Reply {
+    Program =>
+        Reply::Program(ProgramFacts {
+            settings: vec![NamedValue { name: "block_interval_ms".to_string(), value: "200".to_string() }],
+            parameters: vec![NamedValue { name: "from".to_string(), value: "10.0.0.9:9999".to_string() }],
+        });
+    Status =>
+        Reply::Status(vec![
+            StatusEntry::Driver { program: "00000000feedf00d".to_string(), state: "running".to_string() },
+            StatusEntry::Executor {
+                member: member(1), slots: 4, bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+            },
+            StatusEntry::Receiver {
+                receiver: receiver(), stream: "lines".to_string(), on: member(1), records_per_s: 20_000.0,
+                permitted_records_per_s: Some(40_000),
+            },
+            StatusEntry::Batch {
+                batch: BatchNumber(5), records: 10_000, scheduling_delay_ms: 0.5, processing_ms: 12.5,
+                total_delay_ms: 13.0,
+            },
+            StatusEntry::Actor {
+                path: "node-0/driver/node".to_string(), state: "running".to_string(), restarts: 1, mailbox_depth: 0,
+                last_exit: Some("failed: struck".to_string()),
+            },
+        ]);
+    Refused => Reply::Refused("a node may not ask for the status".to_string());
 });
 
 impl Hello {

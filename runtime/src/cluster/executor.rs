@@ -62,6 +62,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) first: Incarnation,
     /// Sees each action of each core, in simulation.
     pub(crate) observer: Option<Observer>,
+    /// How many incarnations it may have before it gives up; none: a thousand in 10 s.
+    pub(crate) intensity: Option<Intensity>,
 }
 
 impl ExecutorParts {
@@ -108,6 +110,8 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
     let current = Current::default();
     let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
+    let intensity =
+        parts.intensity.unwrap_or(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) });
     let mailbox = Mailbox::<Agent>::with_capacity(EVENTS_CAPACITY, ENDINGS_MAX);
     let die = mailbox.address::<Die>();
     let agent = {
@@ -145,7 +149,7 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
         .shutdown(Shutdown::Brutal)
     };
     let spec = SupervisorSpec::new(id, Strategy::OneForAll)
-        .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
+        .intensity(intensity)
         .backoff(Backoff {
             initial: Duration::from_millis(100),
             max: Duration::from_secs(2),
@@ -194,7 +198,7 @@ fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>)
         files: parts.world.files.clone(),
     };
     let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
-    let bulk = tokio::runtime::Handle::current();
+    let bulk = parts.plumbing.bulk();
     executor::Performer::new(
         work,
         slots,

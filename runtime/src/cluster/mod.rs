@@ -16,14 +16,17 @@ mod driver;
 mod executor;
 mod figures;
 mod inbox;
+mod lane;
 mod ledger;
 mod local;
+mod over_quic;
 mod plumbing;
+pub mod process;
 mod progress;
-#[cfg(feature = "sim")]
 mod quic;
 mod role_configs;
 mod running;
+mod settings;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod start;

@@ -1,8 +1,8 @@
 //! An executor's process: one life between two power cuts, with as many incarnations as its supervisor starts.
 
-use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, observer};
+use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, lanes, observer};
 use crate::cluster::{
-    executor::{ExecutorParts, executor},
+    over_quic::{ExecutorSite, Site, start_executor},
     plumbing::Die,
     progress::Progress,
     quic::QuicPlumbing,
@@ -13,7 +13,7 @@ use std::{
 };
 use tidemill_actors::{
     seam::{PayloadCodec, Program},
-    supervision::{Address, ChildSpec, Strategy, Supervisor, SupervisorHandle, SupervisorSpec},
+    supervision::{Address, SupervisorHandle},
 };
 use tidemill_protocol::{
     id::{Incarnation, NodeId},
@@ -47,6 +47,7 @@ impl ExecutorNode {
         let codec: Arc<dyn PayloadCodec> = pipeline.clone();
         let plumbing = Arc::new(QuicPlumbing {
             world: world.clone(),
+            lanes: lanes(&world),
             is_seeded: spec.is_quic_seeded,
             endpoints: spec.endpoints(&world),
             ip: ip_of(node),
@@ -54,26 +55,25 @@ impl ExecutorNode {
             codec,
             program: Program::id(&*pipeline),
             lives: Mutex::default(),
+            refused: Arc::default(),
         });
-        let (child, die) = executor(Arc::new(ExecutorParts {
-            node,
+        let site = Site {
             config,
             pipeline,
             world: world.clone(),
-            plumbing: plumbing.clone(),
             progress: context.progress().clone(),
-            cost: Some(spec.cost),
+            users: context.take_actors(),
+            lanes: lanes(&world),
+        };
+        let own = ExecutorSite {
+            node,
             first: Incarnation(1 + process * INCARNATIONS_OF_A_PROCESS),
+            plumbing: plumbing.clone(),
+            cost: Some(spec.cost),
             observer: Some(observer(sim, node)),
-        }));
-        let mut actors = SupervisorSpec::new("actors", Strategy::OneForOne);
-        for user in context.take_actors() {
-            actors = actors.child(user);
-        }
-        let root = SupervisorSpec::new(format!("node-{}", node.0), Strategy::OneForOne)
-            .child(ChildSpec::supervisor(actors))
-            .child(child);
-        let root = Supervisor::start(root, &world);
+            intensity: None,
+        };
+        let (root, die) = start_executor(site, own);
         Ok(ExecutorNode { progress: context.progress().clone(), root, die, plumbing, process })
     }
 }

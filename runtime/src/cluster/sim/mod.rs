@@ -60,7 +60,10 @@ pub use tidemill_protocol::{
     world::sim::{FaultCounts, Link, SimNet, SimWorld, Trace},
 };
 
-use super::start::{StartError, check_interval};
+use super::{
+    lane::{Lane, Lanes},
+    start::{StartError, check_interval},
+};
 use crate::{
     config::{BatchInterval, Checked, Config},
     context::StreamContext,
@@ -227,6 +230,12 @@ impl SimBuilder {
 fn observer(world: &SimWorld, node: NodeId) -> Observer {
     let trace = world.trace().clone();
     Arc::new(move |core, action| trace.event(&format!("{node} {core} {action}")))
+}
+
+/// One thread does everything, and what it does dies with its node.
+fn lanes(world: &World) -> Lanes {
+    let lane = || Lane::World(world.spawner.clone());
+    Lanes { control: lane(), bulk: lane() }
 }
 
 /// The address of a node.

@@ -1,0 +1,164 @@
+//! The driver's end of control connections: links to executors, and questions of whoever may ask.
+
+use super::{count_refused, count_rubbish};
+use crate::cluster::{inbox::DriverInbox, lane::Lane};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tidemill_actors::{
+    node::{LinkId, Links, Refusal},
+    scheduler::TellExecutors,
+};
+use tidemill_protocol::{
+    endpoint::{
+        self, CloseCode, ControlLink, LinkError,
+        link::{LinkConfig, LinkSender},
+        request,
+    },
+    id::Member,
+    message::{Hello, Reply, Request, ToDriver, ToExecutor},
+};
+
+/// Answers questions.
+pub(crate) type Answers = Arc<dyn Fn(Request) -> Vec<Reply> + Send + Sync>;
+
+/// Answers the questions of one connection, one after the other, until it ends.
+async fn answer_all(
+    connection: &quinn::Connection,
+    mut asked: (quinn::SendStream, quinn::RecvStream),
+    answers: &Answers,
+) {
+    loop {
+        let (send, mut recv) = asked;
+        let answered: Result<(), LinkError> = async {
+            let question = request::read_request(connection, &mut recv).await?;
+            request::answer(send, &answers(question)).await
+        }
+        .await;
+        if let Err(error) = answered {
+            return count_rubbish(&error);
+        }
+        asked = match connection.accept_bi().await {
+            Ok(asked) => asked,
+            Err(_) => return,
+        };
+    }
+}
+
+/// The driver's links to executors.
+#[derive(Clone, Default)]
+pub(crate) struct QuicLinks(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    open: BTreeMap<LinkId, (LinkSender<ToExecutor>, quinn::Connection)>,
+    /// Those whom membership has admitted.
+    bound: BTreeMap<Member, LinkId>,
+}
+
+impl QuicLinks {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes links on `endpoint` until it is closed.
+    pub(crate) async fn accept(
+        self,
+        endpoint: quinn::Endpoint,
+        hello: Hello,
+        inbox: Arc<DriverInbox>,
+        answers: Answers,
+        lane: Lane,
+    ) {
+        while let Some(incoming) = endpoint.accept().await {
+            let (links, hello, inbox) = (self.clone(), hello.clone(), inbox.clone());
+            let answers = answers.clone();
+            lane.spawn(async move {
+                let connection = match incoming.await {
+                    Ok(connection) => connection,
+                    Err(error) => return count_refused(&error),
+                };
+                let (asking, config) = (connection.clone(), LinkConfig::default());
+                // What a peer opens first tells what it came for: a question, or a link.
+                tokio::select! {
+                    biased;
+                    asked = asking.accept_bi() => {
+                        if let Ok(asked) = asked {
+                            answer_all(&asking, asked, &answers).await;
+                        }
+                    }
+                    link = ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &config) => match link {
+                        Ok(link) => links.listen(link, inbox).await,
+                        Err(error) => count_rubbish(&error),
+                    },
+                }
+            });
+        }
+    }
+
+    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, inbox: Arc<DriverInbox>) {
+        let (id, from) = (inbox.new_link(), link.peer.member);
+        let connection = link.receiver.connection().clone();
+        self.lines().open.insert(id, (link.sender.clone(), connection));
+        let error = loop {
+            match link.receiver.recv().await {
+                Ok(message) => inbox.deliver(id, from, message),
+                Err(error) => break error,
+            }
+        };
+        count_rubbish(&error);
+        self.forget(id);
+        inbox.lost(id);
+    }
+
+    fn forget(&self, link: LinkId) -> Option<quinn::Connection> {
+        let mut lines = self.lines();
+        lines.bound.retain(|_, bound| *bound != link);
+        lines.open.remove(&link).map(|(_, connection)| connection)
+    }
+
+    fn send(&self, to: Member, message: ToExecutor) {
+        let found = {
+            let lines = self.lines();
+            lines.bound.get(&to).and_then(|link| Some((*link, lines.open.get(link)?.0.clone())))
+        };
+        let Some((link, sender)) = found else { return };
+        let sent = message.pages().map_err(|error| error.to_string()).and_then(|pages| {
+            pages.iter().try_for_each(|page| sender.try_send(page).map_err(|error| error.to_string()))
+        });
+        if let Err(error) = sent {
+            tracing::error!(executor = %to, %error, "an executor does not take its orders: it is cut off");
+            Links::close(self, link, "orders cannot be delivered");
+        }
+    }
+}
+
+impl TellExecutors for QuicLinks {
+    fn tell(&self, to: Member, message: ToExecutor) {
+        self.send(to, message);
+    }
+}
+
+impl Links for QuicLinks {
+    fn bind(&self, member: Member, link: LinkId) {
+        self.lines().bound.insert(member, link);
+    }
+
+    fn tell(&self, to: Member, message: ToExecutor) {
+        self.send(to, message);
+    }
+
+    fn close(&self, link: LinkId, reason: &str) {
+        if let Some(connection) = self.forget(link) {
+            endpoint::close(&connection, CloseCode::Refused, reason);
+        }
+    }
+
+    fn refuse(&self, link: LinkId, refusal: &Refusal) {
+        let code = if refusal.is_final() { CloseCode::Foreign } else { CloseCode::Refused };
+        if let Some(connection) = self.forget(link) {
+            endpoint::close(&connection, code, &refusal.to_string());
+        }
+    }
+}
