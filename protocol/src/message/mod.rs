@@ -4,6 +4,7 @@
 //!   driver ──ToExecutor──> executor        control: one long-lived QUIC stream per direction
 //!   driver <──ToDriver──── executor
 //!   any    ──BulkRequest─> executor        bulk: one QUIC stream per request, answered on the same stream
+//!   machine ──JoinRequest─> driver        joining: one message each way, on a connection of its own
 //! ```
 //!
 //! Control bodies are MessagePack with field names: unknown fields are ignored, added ones need `#[serde(default)]`.
@@ -11,6 +12,7 @@
 
 mod bulk;
 mod hello;
+mod join;
 mod membership;
 mod pages;
 mod receive;
@@ -21,6 +23,7 @@ mod task;
 
 pub use bulk::{BulkReply, BulkRequest, Piece};
 pub use hello::Hello;
+pub use join::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest, Secret};
 pub use membership::{PeerInfo, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use request::{NamedValue, ProgramFacts, Reply, Request};
