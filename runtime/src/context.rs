@@ -3,10 +3,10 @@
 use crate::{
     cluster::{ClusterEvent, Progress},
     config::Config,
-    params::Params,
     data::{Data, Rows, Text},
     dstream::DStream,
     graph::{BuildOptions, Graph, GraphError, Pipeline, SourceSpec, TypedSource},
+    params::Params,
     sources::{Generator, Queue, TextFiles, TextQueue},
 };
 use std::sync::{

@@ -39,8 +39,8 @@
 pub mod app;
 mod config;
 mod context;
-mod params;
 pub mod dstream;
+mod params;
 
 pub mod data;
 pub mod dataset;
@@ -66,8 +66,8 @@ pub use data::{Data, Text};
 pub use dataset::Dataset;
 pub use dstream::{DStream, Output};
 pub use graph::GraphError;
-pub use params::{Params, ParamsError};
 pub use operators::TextOut;
+pub use params::{Params, ParamsError};
 pub use tidemill_protocol::time::BatchTime;
 
 /// What most programs need: `use tidemill::prelude::*;`.

@@ -42,7 +42,9 @@ pub enum ParamsError {
     #[error("the parameter {0} is given twice")]
     Twice(String),
     /// Too much for a message.
-    #[error("the parameters take {0} bytes, more than {BYTES_MAX}: put large values into a file that every node has")]
+    #[error(
+        "the parameters take {0} bytes, more than {BYTES_MAX}: put large values into a file that every node has"
+    )]
     TooLong(usize),
     /// A name that the pipeline does not ask for: a slip of the pen that would otherwise change nothing silently.
     #[error("the pipeline asks for no parameter {name:?}: it asks for {asked}")]
@@ -119,7 +121,8 @@ impl Params {
     }
 
     pub(crate) fn to_wire(&self) -> Vec<NamedValue> {
-        let value = |(name, value): (&String, &String)| NamedValue { name: name.clone(), value: value.clone() };
+        let value =
+            |(name, value): (&String, &String)| NamedValue { name: name.clone(), value: value.clone() };
         self.values.iter().map(value).collect()
     }
 

@@ -306,6 +306,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             alive.insert(member, PeerInfo { member, bulk_address });
         });
         let wires = &self.0;
+        wires.progress.remember_executor(registration);
         wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
         wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
         wires.progress.tell(ClusterEvent::ExecutorUp(member));

@@ -70,7 +70,12 @@ impl BulkThread {
     /// What the system says when it gives no thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("tidemill-bulk").enable_all().build().map(|rt| BulkThread(Some(rt)))
+        builder
+            .worker_threads(1)
+            .thread_name("tidemill-bulk")
+            .enable_all()
+            .build()
+            .map(|rt| BulkThread(Some(rt)))
     }
 
     /// The lanes of a process whose control runs on the current runtime.

@@ -9,6 +9,9 @@
 //!              (role_configs: what the configuration means to them)
 //!   executor   an agent, task slots, receivers: one incarnation after another
 //!   plumbing   what differs between one process (local) and QUIC (quic)
+//!   quic       control links, bulk streams;  over_quic: a driver and an executor on them;  lane: on which thread
+//!   process    a driver, agents and executors, each a process;  settings: what of the configuration travels
+//!   status     what a driver tells of its cluster
 //!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
 //! ```
 
@@ -30,6 +33,7 @@ mod settings;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod start;
+mod status;
 
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};
 pub use running::{Running, Stopper};

@@ -7,7 +7,7 @@ use super::{
     lane::Lanes,
     plumbing::Die,
     progress::Progress,
-    quic::{Answers, Bulk, QuicLinks, QuicPlumbing},
+    quic::{Answers, Bulk, Door, QuicLinks, QuicPlumbing},
 };
 use crate::{config::Checked, graph::Pipeline};
 use std::{net::SocketAddr, sync::Arc};
@@ -15,14 +15,13 @@ use tidemill_actors::{
     seam::{PayloadCodec, Program},
     shell::Observer,
     slots::CostModel,
-    supervision::{
-        Address, ChildSpec, Intensity, Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
-    },
+    supervision::{Address, ChildSpec, Intensity, Strategy, Supervisor, SupervisorHandle, SupervisorSpec},
     transport::QuicTransport,
 };
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, EndpointError},
     id::{Incarnation, Member, NodeId},
+    identity::{ClusterName, DenyList},
     message::Hello,
     world::World,
 };
@@ -52,6 +51,7 @@ impl DriverOverQuic {
         (roles, inboxes): (Roles, RoleInboxes),
         endpoints: &EndpointConfig,
         listen: SocketAddr,
+        (cluster, denied): (ClusterName, DenyList),
         answers: impl FnOnce(&SupervisorHandle) -> Answers,
     ) -> Result<Self, EndpointError> {
         let Site { config, pipeline, world, progress, users, lanes } = site;
@@ -66,16 +66,10 @@ impl DriverOverQuic {
         };
         let root = SupervisorSpec::new("node-0", Strategy::OneForOne);
         let links = QuicLinks::default();
-        let accepting = links.clone().accept(
-            control.clone(),
-            hello,
-            inbox,
-            answers(&root.handle()),
-            lanes.control.clone(),
-        );
-        lanes.control.spawn(accepting);
+        let door = Door { hello, inbox, answers: answers(&root.handle()), denied };
+        lanes.control.spawn(links.clone().accept(control.clone(), door, lanes.control.clone()));
         let codec: Arc<dyn PayloadCodec> = pipeline.clone();
-        let client = Bulk { endpoint: bulk.clone(), lane: lanes.bulk.clone() };
+        let client = Bulk { endpoint: bulk.clone(), lane: lanes.bulk.clone(), cluster };
         let transport = QuicTransport::new(client, codec, world.clock.clone());
         let peers = transport.clone();
         let parts = DriverParts {

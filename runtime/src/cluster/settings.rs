@@ -50,7 +50,9 @@ pub(crate) fn apply(config: &Config, settings: &[NamedValue]) -> Result<Config, 
 }
 
 fn number<T: FromStr>(known: &BTreeMap<&str, &str>, name: &str) -> Result<T, String> {
-    let value = known.get(name).ok_or_else(|| format!("the driver does not say `{name}`: it is of another release"))?;
+    let value = known
+        .get(name)
+        .ok_or_else(|| format!("the driver does not say `{name}`: it is of another release"))?;
     value.parse().map_err(|_| format!("the driver says {name}={value}, which is no number that fits"))
 }
 

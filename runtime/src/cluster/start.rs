@@ -41,6 +41,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{CloseCode, EndpointError},
     id::{Incarnation, NodeId},
+    identity::AuthorityError,
     world::World,
 };
 use tokio::sync::Notify;
@@ -85,6 +86,9 @@ pub enum StartError {
     /// A parameter that is none, or that nobody asks for.
     #[error(transparent)]
     Params(#[from] ParamsError),
+    /// The cluster's authority cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The driver cannot listen.
     #[error("the driver cannot listen: {0}")]
     Endpoint(#[from] EndpointError),

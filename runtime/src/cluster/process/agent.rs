@@ -26,8 +26,8 @@ use std::{
     time::Duration,
 };
 use tidemill_actors::supervision::{
-    Actor, ActorError, Address, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Message, Restart,
-    Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
+    Actor, ActorError, Address, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Message,
+    Restart, Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
 };
 use tidemill_protocol::{
     id::{Member, NodeId},
@@ -99,7 +99,8 @@ impl Agent {
             max: Duration::from_secs(2),
             ..Backoff::default()
         };
-        let mut root = SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff);
+        let mut root =
+            SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff);
         let mut processes = BTreeMap::new();
         for node in executors {
             let mailbox = Mailbox::<Process>::new();
@@ -113,7 +114,8 @@ impl Agent {
                 kill: Arc::new(Notify::new()),
             };
             root = root.child(
-                ChildSpec::with_mailbox(format!("executor-{}", node.0), mailbox, make).restart(Restart::Transient),
+                ChildSpec::with_mailbox(format!("executor-{}", node.0), mailbox, make)
+                    .restart(Restart::Transient),
             );
         }
         Agent { desk, root: Supervisor::start(root, &world), world, processes }
@@ -189,9 +191,12 @@ impl Actor for Process {
             ActorError::new(format!("{PROCESSES_MAX} processes have ended: start the node again"))
         })?;
         let member = Member { node: self.node, incarnation };
-        let mut child = self.desk.spec.launch.start(member).map_err(|error| {
-            ActorError::new(format!("cannot start a process: {error}"))
-        })?;
+        let mut child = self
+            .desk
+            .spec
+            .launch
+            .start(member)
+            .map_err(|error| ActorError::new(format!("cannot start a process: {error}")))?;
         let pid = child.id().unwrap_or(0);
         tracing::info!(executor = %member, pid, "an executor's process has started");
         self.stdin = child.stdin.take();
@@ -315,4 +320,3 @@ impl Drop for AgentThread {
         }
     }
 }
-

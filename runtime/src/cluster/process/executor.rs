@@ -24,6 +24,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, Identity, request},
     id::{Incarnation, Member, NodeId},
+    identity::ClusterName,
     message::{ProgramFacts, Reply, Request},
     world::World,
 };
@@ -44,6 +45,7 @@ pub(crate) struct ExecutorSpec {
     pub(crate) ip: IpAddr,
     pub(crate) slots: Option<u16>,
     pub(crate) identity: Identity,
+    pub(crate) cluster: ClusterName,
 }
 
 /// Why an executor's process ends.
@@ -151,6 +153,7 @@ async fn start(
         endpoints,
         ip: spec.ip,
         driver: spec.driver,
+        cluster: spec.cluster.clone(),
         codec,
         program: Program::id(&*pipeline),
         lives: Mutex::default(),
@@ -226,9 +229,11 @@ async fn learn(
 
 async fn ask(endpoint: &quinn::Endpoint, spec: &ExecutorSpec, world: &World) -> Result<ProgramFacts, End> {
     let asked = async {
-        let connection = endpoint::connect(endpoint, spec.driver).await.map_err(Lost::from)?;
+        let connection =
+            endpoint::connect_to(endpoint, spec.driver, &spec.cluster.driver()).await.map_err(Lost::from)?;
         let replies = request::ask(&connection, &Request::Program).await;
-        let replies = replies.map_err(|error| connection.close_reason().map_or(Lost::broken(error), Lost::from))?;
+        let replies =
+            replies.map_err(|error| connection.close_reason().map_or(Lost::broken(error), Lost::from))?;
         match replies.into_iter().next() {
             Some(Reply::Program(facts)) => Ok(facts),
             Some(Reply::Refused(reason)) => Err(End::Refused(reason)),

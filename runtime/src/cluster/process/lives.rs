@@ -19,8 +19,9 @@ pub(crate) fn next_life(files: &Files, folder: &Path) -> Result<u32, String> {
     let path = folder.join(FILE);
     let cannot = |error: std::io::Error| format!("cannot keep {}: {error}", path.display());
     let last = match files.read_range(&path, 0, LIFE_BYTES_MAX) {
-        Ok(bytes) => parse(&bytes)
-            .ok_or_else(|| format!("{} is not a number: remove it if no node uses this folder", path.display()))?,
+        Ok(bytes) => parse(&bytes).ok_or_else(|| {
+            format!("{} is not a number: remove it if no node uses this folder", path.display())
+        })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(error) => return Err(cannot(error)),
     };
@@ -46,7 +47,8 @@ mod tests {
 
     #[test]
     fn incarnations_rise_within_a_life_and_from_life_to_life() {
-        let all = [(1, 0), (1, 1), (1, 65_535), (2, 0), (3, 7)].map(|(life, process)| incarnation(life, process));
+        let all =
+            [(1, 0), (1, 1), (1, 65_535), (2, 0), (3, 7)].map(|(life, process)| incarnation(life, process));
         assert!(all.iter().all(Option::is_some) && all.is_sorted_by(|a, b| a < b), "{all:?}");
         assert_eq!(incarnation(1, 65_536), None);
     }

@@ -25,6 +25,7 @@ mod lives;
 
 pub(crate) use agent::{Agent, AgentEnd, AgentSpec, AgentThread};
 pub use driver::DriverOptions;
+pub(crate) use driver::join_address;
 pub(crate) use executor::{ExecutorSpec, member, run_executor};
 pub(crate) use launch::Launch;
 pub(crate) use lives::next_life;

@@ -1,6 +1,6 @@
 //! Bulk data over QUIC: what an executor serves to others, and how it asks them.
 
-use super::{count_refused, count_rubbish};
+use super::{count_refused, count_rubbish, turn_away};
 use crate::cluster::lane::Lane;
 use futures_util::future::BoxFuture;
 use std::{net::SocketAddr, sync::Arc};
@@ -12,6 +12,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, bulk},
     id::{BlockId, DataKey, Member},
+    identity::{ClusterName, DenyList, RoleKind, admit},
     message::Piece,
 };
 
@@ -23,11 +24,16 @@ pub(super) async fn serve(
     lane: Lane,
 ) {
     let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
+    // Who is denied is cut off by the driver: without its list of executors nobody is asked for anything.
+    let denied = DenyList::none();
     while let Some(incoming) = endpoint.accept().await {
-        let served = served.clone();
+        let (served, denied) = (served.clone(), denied.clone());
         lane.spawn(async move {
             match incoming.await {
-                Ok(connection) => count_rubbish(&bulk::serve_bulk(connection, served).await),
+                Ok(connection) => match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
+                    Ok(_) => count_rubbish(&bulk::serve_bulk(connection, served).await),
+                    Err(refused) => turn_away(&connection, &refused),
+                },
                 Err(error) => count_refused(&error),
             }
         });
@@ -65,6 +71,7 @@ impl bulk::BulkHandler for Served {
 pub(crate) struct Bulk {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) lane: Lane,
+    pub(crate) cluster: ClusterName,
 }
 
 impl BulkClient for Bulk {
@@ -72,13 +79,14 @@ impl BulkClient for Bulk {
 
     fn connect(
         &self,
-        _peer: Member,
+        peer: Member,
         address: SocketAddr,
     ) -> BoxFuture<'static, Result<quinn::Connection, BulkError>> {
-        let (endpoint, lane) = (self.endpoint.clone(), self.lane.clone());
+        let (endpoint, lane, name) = (self.endpoint.clone(), self.lane.clone(), self.cluster.node(peer.node));
         Box::pin(async move {
             // A connection is driven by the runtime that asks for it.
-            let connection = lane.run(async move { endpoint::connect(&endpoint, address).await }).await;
+            let connection =
+                lane.run(async move { endpoint::connect_to(&endpoint, address, &name).await }).await;
             let connection = connection.ok_or_else(|| BulkError("this process ends".to_owned()))?;
             connection.map_err(|e| BulkError(e.to_string()))
         })

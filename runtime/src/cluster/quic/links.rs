@@ -1,6 +1,6 @@
 //! The driver's end of control connections: links to executors, and questions of whoever may ask.
 
-use super::{count_refused, count_rubbish};
+use super::{count_refused, count_rubbish, turn_away};
 use crate::cluster::{inbox::DriverInbox, lane::Lane};
 use std::{
     collections::BTreeMap,
@@ -17,23 +17,50 @@ use tidemill_protocol::{
         request,
     },
     id::Member,
+    identity::{DenyList, RoleKind, admit},
     message::{Hello, Reply, Request, ToDriver, ToExecutor},
 };
 
 /// Answers questions.
 pub(crate) type Answers = Arc<dyn Fn(Request) -> Vec<Reply> + Send + Sync>;
 
+/// Who may come to the control endpoint at all.
+const ALLOWED: [RoleKind; 3] = [RoleKind::Node, RoleKind::Operator, RoleKind::Observer];
+
+/// What the driver shows and knows at its door.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) hello: Hello,
+    pub(crate) inbox: Arc<DriverInbox>,
+    pub(crate) answers: Answers,
+    pub(crate) denied: DenyList,
+}
+
+/// Who may ask what.
+fn may_ask(role: RoleKind, request: &Request) -> bool {
+    match request {
+        Request::Program => role == RoleKind::Node,
+        Request::Status => matches!(role, RoleKind::Observer | RoleKind::Operator),
+    }
+}
+
 /// Answers the questions of one connection, one after the other, until it ends.
 async fn answer_all(
     connection: &quinn::Connection,
     mut asked: (quinn::SendStream, quinn::RecvStream),
+    role: RoleKind,
     answers: &Answers,
 ) {
     loop {
         let (send, mut recv) = asked;
         let answered: Result<(), LinkError> = async {
             let question = request::read_request(connection, &mut recv).await?;
-            request::answer(send, &answers(question)).await
+            let replies = if may_ask(role, &question) {
+                answers(question)
+            } else {
+                vec![Reply::Refused(format!("a certificate of the role {role} may not ask this"))]
+            };
+            request::answer(send, &replies).await
         }
         .await;
         if let Err(error) = answered {
@@ -62,38 +89,40 @@ impl QuicLinks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes links on `endpoint` until it is closed.
-    pub(crate) async fn accept(
-        self,
-        endpoint: quinn::Endpoint,
-        hello: Hello,
-        inbox: Arc<DriverInbox>,
-        answers: Answers,
-        lane: Lane,
-    ) {
+    /// Takes links and questions on `endpoint` until it is closed.
+    pub(crate) async fn accept(self, endpoint: quinn::Endpoint, door: Door, lane: Lane) {
         while let Some(incoming) = endpoint.accept().await {
-            let (links, hello, inbox) = (self.clone(), hello.clone(), inbox.clone());
-            let answers = answers.clone();
+            let (links, door) = (self.clone(), door.clone());
             lane.spawn(async move {
-                let connection = match incoming.await {
-                    Ok(connection) => connection,
-                    Err(error) => return count_refused(&error),
-                };
-                let (asking, config) = (connection.clone(), LinkConfig::default());
-                // What a peer opens first tells what it came for: a question, or a link.
-                tokio::select! {
-                    biased;
-                    asked = asking.accept_bi() => {
-                        if let Ok(asked) = asked {
-                            answer_all(&asking, asked, &answers).await;
-                        }
-                    }
-                    link = ControlLink::<ToExecutor, ToDriver>::open(connection, &hello, &config) => match link {
-                        Ok(link) => links.listen(link, inbox).await,
-                        Err(error) => count_rubbish(&error),
-                    },
+                match incoming.await {
+                    Ok(connection) => links.meet(connection, door).await,
+                    Err(error) => count_refused(&error),
                 }
             });
+        }
+    }
+
+    async fn meet(self, connection: quinn::Connection, door: Door) {
+        let peer = match admit(&connection, &ALLOWED, &door.denied) {
+            Ok(peer) => peer,
+            Err(refused) => return turn_away(&connection, &refused),
+        };
+        let (asking, config, role) = (connection.clone(), LinkConfig::default(), peer.role.kind());
+        // What a peer opens first tells what it came for: a question, or a link.
+        tokio::select! {
+            biased;
+            asked = asking.accept_bi() => if let Ok(asked) = asked {
+                answer_all(&asking, asked, role, &door.answers).await;
+            },
+            link = ControlLink::<ToExecutor, ToDriver>::open(connection, &door.hello, &config) => match link {
+                Ok(link) if peer.may_be(link.peer.member.node) => self.listen(link, door.inbox).await,
+                Ok(link) => {
+                    let reason = format!("{} is not in the certificate of {peer}", link.peer.member.node);
+                    tracing::warn!(reason, "a peer was turned away");
+                    endpoint::close(link.receiver.connection(), CloseCode::Foreign, &reason);
+                }
+                Err(error) => count_rubbish(&error),
+            },
         }
     }
 

@@ -14,7 +14,7 @@ mod bulk;
 mod links;
 
 pub(crate) use bulk::Bulk;
-pub(crate) use links::{Answers, QuicLinks};
+pub(crate) use links::{Answers, Door, QuicLinks};
 
 use super::{
     lane::Lanes,
@@ -32,11 +32,9 @@ use tidemill_actors::{
     block_store::BlockStore, seam::PayloadCodec, supervision::Address, transport::QuicTransport,
 };
 use tidemill_protocol::{
-    endpoint::{
-        self, CloseCode, ConnectError, ControlLink, EndpointConfig, LinkError,
-        link::LinkConfig,
-    },
+    endpoint::{self, CloseCode, ConnectError, ControlLink, EndpointConfig, LinkError, link::LinkConfig},
     id::{Epoch, Member, ProgramId},
+    identity::{ClusterName, Refused},
     message::{Hello, PeerInfo, ToDriver, ToExecutor},
     world::World,
 };
@@ -56,6 +54,8 @@ pub(crate) struct QuicPlumbing {
     pub(crate) ip: IpAddr,
     /// Where the driver listens.
     pub(crate) driver: SocketAddr,
+    /// What its certificate, and those of other executors, must be of.
+    pub(crate) cluster: ClusterName,
     pub(crate) codec: Arc<dyn PayloadCodec>,
     pub(crate) program: ProgramId,
     pub(crate) lives: Mutex<BTreeMap<Member, ExecutorLife>>,
@@ -117,20 +117,24 @@ impl Plumbing for QuicPlumbing {
         let (queue, queued) = mpsc::channel(UPLINK_QUEUE_MAX);
         let hello = Hello { member, epoch: Epoch(0), program: self.program };
         let die = OfThisLife { alive: alive.clone(), die };
-        let link = talk(control.clone(), self.driver, hello, queued, orders);
+        let driver = (self.driver, self.cluster.driver());
+        let link = talk(control.clone(), driver, hello, queued, orders);
         let lost = die.clone();
         let refused = self.refused.clone();
         self.lanes.control.spawn(async move {
             lost.end(match link.await {
                 Ok(()) => "the control link has ended".to_owned(),
                 Err(Lost::Refused(reason)) => {
-                    refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.clone());
+                    refused
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert_with(|| reason.clone());
                     format!("the driver refuses this executor: {reason}")
                 }
                 Err(Lost::Broken(error)) => format!("the control link is lost: {error}"),
             });
         });
-        let client = Bulk { endpoint: bulk.clone(), lane };
+        let client = Bulk { endpoint: bulk.clone(), lane, cluster: self.cluster.clone() };
         let transport = QuicTransport::new(client, self.codec.clone(), self.world.clock.clone());
         let life = ExecutorLife { alive, store: store.clone(), transport: transport.clone(), bulk, control };
         self.lives().insert(member, life);
@@ -238,12 +242,12 @@ impl From<ConnectError> for Lost {
 /// The executor's end of the control link, until it breaks.
 async fn talk(
     control: quinn::Endpoint,
-    driver: SocketAddr,
+    (address, name): (SocketAddr, String),
     hello: Hello,
     queued: mpsc::Receiver<ToDriver>,
     orders: Address<Order>,
 ) -> Result<(), Lost> {
-    let connection = endpoint::connect(&control, driver).await?;
+    let connection = endpoint::connect_to(&control, address, &name).await?;
     let ended = exchange(connection.clone(), hello, queued, orders).await;
     // The connection's own end says more than the link's: with it comes the driver's reason.
     ended.map_err(|error| connection.close_reason().map_or(Lost::Broken(error), Lost::from))
@@ -277,6 +281,13 @@ async fn exchange(
 fn count_refused(error: &quinn::ConnectionError) {
     tracing::debug!(%error, "a handshake came to nothing");
     metrics::counter!("tidemill_handshakes_failed_total").increment(1);
+}
+
+/// Closes the connection of a peer whose certificate is none that may come here.
+fn turn_away(connection: &quinn::Connection, refused: &Refused) {
+    tracing::warn!(%refused, peer = %connection.remote_address(), "a peer was turned away");
+    metrics::counter!("tidemill_peers_refused_total").increment(1);
+    endpoint::close(connection, CloseCode::Foreign, &refused.to_string());
 }
 
 fn count_rubbish(error: &LinkError) {

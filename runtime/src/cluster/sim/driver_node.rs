@@ -10,7 +10,9 @@ use crate::cluster::{
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::supervision::SupervisorHandle;
 use tidemill_protocol::{
+    endpoint,
     id::NodeId,
+    identity::DenyList,
     message::{Reply, Request},
 };
 
@@ -38,12 +40,18 @@ impl DriverNode {
         };
         let listen = SocketAddr::new(ip, CONTROL_PORT);
         let no_answers = |_: &SupervisorHandle| -> Answers {
-            Arc::new(|_: Request| {
-                vec![Reply::Refused("a simulated driver answers no questions".to_owned())]
-            })
+            Arc::new(|_: Request| vec![Reply::Refused("a simulated driver answers no questions".to_owned())])
         };
+        let cluster = (endpoint::test_cluster(), DenyList::none());
         let pair = (roles.clone(), inboxes);
-        let started = DriverOverQuic::start(site, pair, &spec.endpoints(&world), listen, no_answers)?;
+        let started = DriverOverQuic::start(
+            site,
+            pair,
+            &spec.endpoints(&world, NodeId::DRIVER),
+            listen,
+            cluster,
+            no_answers,
+        )?;
         let root = started.root;
         let (progress, watched) = (context.progress().clone(), root.clone());
         let told = progress.clone();

@@ -16,6 +16,7 @@ use tidemill_actors::{
     supervision::{Address, SupervisorHandle},
 };
 use tidemill_protocol::{
+    endpoint,
     id::{Incarnation, NodeId},
     world::World,
 };
@@ -49,9 +50,10 @@ impl ExecutorNode {
             world: world.clone(),
             lanes: lanes(&world),
             is_seeded: spec.is_quic_seeded,
-            endpoints: spec.endpoints(&world),
+            endpoints: spec.endpoints(&world, node),
             ip: ip_of(node),
             driver: SocketAddr::new(ip_of(NodeId::DRIVER), CONTROL_PORT),
+            cluster: endpoint::test_cluster(),
             codec,
             program: Program::id(&*pipeline),
             lives: Mutex::default(),

@@ -77,6 +77,7 @@ use std::{
 use tidemill_actors::shell::Observer;
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, EndpointError, Mtu},
+    identity::Role,
     world::{
         World,
         sim::{self, SimConfig},
@@ -217,9 +218,10 @@ impl SimBuilder {
         Ok((config, pipeline, context))
     }
 
-    fn endpoints(&self, world: &World) -> EndpointConfig {
+    fn endpoints(&self, world: &World, node: NodeId) -> EndpointConfig {
+        let role = if node == NodeId::DRIVER { Role::Driver } else { Role::node(node) };
         let seed = self.is_quic_seeded.then(|| world.entropy.seed("quic"));
-        let mut endpoints = EndpointConfig::new(endpoint::test_identity(), seed);
+        let mut endpoints = EndpointConfig::new(endpoint::test_identity_of(&role), seed);
         endpoints.control.mtu = Mtu::Smallest;
         endpoints.bulk.mtu = Mtu::Smallest;
         endpoints
