@@ -9,6 +9,7 @@
 //! A node that is down stays known by its newest incarnation, so that no life that was declared dead comes back.
 
 use super::{
+    difference::first_difference,
     event::{Action, Counter, DownReason, Event, LinkId, Refusal},
     route::{Destination, destination},
 };
@@ -16,17 +17,21 @@ use crate::core::Core;
 use std::{collections::BTreeMap, time::Duration};
 use tidemill_protocol::{
     id::{Epoch, Incarnation, Member, NodeId, ProgramId},
-    message::{PeerInfo, Registration, ToDriver},
+    message::{PeerInfo, ProgramPrint, Registration, ToDriver},
     time::Time,
 };
 
 /// What membership is told once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipConfig {
     /// The driver's reign.
     pub epoch: Epoch,
     /// The program that executors must run.
     pub program: ProgramId,
+    /// What it is made of, and the lines of its graph in words, to say what differs in another.
+    pub print: ProgramPrint,
+    /// See `print`.
+    pub operators: Vec<String>,
     /// How often executors are asked whether they are there; above 0.
     pub ping_every: Duration,
     /// After this much silence an executor is declared dead; a multiple of `ping_every`.
@@ -40,6 +45,8 @@ impl Default for MembershipConfig {
         MembershipConfig {
             epoch: Epoch(0),
             program: ProgramId(0),
+            print: ProgramPrint::default(),
+            operators: Vec::new(),
             ping_every: Duration::from_millis(500),
             silent_after: Duration::from_secs(2),
             executors_max: 256,
@@ -129,7 +136,9 @@ impl Membership {
         } else if member.node == NodeId::DRIVER {
             Some(Refusal::DriversNumber(member.node))
         } else if theirs != ours {
-            Some(Refusal::OtherProgram { member, theirs, ours })
+            let MembershipConfig { print, operators, .. } = &self.config;
+            let difference = first_difference(&registration.print, print, operators);
+            Some(Refusal::OtherProgram { member, theirs, ours, difference })
         } else if let Some(known) = known {
             Some(Refusal::StaleIncarnation { member, known })
         } else if registration.slots == 0 {

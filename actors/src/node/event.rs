@@ -103,10 +103,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It was built from another program.
-    #[error(
-        "{member} runs {theirs} and this driver {ours}: the first thing that differs is the program id, so start every node \
-         from the same executable with the same arguments"
-    )]
+    #[error("{member} runs {theirs} and this driver {ours}: the first thing that differs is {difference}")]
     OtherProgram {
         /// Who.
         member: Member,
@@ -114,6 +111,8 @@ pub enum Refusal {
         theirs: ProgramId,
         /// The driver's.
         ours: ProgramId,
+        /// What differs first, with the remedy.
+        difference: String,
     },
     /// A life of that node which is as new has been here.
     #[error(

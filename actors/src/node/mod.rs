@@ -15,10 +15,12 @@
 //! |---|---|
 //! | `core` | [`Membership`]: which event leads to what |
 //! | `event` | [`Event`], [`Action`] and the values in them |
+//! | `difference` | what of a refused program differs |
 //! | `route` | the table of destinations |
 //! | `messages`, `actor` | carrying out the actions |
 
 mod core;
+mod difference;
 mod event;
 mod route;
 
@@ -30,6 +32,7 @@ mod tests;
 
 pub use self::core::{Membership, MembershipConfig};
 pub use actor::MembershipPerformer;
+pub use difference::first_difference;
 pub use event::{Action, Counter, DownReason, Event, LinkId, Refusal};
 pub use messages::{Links, Roles};
 pub use route::{Destination, destination};

@@ -24,7 +24,7 @@ mod task;
 pub use bulk::{BulkReply, BulkRequest, Piece};
 pub use hello::Hello;
 pub use join::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest, Secret};
-pub use membership::{PeerInfo, Registration};
+pub use membership::{PeerInfo, ProgramPrint, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use request::{NamedValue, ProgramFacts, Reply, Request};
 pub use status::StatusEntry;

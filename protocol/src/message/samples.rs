@@ -6,7 +6,7 @@ use super::{
     BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PeerInfo, Piece, ReceiverExitReason,
     ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
 };
-use super::{NamedValue, ProgramFacts, Reply, Request, StatusEntry};
+use super::{NamedValue, ProgramFacts, ProgramPrint, Reply, Request, StatusEntry};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
     Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
@@ -81,6 +81,7 @@ samples!(ToDriver {
         ToDriver::Register(Registration {
             member: member(1), slots: 4, program: ProgramId(0xfeed_f00d),
             bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+            print: ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![3, u64::MAX] },
         });
     ReceiverStarted => ToDriver::ReceiverStarted { receiver: receiver() };
     BlockAdded =>

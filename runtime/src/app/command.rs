@@ -47,6 +47,8 @@ impl Command {
     pub fn log_level(&self) -> &'static str {
         match self {
             Command::Driver(_) | Command::Node(_) => "warn,tidemill=info,tidemill_actors=info",
+            // How its incarnation ends, it says in one line at its end.
+            Command::Executor(_) => "warn,tidemill_actors::supervision=off",
             _ => "warn",
         }
     }

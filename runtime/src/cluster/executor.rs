@@ -278,6 +278,7 @@ impl Actor for Agent {
             slots: self.parts.config.slots_per_executor,
             program: Program::id(&*self.parts.pipeline),
             bulk_address,
+            print: self.parts.pipeline.print(),
         }));
         self.life = Some(life);
         Ok(())

@@ -1,6 +1,7 @@
 //! Where the work of an endpoint runs. In a real process control and bulk have threads of their own, so that a driver's
 //! decisions never queue behind blocks; in simulation all is one thread, and what runs dies with its node.
 
+#[cfg(feature = "sim")]
 use tidemill_protocol::world::Spawner;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -8,6 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 #[derive(Clone)]
 pub(crate) enum Lane {
     /// By the world: simulation.
+    #[cfg(feature = "sim")]
     World(Spawner),
     /// On this runtime.
     Runtime(Handle),
@@ -24,6 +26,7 @@ impl Lane {
     /// Runs `work` there.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         match self {
+            #[cfg(feature = "sim")]
             Lane::World(spawner) => spawner.spawn(work),
             Lane::Runtime(runtime) => drop(runtime.spawn(work)),
         }
@@ -32,6 +35,7 @@ impl Lane {
     /// Makes something that is driven there: endpoints take the runtime that they are made in.
     pub(crate) fn make<T>(&self, make: impl FnOnce() -> T) -> T {
         match self {
+            #[cfg(feature = "sim")]
             Lane::World(_) => make(),
             Lane::Runtime(runtime) => {
                 let _entered = runtime.enter();
@@ -46,6 +50,7 @@ impl Lane {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         match self {
+            #[cfg(feature = "sim")]
             Lane::World(_) => Some(work.await),
             Lane::Runtime(runtime) => runtime.spawn(work).await.ok(),
         }
@@ -54,6 +59,7 @@ impl Lane {
     /// The runtime behind it.
     pub(crate) fn handle(&self) -> Handle {
         match self {
+            #[cfg(feature = "sim")]
             Lane::World(_) => Handle::current(),
             Lane::Runtime(runtime) => runtime.clone(),
         }

@@ -6,6 +6,7 @@
 //!   progress   what the outside sees: events, the last batches, the outcome
 //!   driver     four roles and the wires between them;   ledger: batches between plan and publication
 //!   figures    the metrics that are known by name from the start
+//!              routes: from membership to the other roles;  holdings: who holds which block
 //!              (role_configs: what the configuration means to them)
 //!   executor   an agent, task slots, receivers: one incarnation after another
 //!   plumbing   what differs between one process (local) and QUIC (quic)
@@ -18,6 +19,7 @@
 mod driver;
 mod executor;
 mod figures;
+mod holdings;
 mod inbox;
 mod lane;
 mod ledger;
@@ -28,6 +30,7 @@ pub mod process;
 mod progress;
 mod quic;
 mod role_configs;
+mod routes;
 mod running;
 mod settings;
 #[cfg(feature = "sim")]

@@ -200,7 +200,9 @@ impl Actor for Process {
         let pid = child.id().unwrap_or(0);
         tracing::info!(executor = %member, pid, "an executor's process has started");
         self.stdin = child.stdin.take();
-        self.desk.running.send_modify(|running| drop(running.insert(self.node, pid)));
+        self.desk.running.send_modify(|running| {
+            running.insert(self.node, pid);
+        });
         let (me, kill) = (ctx.address::<Ended>(), self.kill.clone());
         ctx.spawn_local(async move {
             let ended = Ended(watch(child, &kill).await.map_err(|error| error.to_string()));
@@ -228,7 +230,9 @@ async fn watch(mut child: Child, kill: &Notify) -> std::io::Result<ExitStatus> {
 
 impl Process {
     fn forget(&mut self) {
-        self.desk.running.send_modify(|running| drop(running.remove(&self.node)));
+        self.desk.running.send_modify(|running| {
+            running.remove(&self.node);
+        });
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 };
 use tidemill_actors::{
     seam::{PayloadCodec, Program},
-    supervision::{Exit, Intensity, SupervisorHandle},
+    supervision::{Intensity, SupervisorHandle},
 };
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, Identity, request},
@@ -157,7 +157,7 @@ async fn start(
         codec,
         program: Program::id(&*pipeline),
         lives: Mutex::default(),
-        refused: Arc::default(),
+        lost: Arc::default(),
     });
     let site = Site { config, pipeline, world: world.clone(), progress, users, lanes };
     let own = ExecutorSite {
@@ -191,11 +191,12 @@ impl Started {
             }
         }
         say_goodbye(&endpoints, &world).await;
-        let refused = plumbing.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (refused, exit) {
-            (Some(reason), _) => End::Refused(reason),
-            (None, None | Some(Exit::Normal | Exit::Shutdown)) => End::Left,
-            (None, Some(exit)) => End::Failed(format!("this incarnation has ended: {exit}")),
+        let lost = plumbing.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (exit, lost) {
+            (None, _) => End::Left,
+            (Some(_), Some(lost @ Lost::Broken(_))) => End::Failed(lost.to_string()),
+            (Some(_), Some(refused)) => refused.into(),
+            (Some(exit), None) => End::Failed(format!("this incarnation has ended: {exit}")),
         }
     }
 }

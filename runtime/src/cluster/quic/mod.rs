@@ -59,13 +59,14 @@ pub(crate) struct QuicPlumbing {
     pub(crate) codec: Arc<dyn PayloadCodec>,
     pub(crate) program: ProgramId,
     pub(crate) lives: Mutex<BTreeMap<Member, ExecutorLife>>,
-    /// Why the driver will never take this process, once it has said so.
-    pub(crate) refused: Arc<Mutex<Option<String>>>,
+    /// How the first link to the driver ended.
+    pub(crate) lost: Arc<Mutex<Option<Lost>>>,
 }
 
 /// What one incarnation holds open.
 pub(crate) struct ExecutorLife {
     alive: Arc<AtomicBool>,
+    #[cfg(feature = "sim")]
     store: BlockStore,
     transport: QuicTransport<Bulk>,
     bulk: quinn::Endpoint,
@@ -77,6 +78,7 @@ impl QuicPlumbing {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(feature = "sim")]
     /// The bytes that the present incarnation holds, and the most that it held; none between two incarnations.
     pub(crate) fn store_bytes(&self) -> Option<(u64, u64)> {
         let lives = self.lives();
@@ -88,6 +90,7 @@ impl QuicPlumbing {
         self.lives().values().flat_map(|life| [life.control.clone(), life.bulk.clone()]).collect()
     }
 
+    #[cfg(feature = "sim")]
     /// The present incarnation, if there is one.
     pub(crate) fn member(&self) -> Option<Member> {
         self.lives().keys().next_back().copied()
@@ -120,23 +123,28 @@ impl Plumbing for QuicPlumbing {
         let driver = (self.driver, self.cluster.driver());
         let link = talk(control.clone(), driver, hello, queued, orders);
         let lost = die.clone();
-        let refused = self.refused.clone();
+        let remembered = self.lost.clone();
         self.lanes.control.spawn(async move {
-            lost.end(match link.await {
+            let reason = match link.await {
                 Ok(()) => "the control link has ended".to_owned(),
-                Err(Lost::Refused(reason)) => {
-                    refused
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .get_or_insert_with(|| reason.clone());
-                    format!("the driver refuses this executor: {reason}")
+                Err(error) => {
+                    let reason = error.to_string();
+                    remembered.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    reason
                 }
-                Err(Lost::Broken(error)) => format!("the control link is lost: {error}"),
-            });
+            };
+            lost.end(reason);
         });
         let client = Bulk { endpoint: bulk.clone(), lane, cluster: self.cluster.clone() };
         let transport = QuicTransport::new(client, self.codec.clone(), self.world.clock.clone());
-        let life = ExecutorLife { alive, store: store.clone(), transport: transport.clone(), bulk, control };
+        let life = ExecutorLife {
+            alive,
+            #[cfg(feature = "sim")]
+            store: store.clone(),
+            transport: transport.clone(),
+            bulk,
+            control,
+        };
         self.lives().insert(member, life);
         Ok(Connected {
             uplink: Arc::new(QuicUplink { queue, die }),
@@ -196,11 +204,13 @@ impl Uplink for QuicUplink {
 }
 
 /// Why a control link is no more.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Lost {
     /// The other side will not have us, however often we come: its words.
+    #[error("the driver refuses this executor: {0}")]
     Refused(String),
     /// It is gone; another attempt may go better.
+    #[error("the control link is lost: {0}")]
     Broken(String),
 }
 

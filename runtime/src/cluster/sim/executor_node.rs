@@ -57,7 +57,7 @@ impl ExecutorNode {
             codec,
             program: Program::id(&*pipeline),
             lives: Mutex::default(),
-            refused: Arc::default(),
+            lost: Arc::default(),
         });
         let site = Site {
             config,
