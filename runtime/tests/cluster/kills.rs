@@ -33,5 +33,7 @@ fn kill_9_of_the_receivers_executor_and_of_another_leaves_the_totals_of_a_plain_
     };
     assert!(gone(host) && gone(other), "both faults struck:\n{log}");
     assert!(log.contains("a receiver has ended and will be started again"), "{log}");
-    assert!(log.contains("went with an executor"), "blocks were lost, and it is said:\n{log}");
+    // Which of the two depends on the moment within a batch.
+    let named = ["tasks run again", "blocks went with an executor"];
+    assert!(named.iter().any(|text| log.contains(text)), "a lost task or block is named:\n{log}");
 }
