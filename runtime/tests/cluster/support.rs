@@ -161,8 +161,8 @@ pub fn executors(folder: &Path) -> BTreeMap<u64, u32> {
 
 /// A feed of [`LINES`] in turn: where it listens, and at its end how many lines it were.
 pub fn feed(lines_per_s: u64, duration: Duration) -> (SocketAddr, mpsc::Receiver<u64>) {
-    let (tell_address, address) = mpsc::channel();
-    let (tell_end, end) = mpsc::channel();
+    let (tell_address, address) = mpsc::sync_channel(1);
+    let (tell_end, end) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
