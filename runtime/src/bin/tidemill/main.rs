@@ -69,7 +69,7 @@ enum Command {
 
 impl Command {
     /// The commands that every application has.
-    fn of_app(self) -> Result<app::Command, Command> {
+    fn of_app(self) -> Result<app::Command, Box<Command>> {
         Ok(match self {
             Command::Graph(args) => app::Command::Graph(args),
             Command::Ca(command) => app::Command::Ca(command),
@@ -77,7 +77,7 @@ impl Command {
             Command::Node(args) => app::Command::Node(args),
             Command::Status(args) => app::Command::Status(args),
             Command::Executor(args) => app::Command::Executor(args),
-            own => return Err(own),
+            own => return Err(Box::new(own)),
         })
     }
 }
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
             };
             ExitCode::from(flights("127.0.0.1:9999".into()).run(command, interrupt))
         }
-        Err(command) => ExitCode::from(run(command)),
+        Err(command) => ExitCode::from(run(*command)),
     }
 }
 
