@@ -8,7 +8,8 @@ use tidemill_protocol::frame::{
     FrameKind, HEADER_BYTES, VERSION, WireMessage, decode_message, encode_message,
 };
 use tidemill_protocol::message::{
-    BulkReply, BulkRequest, Hello, JOIN_BYTES_MAX, JoinReply, JoinRequest, ToDriver, ToExecutor,
+    BulkReply, BulkRequest, Hello, JOIN_BYTES_MAX, JoinReply, JoinRequest, Reply, Request, ToDriver,
+    ToExecutor,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -63,6 +64,8 @@ fn vectors() -> Vec<String> {
         .chain(lines(ToDriver::samples(), ToDriver::variant))
         .chain(lines(BulkRequest::samples(), BulkRequest::variant))
         .chain(lines(BulkReply::samples(), BulkReply::variant))
+        .chain(lines(Request::samples(), Request::variant))
+        .chain(lines(Reply::samples(), Reply::variant))
         .collect()
 }
 
@@ -121,6 +124,8 @@ fn the_vectors_decode_to_the_samples() {
     check(&mut frames, ToDriver::samples());
     check(&mut frames, BulkRequest::samples());
     check(&mut frames, BulkReply::samples());
+    check(&mut frames, Request::samples());
+    check(&mut frames, Reply::samples());
     assert!(frames.is_empty());
 }
 

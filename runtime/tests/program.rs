@@ -140,7 +140,8 @@ fn the_demo_shows_queues_delays_rates_restarts_bytes_and_refused_frames_under_bo
     // What must not only be there: the demo kills a receiver, and receives lines.
     let grown = ["tidemill_receiver_restarts_total", "tidemill_received_bytes_total"];
     let address = free_address();
-    let arguments = ["demo", "--for", "4", "--rate", "2000", "--json", "--metrics", &address.to_string()];
+    let arguments =
+        ["demo", "--for", "4", "--rate", "2000", "--json", "--in-process", "--metrics", &address.to_string()];
     let (_demo, lines) = Program::start(&arguments);
     let mut missing: BTreeSet<&str> = wanted.into();
     for _batch in lines {

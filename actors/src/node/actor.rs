@@ -32,7 +32,7 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             }
             Action::Refuse { link, reason } => {
                 tracing::warn!(%reason, "an executor was refused");
-                self.links.close(link, &reason.to_string());
+                self.links.refuse(link, &reason);
                 self.roles.refused(link, &reason);
             }
             Action::Peers { to, peers } => {

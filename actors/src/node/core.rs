@@ -14,6 +14,7 @@
 
 use super::{
     contest::{Contender, refuse},
+    difference::first_difference,
     event::{Action, Counter, DownReason, Event, LinkId, Refusal, Standing},
     leaving::Leave,
     route::{Destination, destination},
@@ -23,17 +24,21 @@ use crate::core::Core;
 use std::{collections::BTreeMap, time::Duration};
 use tidemill_protocol::{
     id::{Epoch, Incarnation, Member, NodeId, ProgramId},
-    message::{PeerInfo, Registration, ToDriver},
+    message::{PeerInfo, ProgramPrint, Registration, ToDriver},
     time::Time,
 };
 
 /// What membership is told once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipConfig {
     /// The driver's reign.
     pub epoch: Epoch,
     /// The program that executors must run.
     pub program: ProgramId,
+    /// What it is made of, and the lines of its graph in words, to say what differs in another.
+    pub print: ProgramPrint,
+    /// See `print`.
+    pub operators: Vec<String>,
     /// How often executors are asked whether they are there, and judged; above 0. The failure detector's limits are made for
     /// its default, 250 ms.
     pub ping_every: Duration,
@@ -46,6 +51,8 @@ impl Default for MembershipConfig {
         MembershipConfig {
             epoch: Epoch(0),
             program: ProgramId(0),
+            print: ProgramPrint::default(),
+            operators: Vec::new(),
             ping_every: Duration::from_millis(250),
             executors_max: 256,
         }
@@ -84,10 +91,10 @@ impl Membership {
     /// An empty cluster.
     pub fn new(config: MembershipConfig) -> Self {
         Membership {
+            clock: WakingClock::new(config.ping_every),
             config,
             live: BTreeMap::new(),
             contenders: BTreeMap::new(),
-            clock: WakingClock::new(config.ping_every),
             awake: Duration::ZERO,
             told: (0, 0),
             newest: BTreeMap::new(),
@@ -141,7 +148,9 @@ impl Membership {
         } else if member.node == NodeId::DRIVER {
             Some(Refusal::DriversNumber(member.node))
         } else if theirs != ours {
-            Some(Refusal::OtherProgram { member, theirs, ours })
+            let MembershipConfig { print, operators, .. } = &self.config;
+            let difference = first_difference(&registration.print, print, operators);
+            Some(Refusal::OtherProgram { member, theirs, ours, difference })
         } else if let Some(known) = known {
             Some(Refusal::StaleIncarnation { member, known })
         } else if registration.slots == 0 {

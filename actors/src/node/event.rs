@@ -151,10 +151,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It was built from another program.
-    #[error(
-        "{member} runs {theirs} and this driver {ours}: the first thing that differs is the program id, so start every node \
-         from the same executable with the same arguments"
-    )]
+    #[error("{member} runs {theirs} and this driver {ours}: the first thing that differs is {difference}")]
     OtherProgram {
         /// Who.
         member: Member,
@@ -162,6 +159,8 @@ pub enum Refusal {
         theirs: ProgramId,
         /// The driver's.
         ours: ProgramId,
+        /// What differs first, with the remedy.
+        difference: String,
     },
     /// A life of that node which is as new has been here.
     #[error(
@@ -212,6 +211,24 @@ pub enum Refusal {
     /// It was declared dead, or has never registered.
     #[error("{0} is not registered: it was declared dead, or has not registered; start it again")]
     NotRegistered(Member),
+}
+
+impl Refusal {
+    /// Whether the same process would be refused again, whatever happens meanwhile.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Refusal::OtherProgram { .. }
+            | Refusal::DriversNumber(_)
+            | Refusal::OtherName { .. }
+            | Refusal::NoSlots(_) => true,
+            Refusal::StaleIncarnation { .. }
+            | Refusal::NodeInUse { .. }
+            | Refusal::Full { .. }
+            | Refusal::Ending
+            | Refusal::NotRegistered(_) => false,
+        }
+    }
 }
 
 /// Why an executor is gone.

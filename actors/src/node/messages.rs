@@ -17,6 +17,10 @@ pub trait Links: 'static {
     fn tell(&self, to: Member, message: ToExecutor);
     /// Closes a connection, with a reason for the other side.
     fn close(&self, link: LinkId, reason: &str);
+    /// Closes the connection of somebody who is not admitted.
+    fn refuse(&self, link: LinkId, refusal: &Refusal) {
+        self.close(link, &refusal.to_string());
+    }
 }
 
 /// The roles whom arrivals, losses and messages concern. None of these may wait.

@@ -51,7 +51,14 @@ impl Executor {
     pub fn new(slots: u16, queue_per_slot: u16) -> Executor {
         let slots = u32::from(slots.max(1));
         let tasks_max = slots * (1 + u32::from(queue_per_slot));
-        Executor { slots, tasks: 0, tasks_max, suspected: false, standing: Standing::Good, leaving: Leaving::No }
+        Executor {
+            slots,
+            tasks: 0,
+            tasks_max,
+            suspected: false,
+            standing: Standing::Good,
+            leaving: Leaving::No,
+        }
     }
 
     /// Whether a task would run at once.
@@ -237,6 +244,9 @@ impl Executors {
         assert_eq!(self.usable, usable, "those that are neither suspected nor excluded");
         let included = self.live.values().filter(|executor| executor.is_included()).count();
         assert_eq!(self.included, included, "those that may be given tasks");
-        assert!(usable > 0 || self.excluded().is_empty(), "somebody is excluded although nobody else is usable");
+        assert!(
+            usable > 0 || self.excluded().is_empty(),
+            "somebody is excluded although nobody else is usable"
+        );
     }
 }

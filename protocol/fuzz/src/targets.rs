@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use tidemill_protocol::codec::{self, CodecError, Limits, scan};
 use tidemill_protocol::frame::{self, Frame, FrameDecoder, FrameError, FrameKind, decode_message};
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
 
 /// A stream of frames. The first byte says in pieces of what size the rest arrives.
 ///
@@ -64,6 +64,8 @@ fn body(frame: &Frame) {
         FrameKind::ToDriver => decode_message::<ToDriver>(frame).map(drop),
         FrameKind::BulkRequest => decode_message::<BulkRequest>(frame).map(drop),
         FrameKind::BulkReply => decode_message::<BulkReply>(frame).map(drop),
+        FrameKind::Request => decode_message::<Request>(frame).map(drop),
+        FrameKind::Reply => decode_message::<Reply>(frame).map(drop),
     };
 }
 
@@ -82,6 +84,8 @@ pub fn codec(data: &[u8]) {
         2 => survives::<ToDriver>(bytes, &Limits::CONTROL),
         3 => survives::<BulkRequest>(bytes, &Limits::BULK),
         4 => survives::<BulkReply>(bytes, &Limits::BULK),
+        6 => survives::<Request>(bytes, &Limits::CONTROL),
+        7 => survives::<Reply>(bytes, &Limits::CONTROL),
         _ => survives::<Tree>(bytes, &Limits::BLOCK),
     }
 }

@@ -18,6 +18,7 @@ mod identity;
 pub mod join;
 pub mod link;
 mod pack;
+pub mod request;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;
@@ -89,6 +90,8 @@ pub enum CloseCode {
     Rubbish = 1,
     /// The peer is not wanted: another program, a dead incarnation, a lower epoch.
     Refused = 2,
+    /// The peer will never be wanted as it is: of another program, without slots, under a wrong name.
+    Foreign = 3,
 }
 
 impl From<CloseCode> for VarInt {

@@ -2,7 +2,7 @@
 
 use super::{Frame, FrameError, FrameKind, HEADER_BYTES};
 use crate::codec::{self, CodecError};
-use crate::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use crate::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What travels as the body of a frame.
@@ -46,6 +46,13 @@ impl WireMessage for BulkReply {
             _ => PIECE_FIELDS_BYTES,
         }
     }
+}
+
+impl WireMessage for Request {
+    const KIND: FrameKind = FrameKind::Request;
+}
+impl WireMessage for Reply {
+    const KIND: FrameKind = FrameKind::Reply;
 }
 
 /// What a piece has beside its bytes, at most.

@@ -16,14 +16,18 @@ mod join;
 mod membership;
 mod pages;
 mod receive;
+mod request;
 mod samples;
+mod status;
 mod task;
 
 pub use bulk::{BulkReply, BulkRequest, PackedPiece, Piece};
 pub use hello::Hello;
 pub use join::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest, Secret};
-pub use membership::{PeerInfo, Registration};
+pub use membership::{PeerInfo, ProgramPrint, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
+pub use request::{NamedValue, ProgramFacts, Reply, Request};
+pub use status::StatusEntry;
 pub use task::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};

@@ -8,6 +8,7 @@ use super::{
     ToExecutor,
 };
 use super::{CertificateBytes, JoinRefusal, JoinReply, JoinRequest, Secret};
+use super::{NamedValue, ProgramFacts, ProgramPrint, Reply, Request, StatusEntry};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
     Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
@@ -84,6 +85,7 @@ samples!(ToDriver {
         ToDriver::Register(Registration {
             member: member(1), slots: 4, program: ProgramId(0xfeed_f00d),
             bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+            print: ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![3, u64::MAX] },
         });
     ReceiverStarted => ToDriver::ReceiverStarted { receiver: receiver() };
     BlockAdded =>
@@ -166,6 +168,39 @@ samples!(JoinReply {
         JoinReply::Refused(JoinRefusal::Unknown),
         JoinReply::Refused(JoinRefusal::TooMany(2)),
         JoinReply::Refused(JoinRefusal::Denied(NodeId(3)));
+});
+
+samples!(Request {
+    Program => Request::Program;
+    Status => Request::Status;
+});
+
+samples!(Reply {
+    Program =>
+        Reply::Program(ProgramFacts {
+            settings: vec![NamedValue { name: "block_interval_ms".to_string(), value: "200".to_string() }],
+            parameters: vec![NamedValue { name: "from".to_string(), value: "10.0.0.9:9999".to_string() }],
+        });
+    Status =>
+        Reply::Status(vec![
+            StatusEntry::Driver { program: "00000000feedf00d".to_string(), state: "running".to_string() },
+            StatusEntry::Executor {
+                member: member(1), slots: 4, bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+            },
+            StatusEntry::Receiver {
+                receiver: receiver(), stream: "lines".to_string(), on: member(1), records_per_s: 20_000.0,
+                permitted_records_per_s: Some(40_000),
+            },
+            StatusEntry::Batch {
+                batch: BatchNumber(5), records: 10_000, scheduling_delay_ms: 0.5, processing_ms: 12.5,
+                total_delay_ms: 13.0,
+            },
+            StatusEntry::Actor {
+                path: "node-0/driver/node".to_string(), state: "running".to_string(), restarts: 1, mailbox_depth: 0,
+                last_exit: Some("failed: struck".to_string()),
+            },
+        ]);
+    Refused => Reply::Refused("a node may not ask for the status".to_string());
 });
 
 impl Hello {

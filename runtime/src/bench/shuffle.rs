@@ -7,18 +7,26 @@
 //!   read_chunk           <── one stream ───────── the same bytes, over and over
 //! ```
 //!
-//! The payload is bytes that do not shrink, whose codec copies them: measured is the way, not rmp-serde. The identity is the
-//! pinned one of tests, on loopback only.
+//! The payload is bytes that do not shrink, whose codec copies them: measured is the way, not rmp-serde. The certificates are
+//! of an authority that is made for the run.
 
 use super::stopwatch::Stopwatch;
-use crate::cluster::bulk::{Bulk, serve};
+use crate::{
+    cluster::{
+        lane::Lane,
+        quic::{Bulk, serve},
+    },
+    run_folder::RunFolder,
+};
 use futures_util::{StreamExt, stream};
 use std::{
     any::Any,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 use tidemill_actors::{
     block_store::{BlockStore, Budget},
@@ -28,9 +36,9 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, Identity},
     id::{
-        Attempt, BatchNumber, DataKey, DatasetId, Incarnation, Member, NodeId, PartitionId, StageId, TaskId,
-        TaskKey,
+        Attempt, BatchNumber, DataKey, DatasetId, Incarnation, Member, PartitionId, StageId, TaskId, TaskKey,
     },
+    identity::{Authority, load_identity, save_identity},
     message::PeerInfo,
     world::{SeededRng, World},
 };
@@ -41,6 +49,8 @@ const OUTPUTS: u32 = 16;
 const OUTPUT_BYTES: usize = 2 << 20;
 /// Outputs that are fetched at the same time, as by one task.
 const AT_ONCE: usize = 16;
+/// The other process's certificate and key.
+const IDENTITY: &str = "node";
 /// What a bare stream is written in.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -100,13 +110,8 @@ fn bytes_of(output: u32) -> Vec<u8> {
     words.take(OUTPUT_BYTES / 8).flatten().collect()
 }
 
-fn endpoint_on(world: &World) -> Result<quinn::Endpoint, String> {
-    let identity = Identity::from_der(
-        vec![include_bytes!("../../../protocol/testdata/test-node.der").to_vec()],
-        include_bytes!("../../../protocol/testdata/test-node.key.der").to_vec(),
-        include_bytes!("../../../protocol/testdata/test-ca.der").to_vec(),
-    );
-    let config = EndpointConfig::new(identity.map_err(text)?, None);
+fn endpoint_on(world: &World, identity: Identity) -> Result<quinn::Endpoint, String> {
+    let config = EndpointConfig::new(identity, None);
     endpoint::bulk_endpoint(&world.udp, (Ipv4Addr::LOCALHOST, 0).into(), &config).map_err(text)
 }
 
@@ -118,7 +123,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(text)
 }
 
-/// The other process: serves until its standard input ends, which it does when whoever started it has ended.
+/// The other process: serves until its standard input ends, which it does when whoever started it has ended. Its certificate
+/// lies in the folder that it was started in.
 ///
 /// # Errors
 /// In words.
@@ -133,11 +139,12 @@ pub fn serve_outputs() -> Result<(), String> {
     }
     let (ours, bare) = {
         let _inside = runtime.enter();
-        (endpoint_on(&world)?, endpoint_on(&world)?)
+        let identity = load_identity(Path::new("."), IDENTITY).map_err(text)?;
+        (endpoint_on(&world, identity.clone())?, endpoint_on(&world, identity)?)
     };
     println!("{} {}", ours.local_addr().map_err(text)?.port(), bare.local_addr().map_err(text)?.port());
     std::io::stdout().flush().map_err(text)?;
-    runtime.spawn(serve(ours, store, Arc::new(RawCodec), world));
+    runtime.spawn(serve(ours, store, Arc::new(RawCodec), Lane::Runtime(runtime.handle().clone())));
     runtime.spawn(serve_bare(bare));
     std::io::stdin().read_to_end(&mut Vec::new()).map_err(text)?;
     Ok(())
@@ -169,10 +176,11 @@ struct Other {
 }
 
 impl Other {
-    fn start() -> Result<Self, String> {
+    fn start(folder: &Path) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(text)?;
         let mut child = Command::new(program)
             .args(["bench", "shuffle_server"])
+            .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -208,16 +216,25 @@ impl Drop for Other {
 /// # Errors
 /// In words: the other process does not start, or what comes is not what was put there.
 pub fn measure(runs: u32, megabytes: u64) -> Result<Vec<ShuffleRun>, String> {
-    let other = Other::start()?;
     let runtime = runtime()?;
     let world = World::real_on(runtime.handle().clone());
+    let folder = RunFolder::make(&world, "shuffle").map_err(text)?;
+    let (now, lifetime) = (world.clock.wall(), Duration::from_secs(24 * 3_600));
+    let authority = Authority::create(&folder.path().join("ca"), now).map_err(text)?;
+    let (_, own) = authority.node_identity(now, 1, lifetime).map_err(text)?;
+    let (nodes, others) = authority.node_identity(now, 1, lifetime).map_err(text)?;
+    save_identity(folder.path(), IDENTITY, &others).map_err(text)?;
+    let other = Other::start(folder.path())?;
     runtime.block_on(async {
-        let endpoint = endpoint_on(&world)?;
-        let member = Member { node: NodeId(1), incarnation: Incarnation(1) };
-        let transport =
-            QuicTransport::new(Bulk { endpoint: endpoint.clone() }, Arc::new(RawCodec), world.clock.clone());
+        let endpoint = endpoint_on(&world, own)?;
+        let member = Member { node: nodes[0], incarnation: Incarnation(1) };
+        let cluster = authority.cluster().clone();
+        let name = cluster.node(member.node);
+        let client =
+            Bulk { endpoint: endpoint.clone(), lane: Lane::Runtime(runtime.handle().clone()), cluster };
+        let transport = QuicTransport::new(client, Arc::new(RawCodec), world.clock.clone());
         transport.set_peers(vec![PeerInfo { member, bulk_address: Some(other.ours) }]);
-        let bare = endpoint::connect(&endpoint, other.bare).await.map_err(text)?;
+        let bare = endpoint::connect_to(&endpoint, other.bare, &name).await.map_err(text)?;
         let rounds = (megabytes * 1_000_000).div_ceil(OUTPUTS as u64 * OUTPUT_BYTES as u64).max(1);
         check(&transport, member).await?;
         // Both have found their path's limits before the first run.

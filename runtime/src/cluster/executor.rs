@@ -60,6 +60,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) first: Incarnation,
     /// Sees each action of each core, in simulation.
     pub(crate) observer: Option<Observer>,
+    /// How many incarnations it may have before it gives up; none: a thousand in 10 s.
+    pub(crate) intensity: Option<Intensity>,
 }
 
 impl ExecutorParts {
@@ -112,6 +114,8 @@ pub(crate) fn executor_that_leaves(parts: Arc<ExecutorParts>) -> (ChildSpec, Add
     let current = Current::default();
     let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
+    let intensity =
+        parts.intensity.unwrap_or(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) });
     let mailbox = Mailbox::<Agent>::with_capacity(EVENTS_CAPACITY, ENDINGS_MAX);
     let (die, leave) = (mailbox.address::<Die>(), mailbox.address::<Leave>());
     let agent = {
@@ -152,7 +156,7 @@ pub(crate) fn executor_that_leaves(parts: Arc<ExecutorParts>) -> (ChildSpec, Add
         .shutdown(Shutdown::Brutal)
     };
     let spec = SupervisorSpec::new(id, Strategy::OneForAll)
-        .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
+        .intensity(intensity)
         .backoff(Backoff {
             initial: Duration::from_millis(100),
             max: Duration::from_secs(2),
@@ -217,7 +221,7 @@ fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>)
         files: parts.world.files.clone(),
     };
     let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
-    let bulk = tokio::runtime::Handle::current();
+    let bulk = parts.plumbing.bulk();
     executor::Performer::new(
         work,
         slots,
@@ -300,6 +304,7 @@ impl Actor for Agent {
             slots: self.parts.config.slots_per_executor,
             program: Program::id(&*self.parts.pipeline),
             bulk_address,
+            print: self.parts.pipeline.print(),
         }));
         self.life = Some(life);
         Ok(())

@@ -89,6 +89,11 @@ pub(crate) trait Plumbing: Send + Sync {
         die: Address<Die>,
     ) -> Result<Connected, String>;
 
+    /// Where data are fetched, encoded and decoded.
+    fn bulk(&self) -> tokio::runtime::Handle {
+        tokio::runtime::Handle::current()
+    }
+
     /// The driver's list of live executors.
     fn peers(&self, member: Member, peers: &[PeerInfo]);
 

@@ -2,20 +2,24 @@
 //! sender is cut off, and its neighbour does not notice. And what crosses the wire is counted in bytes.
 
 use super::*;
+use crate::cluster::{driver::Roles, inbox::DriverInbox, lane::Lane};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use quinn::{Connection, ConnectionError, Endpoint};
 use std::time::Duration;
 use tidemill_actors::{
     block_store::Budget,
+    node::{LinkId, Links},
+    scheduler::TellExecutors,
     seam::{Payload, PayloadError},
+    transport::{BulkClient, FetchAnswer, StoreAnswer},
 };
 use tidemill_protocol::{
-    endpoint::test_identity,
+    endpoint::{bulk, test_cluster, test_identity_of},
     frame::encode_message,
-    id::{DatasetId, Incarnation, NodeId, ReceiverId, ReceiverIndex, StreamId},
+    id::{BlockId, DataKey, DatasetId, Incarnation, NodeId, ReceiverId, ReceiverIndex, StreamId},
+    identity::{DenyList, Role},
+    message::Piece,
 };
-
-use crate::cluster::driver::Roles;
 
 /// Bytes that stand for themselves.
 #[derive(Debug)]
@@ -74,14 +78,35 @@ fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-fn control(world: &World) -> Endpoint {
-    let config = EndpointConfig::new(test_identity(), None);
+/// The driver, and a node, at the control endpoint.
+fn control(world: &World, role: &Role) -> Endpoint {
+    let config = EndpointConfig::new(test_identity_of(role), None);
     endpoint::control_endpoint(&world.udp, loopback(), &config).unwrap()
 }
 
-fn bulk_node(world: &World) -> Endpoint {
-    let config = EndpointConfig::new(test_identity(), None);
+fn bulk_node(world: &World, node: u16) -> Endpoint {
+    let config = EndpointConfig::new(test_identity_of(&Role::node(NodeId(node))), None);
     endpoint::bulk_endpoint(&world.udp, loopback(), &config).unwrap()
+}
+
+/// Node 2, which asks others.
+fn bulk_client(world: &World) -> Bulk {
+    Bulk { endpoint: bulk_node(world, 2), lane: lane(), cluster: test_cluster() }
+}
+
+fn lane() -> Lane {
+    Lane::Runtime(Handle::current())
+}
+
+/// Node `node` connects to the bulk endpoint of node 1.
+async fn connect_bulk(world: &World, node: u16, address: SocketAddr) -> Connection {
+    endpoint::connect_to(&bulk_node(world, node), address, &test_cluster().node(NodeId(1))).await.unwrap()
+}
+
+/// Node `node` connects to the driver.
+async fn connect_control(world: &World, node: u16, address: SocketAddr) -> Connection {
+    let endpoint = control(world, &Role::node(NodeId(node)));
+    endpoint::connect_to(&endpoint, address, &test_cluster().driver()).await.unwrap()
 }
 
 fn member(node: u16) -> Member {
@@ -110,16 +135,18 @@ const RUBBISH: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 #[test]
 fn rubbish_on_a_control_link_is_counted_and_cuts_off_its_sender_only() {
     measured(|world, scrape| async move {
-        let (server, (roles, _inboxes)) = (control(&world), Roles::new(None));
+        let (server, (roles, _inboxes)) = (control(&world, &Role::Driver), Roles::new(None));
         let (address, inbox) = (server.local_addr().unwrap(), Arc::new(DriverInbox::new(roles.clone())));
         let links = QuicLinks::default();
-        world.spawner.spawn(links.clone().accept(server, hello(0), inbox, world.clone()));
+        let answers: Answers = Arc::new(|_| Vec::new());
+        let door = Door { hello: hello(0), inbox, answers, denied: DenyList::none() };
+        world.spawner.spawn(links.clone().accept(server, door, lane()));
         let heard = async |count| {
             while roles.node.depth() < count {
                 tokio::task::yield_now().await;
             }
         };
-        let good = endpoint::connect(&control(&world), address).await.unwrap();
+        let good = connect_control(&world, 1, address).await;
         let good = ControlLink::<ToDriver, ToExecutor>::open(good, &hello(1), &LinkConfig::default()).await;
         let mut good = good.unwrap();
         good.sender.send(&ToDriver::Alive { nonce: 1 }).await.unwrap();
@@ -128,7 +155,7 @@ fn rubbish_on_a_control_link_is_counted_and_cuts_off_its_sender_only() {
 
         let greeting = encode_message(&hello(2)).unwrap();
         for (count, bytes) in [(1, RUBBISH.to_vec()), (2, [&greeting[..], RUBBISH].concat())] {
-            let bad = endpoint::connect(&control(&world), address).await.unwrap();
+            let bad = connect_control(&world, 2, address).await;
             bad.open_uni().await.unwrap().write_all(&bytes).await.unwrap();
             assert_eq!(closed_with(&bad).await, Some(CloseCode::Rubbish as u64));
             assert_eq!(refused(&scrape), count);
@@ -148,14 +175,14 @@ fn rubbish_on_a_control_link_is_counted_and_cuts_off_its_sender_only() {
 #[test]
 fn rubbish_on_a_bulk_stream_is_counted_and_cuts_off_its_sender_only() {
     measured(|world, scrape| async move {
-        let (server, store) = (bulk_node(&world), BlockStore::new(Budget::new(1 << 20)));
+        let (server, store) = (bulk_node(&world, 1), BlockStore::new(Budget::new(1 << 20)));
         let address = server.local_addr().unwrap();
-        world.spawner.spawn(serve(server, store, Arc::new(RawCodec), world.clone()));
-        let good = endpoint::connect(&bulk_node(&world), address).await.unwrap();
+        world.spawner.spawn(serve(server, store, Arc::new(RawCodec), lane()));
+        let good = connect_bulk(&world, 2, address).await;
         assert_eq!(bulk::fetch(&good, DataKey::Block(block(0))).await.unwrap(), None);
         assert_eq!(refused(&scrape), 0);
 
-        let bad = endpoint::connect(&bulk_node(&world), address).await.unwrap();
+        let bad = connect_bulk(&world, 3, address).await;
         let (mut send, _recv) = bad.open_bi().await.unwrap();
         send.write_all(RUBBISH).await.unwrap();
         assert_eq!(closed_with(&bad).await, Some(CloseCode::Rubbish as u64));
@@ -169,7 +196,7 @@ fn rubbish_on_a_bulk_stream_is_counted_and_cuts_off_its_sender_only() {
 #[test]
 fn a_server_that_answers_rubbish_is_counted_by_its_client() {
     measured(|world, scrape| async move {
-        let server = bulk_node(&world);
+        let server = bulk_node(&world, 1);
         let address = server.local_addr().unwrap();
         world.spawner.spawn(async move {
             let connection = server.accept().await.unwrap().await.unwrap();
@@ -177,9 +204,9 @@ fn a_server_that_answers_rubbish_is_counted_by_its_client() {
             send.write_all(RUBBISH).await.unwrap();
             connection.closed().await;
         });
-        let client = Bulk { endpoint: bulk_node(&world) };
+        let client = bulk_client(&world);
         let connection = client.connect(member(1), address).await.unwrap();
-        client.fetch(connection.clone(), DataKey::Block(block(0))).await.unwrap_err();
+        client.fetch(connection.clone(), DataKey::Block(block(0)), None).await.unwrap_err();
         assert!(!client.is_open(&connection));
         assert_eq!(refused(&scrape), 1);
     });
@@ -188,10 +215,10 @@ fn a_server_that_answers_rubbish_is_counted_by_its_client() {
 #[test]
 fn what_is_stored_and_fetched_is_counted_in_bytes_on_both_sides() {
     measured(|world, scrape| async move {
-        let (server, store) = (bulk_node(&world), BlockStore::new(Budget::new(1 << 20)));
+        let (server, store) = (bulk_node(&world, 1), BlockStore::new(Budget::new(1 << 20)));
         let address = server.local_addr().unwrap();
-        world.spawner.spawn(serve(server, store, Arc::new(RawCodec), world.clone()));
-        let client = Bulk { endpoint: bulk_node(&world) };
+        world.spawner.spawn(serve(server, store, Arc::new(RawCodec), lane()));
+        let client = bulk_client(&world);
         let connection = client.connect(member(1), address).await.unwrap();
         let piece = |bytes| Piece { rows: 1, dataset: DatasetId(0), bytes: vec![7; bytes] };
         let crossed = |scrape: &PrometheusHandle| {
@@ -203,10 +230,11 @@ fn what_is_stored_and_fetched_is_counted_in_bytes_on_both_sides() {
         assert_eq!(stored, StoreAnswer::Stored);
         // Client and server count into the same recorder: sent by one, received by the other.
         assert_eq!(crossed(&scrape), (3_500, 3_500));
-        let fetched = client.fetch(connection.clone(), DataKey::Block(block(0))).await.unwrap();
-        assert_eq!(fetched, Some(pieces));
+        let fetched = client.fetch(connection.clone(), DataKey::Block(block(0)), None).await.unwrap();
+        assert_eq!(fetched, FetchAnswer::Found(pieces));
         assert_eq!(crossed(&scrape), (7_000, 7_000));
-        assert_eq!(client.fetch(connection, DataKey::Block(block(1))).await.unwrap(), None);
+        let missing = client.fetch(connection, DataKey::Block(block(1)), None).await.unwrap();
+        assert_eq!(missing, FetchAnswer::NotHere);
         assert_eq!(crossed(&scrape), (7_000, 7_000), "what is not there weighs nothing");
     });
 }

@@ -61,7 +61,10 @@ pub use tidemill_protocol::{
     world::sim::{FaultCounts, Link, SimNet, SimWorld, Trace},
 };
 
-use super::start::{StartError, check_interval};
+use super::{
+    lane::{Lane, Lanes},
+    start::{StartError, check_interval},
+};
 use crate::{
     config::{BatchInterval, Checked, Config},
     context::StreamContext,
@@ -76,6 +79,7 @@ use std::{
 use tidemill_actors::{planted, shell::Observer};
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, EndpointError},
+    identity::Role,
     world::{
         World,
         sim::{self, SimConfig},
@@ -254,9 +258,10 @@ impl SimBuilder {
         Ok((config, pipeline, context))
     }
 
-    fn endpoints(&self, world: &World) -> EndpointConfig {
+    fn endpoints(&self, world: &World, node: NodeId) -> EndpointConfig {
+        let role = if node == NodeId::DRIVER { Role::Driver } else { Role::node(node) };
         let seed = self.is_quic_seeded.then(|| world.entropy.seed("quic"));
-        let mut endpoints = EndpointConfig::new(endpoint::test_identity(), seed);
+        let mut endpoints = EndpointConfig::new(endpoint::test_identity_of(&role), seed);
         for transport in [&mut endpoints.control, &mut endpoints.bulk] {
             transport.mtu = self.mtu;
             transport.idle_timeout = self.idle_timeout.unwrap_or(transport.idle_timeout);
@@ -285,6 +290,12 @@ impl Drop for Garden {
 fn observer(world: &SimWorld, node: NodeId) -> Observer {
     let trace = world.trace().clone();
     Arc::new(move |core, action| trace.event(&format!("{node} {core} {action}")))
+}
+
+/// One thread does everything, and what it does dies with its node.
+fn lanes(world: &World) -> Lanes {
+    let lane = || Lane::World(world.spawner.clone());
+    Lanes { control: lane(), bulk: lane() }
 }
 
 /// The address of a node.

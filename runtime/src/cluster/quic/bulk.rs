@@ -1,5 +1,7 @@
 //! Bulk data over QUIC: what an executor serves to others, and how it asks them.
 
+use super::{count_refused, count_rubbish, in_words, turn_away};
+use crate::cluster::lane::Lane;
 use futures_util::future::BoxFuture;
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::{
@@ -8,10 +10,10 @@ use tidemill_actors::{
     transport::{BulkClient, BulkError, FetchAnswer, StoreAnswer, serve_fetch, serve_store},
 };
 use tidemill_protocol::{
-    endpoint::{self, LinkError, bulk},
+    endpoint::{self, bulk},
     id::{BlockId, DataKey, Member},
+    identity::{ClusterName, DenyList, RoleKind, admit},
     message::Piece,
-    world::World,
 };
 
 /// Serves blocks and outputs to everybody who has a certificate of the cluster.
@@ -19,37 +21,23 @@ pub(crate) async fn serve(
     endpoint: quinn::Endpoint,
     store: BlockStore,
     codec: Arc<dyn PayloadCodec>,
-    world: World,
+    lane: Lane,
 ) {
     let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
+    // Who is denied is cut off by the driver: without its list of executors nobody is asked for anything.
+    let denied = DenyList::none();
     while let Some(incoming) = endpoint.accept().await {
-        let served = served.clone();
-        world.spawner.spawn(async move {
+        let (served, denied) = (served.clone(), denied.clone());
+        lane.spawn(async move {
             match incoming.await {
-                Ok(connection) => count_rubbish(&bulk::serve_bulk(connection, served).await),
+                Ok(connection) => match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
+                    Ok(_) => count_rubbish(&bulk::serve_bulk(connection, served).await),
+                    Err(refused) => turn_away(&connection, &refused),
+                },
                 Err(error) => count_refused(&error),
             }
         });
     }
-}
-
-/// A handshake that came to nothing: a foreign certificate, a peer that went away.
-pub(super) fn count_refused(error: &quinn::ConnectionError) {
-    tracing::debug!(%error, "a handshake came to nothing");
-    metrics::counter!("tidemill_handshakes_failed_total").increment(1);
-}
-
-pub(super) fn count_rubbish(error: &LinkError) {
-    if error.is_rubbish() {
-        tracing::warn!(%error, "a peer was cut off");
-        metrics::counter!("tidemill_frames_refused_total").increment(1);
-    }
-}
-
-/// The error's text; a peer that broke the protocol is counted.
-pub(super) fn in_words(error: &LinkError) -> String {
-    count_rubbish(error);
-    error.to_string()
 }
 
 /// Blocks and outputs on their way to other nodes, as they are encoded.
@@ -117,6 +105,8 @@ impl bulk::BulkHandler for Served {
 /// The client's side of bulk connections.
 pub(crate) struct Bulk {
     pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) lane: Lane,
+    pub(crate) cluster: ClusterName,
 }
 
 impl BulkClient for Bulk {
@@ -124,13 +114,17 @@ impl BulkClient for Bulk {
 
     fn connect(
         &self,
-        _peer: Member,
+        peer: Member,
         address: SocketAddr,
     ) -> BoxFuture<'static, Result<quinn::Connection, BulkError>> {
-        let endpoint = self.endpoint.clone();
-        Box::pin(
-            async move { endpoint::connect(&endpoint, address).await.map_err(|e| BulkError(e.to_string())) },
-        )
+        let (endpoint, lane, name) = (self.endpoint.clone(), self.lane.clone(), self.cluster.node(peer.node));
+        Box::pin(async move {
+            // A connection is driven by the runtime that asks for it.
+            let connection =
+                lane.run(async move { endpoint::connect_to(&endpoint, address, &name).await }).await;
+            let connection = connection.ok_or_else(|| BulkError("this process ends".to_owned()))?;
+            connection.map_err(|e| BulkError(e.to_string()))
+        })
     }
 
     fn is_open(&self, connection: &quinn::Connection) -> bool {
