@@ -3,6 +3,7 @@
 //! `Shell<Scheduler>`.
 
 use super::{
+    conduct::Misconduct,
     core::Scheduler,
     event::{Action, Event, PreparedPart, PublishFailure},
     messages::{FetchPrepared, Followers, TellExecutors, TellScheduler},
@@ -77,7 +78,15 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 self.followers.copied(task, slow);
             }
             Action::Excluded { member, time, why } => {
-                tracing::warn!(%member, ?time, ?why, "an executor gets no tasks for a time");
+                match why {
+                    // Each failure is told already, and a faulty program fails everywhere.
+                    Misconduct::Failures => {
+                        tracing::info!(%member, ?time, ?why, "an executor gets no tasks for a time")
+                    }
+                    Misconduct::Slowness => {
+                        tracing::warn!(%member, ?time, ?why, "an executor gets no tasks for a time")
+                    }
+                }
                 self.followers.excluded(member, time, why);
             }
             Action::Included { member } => tracing::info!(%member, "an executor gets tasks again"),
