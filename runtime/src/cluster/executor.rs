@@ -14,6 +14,7 @@ use super::{
     plumbing::{Connected, Die, End, Leave, Order, Plumbing, Uplink},
     ports::Ports,
     progress::{ClusterEvent, Progress},
+    unconnected::Unconnected,
 };
 use crate::{config::Checked, graph::Pipeline};
 use futures_util::future::BoxFuture;
@@ -35,7 +36,7 @@ use tidemill_actors::{
         Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
         Strategy, SupervisorHandle, SupervisorSpec,
     },
-    transport::{FetchError, ReplicateError, Transport},
+    transport::Transport,
 };
 use tidemill_protocol::{
     id::{BlockId, DataKey, Incarnation, Member, NodeId, ReceiverId},
@@ -244,30 +245,6 @@ impl Lifecycle for Process {
 
     fn end_process(&self, reason: String) {
         self.die.end(reason);
-    }
-}
-
-/// Stands in while there is no incarnation: nothing can be had, nothing is heard.
-struct Unconnected;
-
-impl Uplink for Unconnected {
-    fn tell(&self, _message: ToDriver) {}
-}
-
-impl Transport for Unconnected {
-    fn fetch(&self, from: Member, _key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
-        let reason = "this executor is not connected".to_owned();
-        Box::pin(async move { Err(FetchError::Gone { peer: from, reason }) })
-    }
-
-    fn replicate(
-        &self,
-        to: Member,
-        _block: BlockId,
-        _held: Held,
-    ) -> BoxFuture<'static, Result<(), ReplicateError>> {
-        let reason = "this executor is not connected".to_owned();
-        Box::pin(async move { Err(ReplicateError::Gone { peer: to, reason }) })
     }
 }
 

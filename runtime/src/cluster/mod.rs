@@ -39,6 +39,7 @@ pub mod sim;
 mod standing;
 mod start;
 mod status;
+mod unconnected;
 
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};
 pub use running::{Running, Stopper};
