@@ -126,7 +126,8 @@ fn row(entry: &StatusEntry) -> (&'static str, String) {
         StatusEntry::Driver { program, state } => ("driver", format!("  {state}, program {program}")),
         StatusEntry::Executor { member, slots, bulk_address } => {
             let address = bulk_address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-            ("executors", format!("  {member:<16} {slots:>3} slots  {address}"))
+            let name = member.to_string();
+            ("executors", format!("  {name:<16} {slots:>3} slots  {address}"))
         }
         StatusEntry::Receiver { receiver, stream, on, records_per_s, permitted_records_per_s } => {
             let permitted =
