@@ -15,6 +15,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+use tidemill_protocol::message::{Exhausted, Resource};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 /// How much memory the data of an executor may take.
@@ -77,10 +78,21 @@ pub enum Share {
     Sending,
 }
 
-/// More was asked for than there is, or can be given now. The same task may succeed on another executor, or later.
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Share::Inputs => "the inputs of a task",
+            Share::FirstAsks => "first requests for inputs",
+            Share::Sending => "what is being sent",
+        })
+    }
+}
+
+/// More was asked for than the share can ever be. The same task may succeed on an executor with a larger budget.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "resources exhausted: {needed} bytes for {share:?}, which may have {max} bytes: raise memory_bytes_max"
+    "resources exhausted: {needed} bytes of memory for {share}, of which there can be {max}: raise memory_bytes_max, or use \
+     more partitions"
 )]
 pub struct ResourcesExhausted {
     /// What for.
@@ -89,6 +101,13 @@ pub struct ResourcesExhausted {
     pub needed: u64,
     /// How many there can ever be.
     pub max: u64,
+}
+
+impl ResourcesExhausted {
+    /// As the driver is told.
+    pub fn wire(&self) -> Exhausted {
+        Exhausted { resource: Resource::Inputs, needed: self.needed, max: self.max }
+    }
 }
 
 /// What data are, as far as shares of the budget go.

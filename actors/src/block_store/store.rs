@@ -209,7 +209,8 @@ impl BlockStore {
             }
             Err(error) => {
                 count_refused();
-                Err(PutOutputError::Disk { needed: held.bytes(), reason: error.to_string() })
+                let limit = self.0.books.budget.outputs_max();
+                Err(PutOutputError::Disk { needed: held.bytes(), limit, reason: error.to_string() })
             }
         }
     }
