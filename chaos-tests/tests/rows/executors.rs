@@ -72,7 +72,7 @@ fn row_29_a_map_output_that_cannot_be_fetched_is_made_again() {
 }
 
 /// Runs the count of remainders under `strike`; gives what was seen.
-fn counted(
+pub fn counted(
     builder: tidemill::cluster::sim::SimBuilder,
     strike: impl AsyncFnOnce(&mut tidemill::cluster::sim::SimCluster, &Seen),
 ) -> Seen {
