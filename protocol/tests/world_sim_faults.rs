@@ -121,14 +121,21 @@ fn a_full_disk_refuses_one_nodes_writes_until_there_is_room() {
     run(async |sim| {
         let (a, b) = (sim.node(A).files, sim.node(B).files);
         a.create_folder("/out".as_ref()).unwrap();
-        sim.set_disk_free(A, Some(5));
+        let disk = sim.disk();
+        disk.of(A).set_space(Some(5));
         a.write("/out/one".as_ref(), b"1234").unwrap();
         let full = a.write("/out/two".as_ref(), b"12").unwrap_err();
         assert_eq!(full.kind(), ErrorKind::StorageFull);
         assert!(full.to_string().contains("no space left"), "{full}");
         b.write("/out/two".as_ref(), b"12").unwrap();
-        assert_eq!((sim.disk_refused(A), sim.disk_refused(B)), (1, 0));
-        sim.set_disk_free(A, None);
+        assert_eq!((disk.of(A).refused(), disk.of(B).refused(), disk.refused()), (1, 0, 1));
+        a.remove("/out/one".as_ref()).unwrap();
+        a.write("/out/two".as_ref(), b"12345").unwrap();
+        b.write("/out/one".as_ref(), b"123456").unwrap();
+        disk.of(A).set_space(None);
         a.write("/out/three".as_ref(), b"123456").unwrap();
+        disk.set_space(Some(17));
+        assert!(b.write("/out/four".as_ref(), b"1").is_err(), "all of it is full");
+        assert_eq!((disk.of(A).refused(), disk.of(B).refused(), disk.refused()), (1, 1, 2));
     });
 }

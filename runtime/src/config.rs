@@ -41,8 +41,8 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// From which part of `memory_bytes_max` on an executor moves cold data to disk, in percent (1 to 100). Default 75.
     pub spill_from_percent: u8,
-    /// What one executor may have on disk, in bytes. Default 0: nothing is moved to disk. With a disk, receivers go on reading
-    /// where without one their senders would be held back, so a backlog may grow by as much.
+    /// What one executor may have on disk, in bytes; 0: nothing is moved to disk. Default 1 GiB. Senders are held back as early
+    /// as without a disk: it makes room for copies and outputs, not for a longer backlog.
     pub spill_bytes_max: u64,
     /// Where each executor makes a folder of its own for that, readable by its user only and gone when it ends. Default:
     /// where the system keeps temporary files.
@@ -80,7 +80,7 @@ impl Default for Config {
             block_interval: Duration::from_millis(200),
             memory_bytes_max: 256 << 20,
             spill_from_percent: 75,
-            spill_bytes_max: 0,
+            spill_bytes_max: 1 << 30,
             spill_dir: None,
             batches_in_flight_max: 4,
             rate_records_per_s_initial: 10_000,

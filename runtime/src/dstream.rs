@@ -91,6 +91,29 @@ impl<T: Data, S: 'static> DStream<T, S> {
         self
     }
 
+    /// Marks the last operator: its user function draws lots, asks the outside or reads a clock, so that it may give something
+    /// else when a task runs again. Part of the program's identity.
+    ///
+    /// What was made of a lost output is then made again with it, so that an output of a batch never mixes what two runs
+    /// gave. Two outputs of one batch may differ if an executor is lost after one of them was published. Without the mark
+    /// recovery trusts that a second run gives the same, and debug builds check it. Whoever only needs random numbers
+    /// derives them from the record: then no mark is needed.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use tidemill::{StreamContext, sources::Queue};
+    /// static TICKETS: AtomicU64 = AtomicU64::new(0);
+    /// let context = StreamContext::new();
+    /// let guests = context.queue_stream("guests", &Queue::<String>::new(1));
+    /// let seated = guests.map(|guest| (TICKETS.fetch_add(1, Ordering::Relaxed), guest)).nondeterministic();
+    /// seated.count().print();
+    /// assert!(context.describe().contains("map nondeterministic"));
+    /// ```
+    pub fn nondeterministic(self) -> Self {
+        self.graph.mark_nondeterministic(self.node);
+        self
+    }
+
     pub(crate) fn add<U: Data>(
         &self,
         kind: NodeKind,
@@ -98,7 +121,8 @@ impl<T: Data, S: 'static> DStream<T, S> {
         parents: Vec<usize>,
         partitions: Option<u32>,
     ) -> DStream<U, S> {
-        let node = self.graph.add(Node { kind, label, name: None, parents, partitions });
+        let node =
+            self.graph.add(Node { kind, label, name: None, parents, partitions, nondeterministic: false });
         DStream::at(self.graph.clone(), node)
     }
 

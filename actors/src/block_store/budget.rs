@@ -15,6 +15,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+use tidemill_protocol::message::{Exhausted, Resource};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 /// How much memory the data of an executor may take.
@@ -53,7 +54,7 @@ impl Budget {
         self.bytes_max.saturating_add(self.outputs_over_max)
     }
 
-    /// Receivers stop reading when this much of what they received is in memory.
+    /// Receivers stop reading when this much of what they received is not released, in memory or on disk.
     pub(super) fn received_max(&self) -> u64 {
         self.bytes_max / 2 - self.bytes_max / 8
     }
@@ -77,10 +78,21 @@ pub enum Share {
     Sending,
 }
 
-/// More was asked for than there is, or can be given now. The same task may succeed on another executor, or later.
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Share::Inputs => "the inputs of a task",
+            Share::FirstAsks => "first requests for inputs",
+            Share::Sending => "what is being sent",
+        })
+    }
+}
+
+/// More was asked for than the share can ever be. The same task may succeed on an executor with a larger budget.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "resources exhausted: {needed} bytes for {share:?}, which may have {max} bytes: raise memory_bytes_max"
+    "resources exhausted: {needed} bytes of memory for {share}, of which there can be {max}: raise memory_bytes_max, or use \
+     more partitions"
 )]
 pub struct ResourcesExhausted {
     /// What for.
@@ -89,6 +101,13 @@ pub struct ResourcesExhausted {
     pub needed: u64,
     /// How many there can ever be.
     pub max: u64,
+}
+
+impl ResourcesExhausted {
+    /// As the driver is told.
+    pub fn wire(&self) -> Exhausted {
+        Exhausted { resource: Resource::Inputs, needed: self.needed, max: self.max }
+    }
 }
 
 /// What data are, as far as shares of the budget go.
@@ -107,8 +126,8 @@ pub(super) enum Kind {
 pub(super) enum Pressure {
     /// Whatever is coldest.
     Any,
-    /// The coldest of a kind.
-    Of(Kind),
+    /// The coldest copy of another's block.
+    Copies,
 }
 
 /// The books: exact at any time.
@@ -116,9 +135,10 @@ pub(super) struct Books {
     pub(super) budget: Budget,
     bytes: AtomicU64,
     bytes_high_water: AtomicU64,
-    /// Of `bytes`, those of blocks received here …
+    /// Those of blocks received here and not released yet. What goes to disk stays in it: a sender is held back by how far
+    /// its executor is behind, which a disk does not change, and not by where the backlog is.
     received: AtomicU64,
-    /// … and those of copies of others' blocks.
+    /// Of `bytes`, those of copies of others' blocks.
     copies: AtomicU64,
     room: Notify,
     has_room: watch::Sender<bool>,
@@ -181,23 +201,38 @@ impl Books {
         self.tell_room();
     }
 
+    /// Data have gone to disk: their memory is free again.
+    pub(super) fn give_to_disk(&self, kind: Kind, bytes: u64) {
+        if kind == Kind::Received {
+            // Before the memory is given back, or a receiver might read for a moment.
+            self.received.fetch_add(bytes, Ordering::AcqRel);
+        }
+        self.give_back(kind, bytes);
+    }
+
+    /// Data that were on disk are released.
+    pub(super) fn release_from_disk(&self, kind: Kind, bytes: u64) {
+        if kind == Kind::Received {
+            self.received.fetch_sub(bytes, Ordering::AcqRel);
+            self.tell_room();
+        }
+    }
+
     /// How far a copy of `bytes` may fill the memory: it is sure of its half.
     pub(super) fn limit_of_copy(&self, bytes: u64) -> u64 {
         let fits = self.copies.load(Ordering::Acquire).saturating_add(bytes) <= self.budget.bytes_max / 2;
         if fits { u64::MAX } else { self.budget.bytes_max }
     }
 
-    /// Whether so much is held that cold data should go to disk: in all, or of one kind that has a share of its own.
+    /// Whether so much is held that cold data should go to disk: in all, or of copies, which have a share of their own.
     pub(super) fn pressure(&self, percent: u8) -> Option<Pressure> {
         let above = |held: &AtomicU64, max: u64| {
             u128::from(held.load(Ordering::Acquire)) * 100 > u128::from(max) * u128::from(percent)
         };
         if above(&self.bytes, self.budget.bytes_max) {
             Some(Pressure::Any)
-        } else if above(&self.received, self.budget.received_max()) {
-            Some(Pressure::Of(Kind::Received))
         } else if above(&self.copies, self.budget.bytes_max / 2) {
-            Some(Pressure::Of(Kind::Copy))
+            Some(Pressure::Copies)
         } else {
             None
         }

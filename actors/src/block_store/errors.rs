@@ -1,6 +1,9 @@
 //! Why data were not kept.
 
-use tidemill_protocol::id::BatchNumber;
+use tidemill_protocol::{
+    id::BatchNumber,
+    message::{Exhausted, Resource},
+};
 
 /// A block was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +44,8 @@ pub enum PutOutputError {
     /// The budget and what outputs may have on top of it are used up, and there is no disk to spill to: raise it, or let
     /// fewer batches be in flight.
     #[error(
-        "resources exhausted: no room for an output of {needed} bytes: {used} of {limit} bytes are in use"
+        "resources exhausted: no room for an output of {needed} bytes: {used} of {limit} bytes are in use: raise \
+         memory_bytes_max, let outputs go to disk (spill_bytes_max), or use more partitions"
     )]
     Full {
         /// The output's bytes.
@@ -52,10 +56,15 @@ pub enum PutOutputError {
         limit: u64,
     },
     /// As `Full`, and the disk did not take it either. Another executor may; so may this one when there is space again.
-    #[error("resources exhausted: no room for an output of {needed} bytes in memory, nor on disk: {reason}")]
+    #[error(
+        "resources exhausted: no room for an output of {needed} bytes in {limit} bytes of memory, nor on disk: {reason}: raise \
+         memory_bytes_max, or make room on the disk"
+    )]
     Disk {
         /// The output's bytes.
         needed: u64,
+        /// The budget with the part on top.
+        limit: u64,
         /// What the disk says.
         reason: String,
     },
@@ -65,6 +74,18 @@ pub enum PutOutputError {
     /// The executor was killed; its memory does not come back.
     #[error("the block store is closed")]
     Closed,
+}
+
+impl PutOutputError {
+    /// What there was not enough of, as the driver is told.
+    pub fn exhausted(&self) -> Option<Exhausted> {
+        let (resource, needed, max) = match *self {
+            PutOutputError::Full { needed, limit, .. } => (Resource::Outputs, needed, limit),
+            PutOutputError::Disk { needed, limit, .. } => (Resource::Disk, needed, limit),
+            PutOutputError::Released(_) | PutOutputError::Closed => return None,
+        };
+        Some(Exhausted { resource, needed, max })
+    }
 }
 
 /// What went with a killed executor.

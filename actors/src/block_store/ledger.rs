@@ -59,10 +59,8 @@ impl Ledger {
     pub fn coldest(&self, of: Pressure) -> Option<(Warmth, DataKey)> {
         let coldest = match of {
             Pressure::Any => self.cold.first_key_value(),
-            Pressure::Of(kind) => {
-                let from = Warmth { kind, batch: Reverse(u64::MAX), put: Reverse(u64::MAX) };
-                self.cold.range(from..).next().filter(|(warmth, _)| warmth.kind == kind)
-            }
+            // They are the coldest of all kinds.
+            Pressure::Copies => self.cold.first_key_value().filter(|(warmth, _)| warmth.kind == Kind::Copy),
         };
         coldest.map(|(warmth, key)| (*warmth, *key))
     }

@@ -88,7 +88,7 @@ impl BlockStore {
         // Given back when the data themselves are gone.
         drop(held);
         if let Some((kind, freed)) = moved {
-            self.0.books.give_back(kind, freed);
+            self.0.books.give_to_disk(kind, freed);
         }
         Ok(bytes)
     }

@@ -177,8 +177,8 @@ impl BlockStore {
         Ok(())
     }
 
-    /// Whether receivers may read: false while the budget is used up, or three eighths of it by what was received here.
-    /// The eighth up to a half is for what they have been permitted by then.
+    /// Whether receivers may read: false while the budget is used up, or what was received here and is not released yet, in
+    /// memory or on disk, is three eighths of it. The eighth up to a half is for what they have been permitted by then.
     pub fn has_room(&self) -> watch::Receiver<bool> {
         self.0.books.has_room()
     }
@@ -209,7 +209,8 @@ impl BlockStore {
             }
             Err(error) => {
                 count_refused();
-                Err(PutOutputError::Disk { needed: held.bytes(), reason: error.to_string() })
+                let limit = self.0.books.budget.outputs_max();
+                Err(PutOutputError::Disk { needed: held.bytes(), limit, reason: error.to_string() })
             }
         }
     }
@@ -283,6 +284,7 @@ impl BlockStore {
             }
             // Removing a file may take a while, and this may be the control thread.
             At::Disk(spilled) => {
+                self.0.books.release_from_disk(entry.kind, entry.bytes);
                 let spawner = spilled.spawner().clone();
                 let works = spawner.clone();
                 spawner.spawn(async move {

@@ -10,7 +10,7 @@ use crate::core::Core;
 use std::{collections::BTreeSet, sync::Arc};
 use tidemill_protocol::{
     id::{DataKey, Epoch, TaskId},
-    message::{OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver},
+    message::{Exhausted, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver},
     time::Time,
 };
 
@@ -69,7 +69,7 @@ impl ExecutorCore {
             let message =
                 format!("this executor runs {}, the task is of {}", self.config.program, facts.program);
             for spec in specs {
-                self.tell_failed(spec.task, message.clone(), None, out);
+                self.tell_failed(spec.task, message.clone(), Why::default(), out);
             }
             return;
         }
@@ -91,7 +91,7 @@ impl ExecutorCore {
             // The id names what holds a thread, so nothing else can go by it here.
             (Some(true), _) | (None, true) => {
                 let message = format!("an earlier run of {id} still holds a thread here");
-                return self.tell_failed(id, message, None, out);
+                return self.tell_failed(id, message, Why::default(), out);
             }
         }
         let at_hand = self.config.inputs_immediate || holds_all(self.config.member, &spec);
@@ -124,16 +124,10 @@ impl ExecutorCore {
         out.push(Action::Count(Counted::Cancelled));
     }
 
-    fn inputs_failed(
-        &mut self,
-        id: TaskId,
-        missing: Option<DataKey>,
-        message: String,
-        out: &mut Vec<Action>,
-    ) {
+    fn inputs_failed(&mut self, id: TaskId, why: Why, message: String, out: &mut Vec<Action>) {
         if self.tasks.get_mut(id).is_some_and(|task| task.state == State::Fetching) {
             self.tasks.remove(id);
-            self.tell_failed(id, message, missing, out);
+            self.tell_failed(id, message, why, out);
         }
     }
 
@@ -162,11 +156,15 @@ impl ExecutorCore {
                 out.push(Action::Fetch { spec: task.spec.clone() });
                 self.tasks.insert(Task { state: State::Fetching, fetched: true, ..task });
             }
-            TaskEnd::Missing { key, message } => self.tell_failed(id, message, Some(key), out),
-            TaskEnd::Failed { message } => self.tell_failed(id, message, None, out),
+            TaskEnd::Missing { key, message } => {
+                self.tell_failed(id, message, Why { missing: Some(key), ..Why::default() }, out)
+            }
+            TaskEnd::Failed { message, exhausted } => {
+                self.tell_failed(id, message, Why { exhausted, ..Why::default() }, out);
+            }
             TaskEnd::Cancelled => {
                 let message = format!("{id} says that it was cancelled, but nobody cancelled it");
-                self.tell_failed(id, message, None, out);
+                self.tell_failed(id, message, Why::default(), out);
             }
         }
     }
@@ -192,7 +190,7 @@ impl ExecutorCore {
             out.push(Action::SetCancel { task: id });
             let message =
                 format!("{} has made no progress for {}: its slot is replaced", id.key, in_words(limit));
-            self.tell_failed(id, message, None, out);
+            self.tell_failed(id, message, Why::default(), out);
         }
         out.push(Action::ReplaceSlot { slot, task: id });
         out.push(Action::Count(Counted::SlotLeaked));
@@ -245,11 +243,19 @@ impl ExecutorCore {
         }
     }
 
-    fn tell_failed(&self, task: TaskId, message: String, missing: Option<DataKey>, out: &mut Vec<Action>) {
-        let failure = TaskFailure { task, reporter: self.config.member, message, missing };
+    fn tell_failed(&self, task: TaskId, message: String, why: Why, out: &mut Vec<Action>) {
+        let Why { missing, exhausted } = why;
+        let failure = TaskFailure { task, reporter: self.config.member, message, missing, exhausted };
         out.push(Action::Count(Counted::Failed));
         out.push(Action::TellDriver(ToDriver::TaskFailed(failure)));
     }
+}
+
+/// Why an attempt has failed, if not by its own fault.
+#[derive(Clone, Copy, Debug, Default)]
+struct Why {
+    missing: Option<DataKey>,
+    exhausted: Option<Exhausted>,
 }
 
 /// Nobody will ask for what an unwanted attempt has kept.
@@ -281,7 +287,9 @@ impl Core for ExecutorCore {
             Event::InputsReady { task } => {
                 self.tasks.make_ready(task);
             }
-            Event::InputsFailed { task, missing, message } => self.inputs_failed(task, missing, message, out),
+            Event::InputsFailed { task, missing, exhausted, message } => {
+                self.inputs_failed(task, Why { missing, exhausted }, message, out);
+            }
             Event::SlotFree { slot, task, end } => self.slot_free(slot, task, end, out),
             Event::Progress { counters } => self.progress(now, counters, out),
             Event::Wake => self.wake(now, out),

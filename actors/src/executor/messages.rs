@@ -4,7 +4,7 @@ use crate::{executor::ExecutorCore, shell::ShellAddress};
 use std::{fmt, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, Epoch, TaskId},
-    message::{OutputInfo, TaskFacts, TaskSpec, ToDriver, ToExecutor},
+    message::{Exhausted, OutputInfo, TaskFacts, TaskSpec, ToDriver, ToExecutor},
 };
 
 /// A slot of an executor, from 0.
@@ -60,6 +60,8 @@ pub enum Event {
         task: TaskId,
         /// The input to make again; none if it cannot be read.
         missing: Option<DataKey>,
+        /// What there was not enough of, if that is why.
+        exhausted: Option<Exhausted>,
         /// In words.
         message: String,
     },
@@ -117,6 +119,8 @@ pub enum TaskEnd {
     Failed {
         /// In words: for a panic, message and location.
         message: String,
+        /// What there was not enough of, if that is why.
+        exhausted: Option<Exhausted>,
     },
     /// An input that should have been at hand was not; it did not run.
     Missing {
@@ -127,6 +131,13 @@ pub enum TaskEnd {
     },
     /// It gave up because it was cancelled; nothing is kept.
     Cancelled,
+}
+
+impl TaskEnd {
+    /// An end by the task's own fault.
+    pub fn failed(message: impl Into<String>) -> Self {
+        TaskEnd::Failed { message: message.into(), exhausted: None }
+    }
 }
 
 /// What an executor can ask for.

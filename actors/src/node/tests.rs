@@ -235,7 +235,8 @@ fn destinations() -> Vec<(ToDriver, Destination)> {
     let ToDriver::SlotLeaked { task } = leaked() else { panic!("that is what it is") };
     let (outputs, read) = (vec![], vec![]);
     let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 0, run_ns: 0, read };
-    let failure = TaskFailure { task, reporter: member, message: String::new(), missing: None };
+    let failure =
+        TaskFailure { task, reporter: member, message: String::new(), missing: None, exhausted: None };
     let reason = ReceiverExitReason::Stopped;
     let report = ToDriver::SourceReport { stream: StreamId(0), what: "reconnect".into(), count: 1 };
     vec![

@@ -87,22 +87,29 @@ impl Scheduler {
         }
         job.failures += 1;
         let task = job.task_mut(at);
-        task.failures += 1;
         task.avoid(failure.reporter);
+        // An executor that had not enough says nothing about the task while there is one that was not asked. As each is asked
+        // once, the refusals that do not count end with the executors.
+        let is_refusal = failure.exhausted.is_some();
+        let is_own = !is_refusal || !self.executors.has_others(&task.avoid);
+        task.failures += u16::from(is_own);
         let failures = task.failures;
         if !goes_on {
             self.queue.enter(key);
         }
         out.push(Action::Count(Counter::TaskFailures, 1));
+        if !is_own {
+            return;
+        }
         if failures >= self.config.failures_max {
             let (node, message) = (failure.reporter.node, failure.message);
-            return self.fail(
-                key.batch,
-                format!("{key} failed {failures} times, last on {node}: {message}"),
-                out,
-            );
+            let text = match failure.exhausted {
+                None => format!("{key} failed {failures} times, last on {node}: {message}"),
+                Some(_) => format!("no executor has enough for {key}, tried last on {node}: {message}"),
+            };
+            return self.fail(key.batch, text, out);
         }
-        if self.conduct.task_failed(now, failure.reporter, key) {
+        if !is_refusal && self.conduct.task_failed(now, failure.reporter, key) {
             self.exclude(now, failure.reporter, Misconduct::Failures, out);
         }
     }

@@ -24,7 +24,7 @@ use crate::{
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 use tidemill_protocol::{
     id::*,
-    message::{InputPart, OutputInfo, TaskFailure, TaskOutcome, TaskSpec},
+    message::{Exhausted, InputPart, OutputInfo, Resource, TaskFailure, TaskOutcome, TaskSpec},
     time::{BatchTime, Time},
 };
 
@@ -239,12 +239,30 @@ fn failed(task: &str, on: u16, message: &str) -> Event {
         reporter: node(on),
         message: message.into(),
         missing: None,
+        exhausted: None,
+    })
+}
+
+/// An executor had no memory for it.
+fn refused(task: &str, on: u16) -> Event {
+    Event::TaskFailed(TaskFailure {
+        task: id(task),
+        reporter: node(on),
+        message: "resources exhausted".into(),
+        missing: None,
+        exhausted: Some(Exhausted { resource: Resource::Inputs, needed: 9, max: 8 }),
     })
 }
 
 fn missing(task: &str, on: u16, key: DataKey) -> Event {
     let message = "not there".to_owned();
-    Event::TaskFailed(TaskFailure { task: id(task), reporter: node(on), message, missing: Some(key) })
+    Event::TaskFailed(TaskFailure {
+        task: id(task),
+        reporter: node(on),
+        message,
+        missing: Some(key),
+        exhausted: None,
+    })
 }
 
 fn published(batch: u64, sink: u16) -> Event {

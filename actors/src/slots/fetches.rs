@@ -98,18 +98,15 @@ fn arrive(table: &Table, task: TaskId, fetched: Result<Fetched, InputError>) -> 
             *entry = State::Arrived(fetched);
             Some(Event::InputsReady { task })
         }
-        Err(InputError { missing, message }) => {
+        Err(InputError { missing, exhausted, message }) => {
             entries.remove(&task);
-            Some(Event::InputsFailed { task, missing, message })
+            Some(Event::InputsFailed { task, missing, exhausted, message })
         }
     }
 }
 
 fn unreadable(task: TaskId, panic: &PanicText) -> InputError {
-    InputError {
-        missing: None,
-        message: format!("an input of {task} cannot be read: its codec panicked: {panic}"),
-    }
+    InputError::unreadable(format!("an input of {task} cannot be read: its codec panicked: {panic}"))
 }
 
 fn lock(table: &Table) -> MutexGuard<'_, BTreeMap<TaskId, State>> {

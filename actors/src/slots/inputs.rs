@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
 use tidemill_protocol::{
     id::{DataKey, Member, PartitionId, StreamId},
-    message::{InputPart, TaskSpec},
+    message::{Exhausted, InputPart, TaskSpec},
 };
 
 /// How many parts of one task are asked for at the same time.
@@ -42,6 +42,8 @@ pub struct Fetched {
 pub struct InputError {
     /// The input, if it must be made again; none if it is there but cannot be read.
     pub missing: Option<DataKey>,
+    /// What there was not enough of here, if that is why.
+    pub exhausted: Option<Exhausted>,
     /// In words.
     pub message: String,
 }
@@ -233,23 +235,29 @@ impl Found {
 impl From<ResourcesExhausted> for InputError {
     /// Nothing is missing; the task may run where there is more memory.
     fn from(error: ResourcesExhausted) -> Self {
-        InputError { missing: None, message: error.to_string() }
+        InputError { exhausted: Some(error.wire()), ..InputError::unreadable(error.to_string()) }
     }
 }
 
 impl InputError {
     fn grown(spec: &TaskSpec) -> Self {
         let message = format!("an input of {} needs more memory than its holder said", spec.task);
-        InputError { missing: None, message }
+        InputError::unreadable(message)
+    }
+
+    /// Nothing is missing, but it cannot be read.
+    pub(super) fn unreadable(message: String) -> Self {
+        InputError { missing: None, exhausted: None, message }
     }
 
     fn none_of(key: DataKey) -> Self {
-        InputError { missing: Some(key), message: format!("no executor gives {key}") }
+        let message = format!("no executor gives {key}");
+        InputError { missing: Some(key), exhausted: None, message }
     }
 
     fn and(mut self, key: DataKey, error: &FetchError) -> Self {
         if !error.is_retryable() {
-            return InputError { missing: None, message: format!("{key}: {error}") };
+            return InputError::unreadable(format!("{key}: {error}"));
         }
         self.message = format!("{}; {error}", self.message);
         self

@@ -53,7 +53,7 @@ impl SlotWork {
         let task = assignment.spec.task;
         // Payloads are user code as well: decoding, weighing and dropping them stays inside.
         catch(|| self.attempt(assignment))
-            .unwrap_or_else(|panic| TaskEnd::Failed { message: format!("{task} panicked: {panic}") })
+            .unwrap_or_else(|panic| TaskEnd::failed(format!("{task} panicked: {panic}")))
     }
 
     fn attempt(&self, assignment: Assignment) -> TaskEnd {
@@ -82,7 +82,7 @@ impl SlotWork {
             // Whoever cancels frees what the batch holds: nothing may be put in its place afterwards.
             _ if context.is_cancelled() => TaskEnd::Cancelled,
             Err(TaskError::Cancelled) => TaskEnd::Cancelled,
-            Err(TaskError::Failed(message)) => TaskEnd::Failed { message },
+            Err(TaskError::Failed(message)) => TaskEnd::failed(message),
             Ok(output) => self.keep(spec.task, output, run_time),
         }
     }
@@ -95,7 +95,8 @@ impl SlotWork {
                 for kept in outputs.iter().map(|info: &OutputInfo| info.partition) {
                     self.source.store.remove(DataKey::Output { task, partition: kept });
                 }
-                return TaskEnd::Failed { message: format!("{task} cannot keep its output: {error}") };
+                let message = format!("{task} cannot keep its output: {error}");
+                return TaskEnd::Failed { message, exhausted: error.exhausted() };
             }
             outputs.push(info);
         }
@@ -108,7 +109,7 @@ impl From<super::InputError> for TaskEnd {
     fn from(error: super::InputError) -> Self {
         match error.missing {
             Some(key) => TaskEnd::Missing { key, message: error.message },
-            None => TaskEnd::Failed { message: error.message },
+            None => TaskEnd::Failed { message: error.message, exhausted: error.exhausted },
         }
     }
 }

@@ -20,7 +20,7 @@ use futures_util::future::{BoxFuture, ready};
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, DataKey, Member, PartitionId, TaskId},
-    message::{InputPart, OutputInfo, PeerInfo, Piece, TaskSpec, ToDriver, ToExecutor},
+    message::{Exhausted, InputPart, OutputInfo, PeerInfo, Piece, Resource, TaskSpec, ToDriver, ToExecutor},
     time::Time,
 };
 
@@ -107,8 +107,10 @@ async fn an_output_that_finds_no_room_fails_its_task_and_leaves_nothing() {
     rig.run(task(0, 0), vec![range(0, 200)]);
     let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("there is no room") };
     let message = "batch-3/stage-0/p0/a0 cannot keep its output: resources exhausted: no room for an output of 800 bytes: \
-                   800 of 880 bytes are in use";
-    assert_eq!(failure.message, message);
+                   800 of 880 bytes are in use: raise memory_bytes_max";
+    assert!(failure.message.starts_with(message), "{}", failure.message);
+    let exhausted = Exhausted { resource: Resource::Outputs, needed: 800, max: 880 };
+    assert_eq!(failure.exhausted, Some(exhausted));
     assert_eq!(rig.store.bytes(), 0);
 }
 
@@ -256,4 +258,5 @@ async fn many_fetches_at_once_stay_within_the_memory_for_inputs() {
         source.fetch(&spec).await.map(|fetched| fetched.rows()).expect_err("2,400 bytes and their pieces");
     assert_eq!(refused.missing, None);
     assert!(refused.message.starts_with("resources exhausted"), "{refused}");
+    assert_eq!(refused.exhausted.map(|e| (e.resource, e.max)), Some((Resource::Inputs, inputs_max)));
 }

@@ -60,7 +60,7 @@ pub fn done() -> TaskEnd {
 }
 
 pub fn failed(message: &str) -> TaskEnd {
-    TaskEnd::Failed { message: message.into() }
+    TaskEnd::failed(message)
 }
 
 pub fn tell_done(id: TaskId) -> Vec<Action> {
@@ -71,7 +71,7 @@ pub fn tell_done(id: TaskId) -> Vec<Action> {
 }
 
 pub fn tell_failed(task: TaskId, message: &str, missing: Option<DataKey>) -> Vec<Action> {
-    let failure = TaskFailure { task, reporter: ME, message: message.into(), missing };
+    let failure = TaskFailure { task, reporter: ME, message: message.into(), missing, exhausted: None };
     vec![Action::Count(Counted::Failed), Action::TellDriver(ToDriver::TaskFailed(failure))]
 }
 

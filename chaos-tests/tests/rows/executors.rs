@@ -72,7 +72,7 @@ fn row_29_a_map_output_that_cannot_be_fetched_is_made_again() {
 }
 
 /// Runs the count of remainders under `strike`; gives what was seen.
-fn counted(
+pub fn counted(
     builder: tidemill::cluster::sim::SimBuilder,
     strike: impl AsyncFnOnce(&mut tidemill::cluster::sim::SimCluster, &Seen),
 ) -> Seen {
@@ -150,11 +150,12 @@ fn row_34_a_full_disk_fails_the_task_with_its_cause_and_another_node_writes_the_
         watched.listen(cluster);
         let full = cluster.ip(NodeId(1));
         cluster.sleep(SECOND).await;
-        cluster.world().set_disk_free(full, Some(0));
+        let disk = cluster.world().disk().of(full);
+        disk.set_space(Some(0));
         cluster.sleep(2 * SECOND).await;
-        cluster.world().set_disk_free(full, None);
+        disk.set_space(None);
         let outcome = cluster.wait_until_ended(120 * SECOND).await;
-        assert!(cluster.world().disk_refused(full) > 0, "nobody wanted to write there");
+        assert!(disk.refused() > 0, "nobody wanted to write there");
         let files = cluster.world().files();
         let mut written = Vec::new();
         for time in watched.batches() {

@@ -28,7 +28,7 @@ pub use membership::{PeerInfo, ProgramPrint, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use request::{NamedValue, ProgramFacts, Reply, Request};
 pub use status::StatusEntry;
-pub use task::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
+pub use task::{Exhausted, InputPart, OutputInfo, Resource, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};
 use crate::time::BatchTime;

@@ -8,6 +8,7 @@ use super::{
     ToExecutor,
 };
 use super::{CertificateBytes, JoinRefusal, JoinReply, JoinRequest, Secret};
+use super::{Exhausted, Resource};
 use super::{NamedValue, ProgramFacts, ProgramPrint, Reply, Request, StatusEntry};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
@@ -116,9 +117,23 @@ samples!(ToDriver {
     TaskFailed =>
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "divided by zero at map.rs:7".to_string(), missing: None,
+            exhausted: None,
         }),
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "not here".to_string(), missing: Some(output()),
+            exhausted: None,
+        }),
+        ToDriver::TaskFailed(TaskFailure {
+            task: task(), reporter: member(1), message: "no room".to_string(), missing: None,
+            exhausted: Some(Exhausted { resource: Resource::Inputs, needed: 1 << 30, max: 1 << 20 }),
+        }),
+        ToDriver::TaskFailed(TaskFailure {
+            task: task(), reporter: member(1), message: "no room".to_string(), missing: None,
+            exhausted: Some(Exhausted { resource: Resource::Outputs, needed: 9, max: 8 }),
+        }),
+        ToDriver::TaskFailed(TaskFailure {
+            task: task(), reporter: member(1), message: "no space".to_string(), missing: None,
+            exhausted: Some(Exhausted { resource: Resource::Disk, needed: 9, max: 8 }),
         });
     SlotLeaked => ToDriver::SlotLeaked { task: task() };
     Alive => ToDriver::Alive { nonce: 99 };

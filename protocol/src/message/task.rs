@@ -91,4 +91,29 @@ pub struct TaskFailure {
     /// An input that could not be had; then the failure is not the task's fault, and the input is made again.
     #[serde(default)]
     pub missing: Option<DataKey>,
+    /// What the executor had not enough of; then the failure is not the task's fault as long as another may have it.
+    #[serde(default)]
+    pub exhausted: Option<Exhausted>,
+}
+
+/// What an executor had not enough of for a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exhausted {
+    /// Of what.
+    pub resource: Resource,
+    /// How many bytes were asked for.
+    pub needed: u64,
+    /// How many there can be at most, in bytes.
+    pub max: u64,
+}
+
+/// What of an executor can be used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resource {
+    /// Memory for the inputs of a task.
+    Inputs,
+    /// Memory for the outputs of tasks, where none may go to disk.
+    Outputs,
+    /// Memory for the outputs of tasks, and the disk that they would have gone to.
+    Disk,
 }

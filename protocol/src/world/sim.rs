@@ -205,16 +205,6 @@ impl SimWorld {
         self.0.net.pause(ip, Some(until));
     }
 
-    /// Lets the node at `ip` write this many more bytes into files, in this life and the next ones; none: as many as it likes.
-    pub fn set_disk_free(&self, ip: IpAddr, bytes: Option<u64>) {
-        self.0.nodes.change(ip, |node| node.disk_free = bytes);
-    }
-
-    /// How many writes of the node at `ip` found no room, in all its lives.
-    pub fn disk_refused(&self, ip: IpAddr) -> u64 {
-        self.0.nodes.change(ip, |node| node.disk_refused)
-    }
-
     /// Sets how many milliseconds the wall clock of the node at `ip` is ahead (negative: behind). May jump.
     pub fn set_wall_offset_ms(&self, ip: IpAddr, offset_ms: i64) {
         self.0.nodes.change(ip, |node| node.wall_offset_ms = offset_ms);

@@ -55,6 +55,9 @@ fn label(state: &State, number: usize) -> String {
     if let super::NodeKind::Source(stream, _) = &node.kind {
         let _ = write!(out, " {stream}");
     }
+    if node.nondeterministic {
+        out.push_str(" nondeterministic");
+    }
     if let Some(name) = &node.name {
         let _ = write!(out, " {name:?}");
     }

@@ -50,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) name: Option<String>,
     pub(crate) parents: Vec<usize>,
     pub(crate) partitions: Option<u32>,
+    /// Marked: it may give something else when it runs again.
+    pub(crate) nondeterministic: bool,
 }
 
 #[derive(Clone)]
@@ -122,6 +124,19 @@ impl Graph {
         state.nodes.len() - 1
     }
 
+    /// Marks an operator; with it the writing side of its shuffle, and what a union unites.
+    pub(crate) fn mark_nondeterministic(&self, node: usize) {
+        let mut state = self.state();
+        let mut marked = vec![node];
+        while let Some(number) = marked.pop() {
+            let Some(node) = state.nodes.get_mut(number) else { continue };
+            node.nondeterministic = true;
+            if matches!(node.kind, NodeKind::Merge(_) | NodeKind::Union) {
+                marked.extend(&node.parents);
+            }
+        }
+    }
+
     /// Something was added to a closed graph. The first time, whoever runs it is told; each build from now on fails.
     fn added_late(&self, label: &str, name: Option<&str>) {
         let what = name.map_or_else(|| label.to_owned(), |name| format!("{label} `{name}`"));
@@ -166,7 +181,8 @@ impl Graph {
             id
         };
         let kind = NodeKind::Source(id, leaf);
-        self.add(Node { kind, label: "source", name, parents: vec![], partitions: None })
+        let (label, partitions, nondeterministic) = ("source", None, false);
+        self.add(Node { kind, label, name, parents: vec![], partitions, nondeterministic })
     }
 
     pub(crate) fn add_sink(&self, mut node: SinkNode) -> SinkId {

@@ -181,7 +181,8 @@ impl Program for Pipeline {
                 End::Sink(sink) => StageOutput::Sink(sink),
                 End::Exchange(_, asked) => StageOutput::Shuffle { partitions: self.partitions(asked) },
             };
-            StagePlan { id: StageId(number as u16), tasks, output, deterministic: true }
+            let deterministic = stage.deterministic;
+            StagePlan { id: StageId(number as u16), tasks, output, deterministic }
         });
         JobPlan { stages: stages.collect() }
     }

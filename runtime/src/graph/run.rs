@@ -34,13 +34,14 @@ impl Tasks for Pipeline {
         }
         let inputs = request.inputs.split_off(branch.inputs_before);
         let unlike = |error: PayloadError| TaskError::Failed(error.to_string());
-        let input = if cfg!(debug_assertions) { input_hash(&inputs).map_err(unlike)? } else { 0 };
+        let is_compared = cfg!(debug_assertions) && stage.deterministic;
+        let input = if is_compared { input_hash(&inputs).map_err(unlike)? } else { 0 };
         match &flat.nodes[branch.leaf].kind {
             NodeKind::Source(_, leaf) | NodeKind::Merge(leaf) => leaf.feed(inputs, chain, &env)?,
             _ => return Err(unknown(&request)),
         }
         let output = self.result(&env)?;
-        if cfg!(debug_assertions) {
+        if is_compared {
             self.compare_attempts(request.task, (&flat, branch), input, &output)
                 .map_err(TaskError::Failed)?;
         }

@@ -18,6 +18,8 @@ pub(super) struct Flat {
 pub(super) struct Stage {
     pub(super) end: End,
     pub(super) branches: Vec<Branch>,
+    /// False if one of its operators is marked.
+    pub(super) deterministic: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ impl Flat {
         let mut cut = Cut { nodes: &nodes, stages: Vec::new(), written: BTreeMap::new() };
         for SinkNode { parent, info, .. } in &sinks {
             let branches = cut.branches(place[*parent]);
-            cut.stages.push(Stage { end: End::Sink(info.id), branches });
+            cut.add(End::Sink(info.id), branches);
         }
         let stages = cut.stages;
         (Flat { nodes, stages }, error)
@@ -82,7 +84,13 @@ fn expand(
     for node in nodes {
         let parents: Vec<usize> = node.parents.iter().map(|&p| place[p]).collect();
         place.push(match &node.kind {
-            NodeKind::Transform(user) => user.rebuild(&batch, parents[0], time),
+            NodeKind::Transform(user) => {
+                let built = user.rebuild(&batch, parents[0], time);
+                if node.nondeterministic {
+                    batch.mark_nondeterministic(built);
+                }
+                built
+            }
             _ => batch.add(Node { parents, ..node.clone() }),
         });
     }
@@ -105,9 +113,19 @@ impl Cut<'_> {
         }
         let node = &self.nodes[exchange];
         let branches = self.branches(node.parents[0]);
-        self.stages.push(Stage { end: End::Exchange(exchange, node.partitions), branches });
+        self.add(End::Exchange(exchange, node.partitions), branches);
         self.written.insert(exchange, self.stages.len() - 1);
         self.stages.len() - 1
+    }
+
+    fn add(&mut self, end: End, branches: Vec<Branch>) {
+        let written = match end {
+            End::Exchange(node, _) => Some(node),
+            End::Sink(_) => None,
+        };
+        let of_branches = branches.iter().flat_map(|branch| branch.path.iter().copied().chain([branch.leaf]));
+        let deterministic = !of_branches.chain(written).any(|node| self.nodes[node].nondeterministic);
+        self.stages.push(Stage { end, branches, deterministic });
     }
 
     /// The branches that lead to `node`, in order. Goes upward without recursion but at exchanges and unions.

@@ -49,26 +49,56 @@ fn what_is_needed_last_goes_to_disk_and_all_of_it_can_be_read() {
         store.put_received(block(4), ten(4)).expect("room");
         store.put_block(block(5), ten(5)).expect("room");
         settled().await;
-        assert_eq!(store.bytes(), 320, "400 are not above the mark, but 160 of 300 for received blocks are");
+        assert_eq!(store.bytes(), 400, "that is not above the mark");
         store.put_block(block(6), ten(6)).expect("room");
         store.put_output(task(3, 0), PartitionId(0), ten(7)).expect("room");
         settled().await;
 
-        let cold = [DataKey::Block(block(6)), DataKey::Block(block(4))];
-        assert!(cold.iter().all(|key| on_disk(&store, *key)), "the youngest copy and the youngest block");
-        assert!(!on_disk(&store, DataKey::Block(block(3))) && !on_disk(&store, DataKey::Block(block(5))));
+        let cold = [DataKey::Block(block(6)), DataKey::Block(block(5))];
+        assert!(cold.iter().all(|key| on_disk(&store, *key)), "both copies");
+        store.put_output(task(4, 0), PartitionId(0), ten(8)).expect("room");
+        settled().await;
+        let cold = [cold[0], cold[1], DataKey::Block(block(4))];
+        assert!(cold.iter().all(|key| on_disk(&store, *key)), "then the youngest block");
+        assert!(!on_disk(&store, DataKey::Block(block(3))));
         assert!([1, 2, 3].iter().all(|batch| !on_disk(&store, output(*batch))), "outputs are needed soon");
         assert!(store.bytes() <= 400, "{}", store.bytes());
         let expected =
-            [(output(1), 1), (output(2), 2), (DataKey::Block(block(3)), 3), (DataKey::Block(block(5)), 5)]
+            [(output(1), 1), (output(2), 2), (DataKey::Block(block(3)), 3), (cold[2], 4), (cold[1], 5)]
                 .into_iter()
-                .chain([(cold[1], 4), (cold[0], 6), (output(3), 7)]);
+                .chain([(cold[0], 6), (output(3), 7), (output(4), 8)]);
         for (key, name) in expected {
             assert_eq!(values(&store.get(key).expect("kept")), values(&ten(name)));
             assert_eq!(values(&store.load(key).await.expect("kept")), values(&ten(name)));
             let pieces = store.pieces(key).await.expect("writable").expect("kept");
             assert_eq!(pieces, ten(name).encode().expect("writable"));
         }
+    });
+}
+
+#[test]
+fn what_was_received_and_went_to_disk_holds_its_sender_back_until_it_is_released() {
+    in_world(async |_, store| {
+        let may_read = store.has_room();
+        for sequence in 0..4 {
+            assert!(*may_read.borrow(), "{} of 300 bytes", 80 * sequence);
+            store.put_received(block(sequence), ten(sequence)).expect("it was permitted");
+        }
+        for batch in 0..5 {
+            store.put_output(task(batch, 0), PartitionId(0), ten(batch)).expect("room");
+        }
+        settled().await;
+        let spilled = (0..4).filter(|n| on_disk(&store, DataKey::Block(block(*n)))).count();
+        assert_eq!((spilled, store.bytes()), (4, 400), "outputs are needed sooner than blocks");
+        assert!(!*may_read.borrow(), "nothing of it is done yet");
+        assert!(store.remove(DataKey::Block(block(0))));
+        assert!(*may_read.borrow(), "240 of 300 bytes are left to do");
+        store.put_received(block(4), ten(4)).expect("it was permitted");
+        settled().await;
+        assert!(!*may_read.borrow());
+        store.clear();
+        assert_eq!(store.bytes(), 0);
+        assert!(*may_read.borrow(), "the books are even");
     });
 }
 

@@ -359,7 +359,8 @@ impl World {
         {
             self.done.remove(&producer.key);
         }
-        self.tell(Event::TaskFailed(TaskFailure { task, reporter, message: "no".into(), missing }));
+        let (message, exhausted) = ("no".into(), None);
+        self.tell(Event::TaskFailed(TaskFailure { task, reporter, message, missing, exhausted }));
     }
 
     /// The sink answers: with what was fetched from processes that are still there.

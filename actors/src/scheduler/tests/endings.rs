@@ -29,6 +29,22 @@ fn the_fourth_failure_ends_the_pipeline_with_task_node_and_message() {
 }
 
 #[test]
+fn executors_that_have_not_enough_are_each_asked_once_before_it_counts() {
+    let mut t = Table::with(&[(1, 1), (2, 1)]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(refused("0/0/0.0", 1), &["discard sink 0: 0/0/0.0", "run 2: 0/0/0.1"]);
+    t.gives(refused("0/0/0.1", 2), &["discard sink 0: 0/0/0.1", "run 1: 0/0/0.2"]);
+    for attempt in 2..4 {
+        let (discard, run) =
+            (format!("discard sink 0: 0/0/0.{attempt}"), format!("run 1: 0/0/0.{}", attempt + 1));
+        t.gives(refused(&format!("0/0/0.{attempt}"), 1), &[&discard, &run]);
+    }
+    let text =
+        "failed: no executor has enough for batch-0/stage-0/p0, tried last on node-1: resources exhausted";
+    t.gives(refused("0/0/0.4", 1), &["discard sink 0: 0/0/0.4", text, "stopped"]);
+}
+
+#[test]
 fn batches_before_a_failed_one_are_published_and_later_ones_are_not() {
     let mut t = Table::with(&[(1, 3)]);
     for batch in 0..3 {

@@ -5,6 +5,7 @@ use crate::world::{FileSystem, ScratchFolder, lock};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -15,54 +16,69 @@ pub(super) struct Store(Arc<Mutex<Content>>);
 
 #[derive(Default)]
 struct Content {
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    files: BTreeMap<PathBuf, File>,
     folders: BTreeSet<PathBuf>,
     /// Scratch folders and whose they are.
     scratch: BTreeMap<PathBuf, Option<Life>>,
     scratch_made: u64,
-    disk: Disk,
+    /// What the test has done to the disk: to all of it, and to what a node may have of it.
+    disk: BTreeMap<Option<IpAddr>, Space>,
 }
 
-/// What the test has done to the disk.
+struct File {
+    bytes: Vec<u8>,
+    /// Who wrote it last; none: the test.
+    writer: Option<IpAddr>,
+}
+
 #[derive(Default)]
-struct Disk {
-    space: Option<u64>,
+struct Space {
+    bytes_max: Option<u64>,
     refused: u64,
 }
 
-/// The disk that all files of a simulated world are on, in the hands of the test.
+/// The disk that all files of a simulated world are on, or one node's part of it, in the hands of the test.
 #[derive(Clone)]
-pub struct SimDisk(Store);
+pub struct SimDisk {
+    store: Store,
+    node: Option<IpAddr>,
+}
 
 impl SimDisk {
     pub(super) fn new(store: Store) -> Self {
-        SimDisk(store)
+        SimDisk { store, node: None }
     }
 
-    /// From now on all files together have so many bytes; writes beyond it fail with `StorageFull`. `None`: no limit.
+    /// The part of the disk that the node at `ip` uses: the files it has written, in this life and the others.
+    pub fn of(&self, ip: IpAddr) -> Self {
+        SimDisk { store: self.store.clone(), node: Some(ip) }
+    }
+
+    /// From now on the files here together have so many bytes; writes beyond it fail with `StorageFull`. `None`: no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
-        lock(&self.0.0).disk.space = bytes;
+        lock(&self.store.0).disk.entry(self.node).or_default().bytes_max = bytes;
     }
 
-    /// How many writes failed for lack of space.
+    /// How many writes failed here for lack of space, whichever limit it was.
     pub fn refused(&self) -> u64 {
-        lock(&self.0.0).disk.refused
+        lock(&self.store.0).disk.get(&self.node).map_or(0, |space| space.refused)
     }
 
-    /// The scratch files of all nodes, sorted by path, with their lengths in bytes.
+    /// The scratch files here, sorted by path, with their lengths in bytes.
     pub fn scratch_files(&self) -> Vec<(PathBuf, u64)> {
-        let content = lock(&self.0.0);
+        let content = lock(&self.store.0);
         let is_scratch =
             |path: &Path| path.parent().is_some_and(|folder| content.scratch.contains_key(folder));
-        let files = content.files.iter().filter(|(path, _)| is_scratch(path));
-        files.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect()
+        let is_here = |file: &File| self.node.is_none() || file.writer == self.node;
+        let files = content.files.iter().filter(|(path, file)| is_scratch(path) && is_here(file));
+        files.map(|(path, file)| (path.clone(), file.bytes.len() as u64)).collect()
     }
 
     /// Damages a file: flips a bit of each byte from `offset` on, at most `length` of them. Says how many it damaged.
     pub fn damage(&self, path: &Path, offset: usize, length: usize) -> usize {
-        let mut content = lock(&self.0.0);
-        let Some(bytes) = content.files.get_mut(path) else { return 0 };
-        bytes.iter_mut().skip(offset).take(length).map(|byte| *byte ^= 1).count()
+        let mut content = lock(&self.store.0);
+        let Some(file) = content.files.get_mut(path) else { return 0 };
+        file.bytes.iter_mut().skip(offset).take(length).map(|byte| *byte ^= 1).count()
     }
 }
 
@@ -100,15 +116,25 @@ impl Content {
     }
 
     /// A write that does not fit leaves what was there.
-    fn check_space(&mut self, path: &Path, bytes: u64) -> io::Result<()> {
-        let Some(space) = self.disk.space else { return Ok(()) };
-        let others = self.files.iter().filter(|(other, _)| other.as_path() != path);
-        let used: u64 = others.map(|(_, bytes)| bytes.len() as u64).sum();
-        if used.saturating_add(bytes) > space {
-            self.disk.refused += 1;
-            return Err(missing(io::ErrorKind::StorageFull, path));
+    fn check_space(&mut self, path: &Path, writer: Option<IpAddr>, bytes: u64) -> io::Result<()> {
+        let places = BTreeSet::from([None, writer]);
+        let is_full = places.iter().any(|place| {
+            let Some(bytes_max) = self.disk.get(place).and_then(|space| space.bytes_max) else {
+                return false;
+            };
+            let here = |file: &File| place.is_none() || file.writer == *place;
+            let others = self.files.iter().filter(|(other, file)| other.as_path() != path && here(file));
+            let used: u64 = others.map(|(_, file)| file.bytes.len() as u64).sum();
+            used.saturating_add(bytes) > bytes_max
+        });
+        if !is_full {
+            return Ok(());
         }
-        Ok(())
+        for place in places {
+            self.disk.entry(place).or_default().refused += 1;
+        }
+        let what = format!("no space left for {}", path.display());
+        Err(io::Error::new(io::ErrorKind::StorageFull, what))
     }
 
     fn remove_scratch(&mut self, folder: &Path) {
@@ -134,7 +160,8 @@ fn missing(kind: io::ErrorKind, path: &Path) -> io::Error {
 impl FileSystem for SimFiles {
     fn read_range(&self, path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         self.with(|content| {
-            let bytes = content.files.get(path).ok_or_else(|| missing(io::ErrorKind::NotFound, path))?;
+            let file = content.files.get(path).ok_or_else(|| missing(io::ErrorKind::NotFound, path))?;
+            let bytes = &file.bytes;
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
             let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
             Ok(bytes[start..end].to_vec())
@@ -147,7 +174,7 @@ impl FileSystem for SimFiles {
                 return Err(missing(io::ErrorKind::NotFound, folder));
             }
             let inside = content.files.iter().filter(|(path, _)| path.parent() == Some(folder));
-            Ok(inside.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect())
+            Ok(inside.map(|(path, file)| (path.clone(), file.bytes.len() as u64)).collect())
         })
     }
 
@@ -164,14 +191,9 @@ impl FileSystem for SimFiles {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.with(|content| {
             content.check_place(path)?;
-            content.check_space(path, bytes.len() as u64)?;
-            if self.life.as_ref().is_some_and(|life| !life.take_disk(bytes.len() as u64)) {
-                return Err(io::Error::new(
-                    io::ErrorKind::StorageFull,
-                    format!("no space left for {}", path.display()),
-                ));
-            }
-            content.files.insert(path.to_path_buf(), bytes.to_vec());
+            let writer = self.life.as_ref().map(Life::ip);
+            content.check_space(path, writer, bytes.len() as u64)?;
+            content.files.insert(path.to_path_buf(), File { bytes: bytes.to_vec(), writer });
             Ok(())
         })
     }
@@ -179,8 +201,8 @@ impl FileSystem for SimFiles {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.with(|content| {
             content.check_place(to)?;
-            let bytes = content.files.remove(from).ok_or_else(|| missing(io::ErrorKind::NotFound, from))?;
-            content.files.insert(to.to_path_buf(), bytes);
+            let file = content.files.remove(from).ok_or_else(|| missing(io::ErrorKind::NotFound, from))?;
+            content.files.insert(to.to_path_buf(), file);
             Ok(())
         })
     }

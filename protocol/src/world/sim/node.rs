@@ -32,10 +32,6 @@ pub(super) struct Node {
     pub(super) wall_offset_ms: i64,
     /// Until when the node stands still.
     paused_until: Option<Instant>,
-    /// How many bytes the node may still write.
-    pub(super) disk_free: Option<u64>,
-    /// How many writes found no room.
-    pub(super) disk_refused: u64,
     work: Vec<AbortHandle>,
     prune_at: usize,
 }
@@ -49,8 +45,6 @@ impl Default for Node {
             slowed: 0,
             wall_offset_ms: 0,
             paused_until: None,
-            disk_free: None,
-            disk_refused: 0,
             work: Vec::new(),
             prune_at: PRUNE_EVERY,
         }
@@ -135,20 +129,6 @@ impl Life {
         while let Some(until) = self.paused_until() {
             sleep_until(until).await;
         }
-    }
-
-    /// Takes room on the node's disk; false if it is full.
-    pub(super) fn take_disk(&self, bytes: u64) -> bool {
-        self.nodes.change(self.ip, |node| match node.disk_free {
-            Some(free) if free < bytes => {
-                node.disk_refused += 1;
-                false
-            }
-            free => {
-                node.disk_free = free.map(|free| free - bytes);
-                true
-            }
-        })
     }
 
     /// How far the node's wall clock is ahead at present.
