@@ -21,6 +21,9 @@
 //! This crate must not know user types, operators, connectors or SQL: it sees ids, sizes and opaque payloads.
 #![deny(missing_docs)]
 
+#[macro_use]
+pub mod planted;
+
 pub mod core;
 pub mod seam;
 pub mod shell;

@@ -241,3 +241,25 @@ fn a_full_lane_refuses_and_does_not_block() {
     assert_eq!(inbox.take_events().len(), EVENTS_CAPACITY);
     assert!(address.tell(Event::Word(1)));
 }
+
+#[test]
+fn the_first_refusal_is_told_with_the_name_of_the_role_and_later_ones_are_not() {
+    let (address, _inbox) = ShellAddress::<Echo>::new_pair();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = told.clone();
+    address.when_refused(move |text| sink.lock().unwrap().push(text));
+    for word in 0..EVENTS_CAPACITY as u64 {
+        address.tell(Event::Word(word));
+    }
+    assert!(told.lock().unwrap().is_empty(), "none was refused yet");
+    assert!(!address.tell(Event::Word(1)) && !address.tell(Event::Word(2)));
+    assert_eq!(*told.lock().unwrap(), ["an event was refused by the echo, for which 65536 wait already"]);
+}
+
+#[test]
+fn a_shell_that_is_gone_refuses_nothing() {
+    let (address, inbox) = ShellAddress::<Echo>::new_pair();
+    address.when_refused(|text| panic!("{text}"));
+    drop(inbox);
+    assert!(!address.tell(Event::Word(1)));
+}

@@ -5,15 +5,11 @@
 //! loss is published: blocks are held by two executors, so two losses in the life of one block are beyond what
 //! `StorageLevel::Replicated` promises.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+pub use crate::{
+    panics::{ActorPanics, Panics, silence_planned_panics},
+    schedule::{FEED_OF_RANDOM, fixed, random},
 };
-use tidemill_protocol::world::SeededRng;
+use std::{fmt, time::Duration};
 
 /// How long the cluster is left alone after an executor was taken: declared dead, replaced, its batches decided.
 pub const RECOVERY: Duration = Duration::from_secs(4);
@@ -21,8 +17,8 @@ pub const RECOVERY: Duration = Duration::from_secs(4);
 /// Executors of a scenario.
 pub const EXECUTORS: u16 = 3;
 
-/// What the panic of a planned fault begins with.
-const PLANNED_PANIC: &str = "planned by the scenario";
+/// A pause that is shorter takes nobody: connections live through it.
+pub const PAUSE_HARMLESS_MAX: Duration = Duration::from_millis(600);
 
 /// Who is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +99,42 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// Every link turns a bit in this share of its datagrams.
+    Corruption {
+        /// 0.0 to 1.0.
+        share: f64,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// No datagram longer than QUIC's smallest passes any more.
+    SmallMtu {
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A node stands still, and goes on as if nothing had been (0: the driver).
+    Pause {
+        /// Which.
+        node: u16,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// An executor's connection to the driver comes from another port, and answers to the old one go nowhere.
+    Rebind {
+        /// Whose.
+        executor: u16,
+    },
+    /// The UDP sockets that an executor has fail for good.
+    BrokenSockets {
+        /// Whose.
+        executor: u16,
+    },
+    /// An actor panics at its next event.
+    ActorPanic {
+        /// On which node (0: the driver).
+        victim: Victim,
+        /// Which: the name of its role.
+        role: &'static str,
+    },
     /// The user's function panics in the next tasks.
     Panics {
         /// In how many.
@@ -124,6 +156,12 @@ impl Fault {
             Fault::Slow { .. } => "slow",
             Fault::TcpReset => "tcp_reset",
             Fault::FeederGone { .. } => "feeder_gone",
+            Fault::Corruption { .. } => "corruption",
+            Fault::SmallMtu { .. } => "small_mtu",
+            Fault::Pause { .. } => "pause",
+            Fault::Rebind { .. } => "rebind",
+            Fault::BrokenSockets { .. } => "broken_sockets",
+            Fault::ActorPanic { .. } => "actor_panic",
             Fault::Panics { .. } => "panics",
         }
     }
@@ -131,7 +169,12 @@ impl Fault {
     /// Whether an executor may be lost by it.
     pub fn takes(&self) -> bool {
         match *self {
-            Fault::Kill { .. } | Fault::Restart { .. } => true,
+            Fault::Kill { .. }
+            | Fault::Restart { .. }
+            | Fault::Rebind { .. }
+            | Fault::BrokenSockets { .. } => true,
+            Fault::ActorPanic { victim, .. } => victim != Victim::Executor(0),
+            Fault::Pause { lasts, .. } => lasts > PAUSE_HARMLESS_MAX,
             Fault::Cut { a, b, .. } => a == 0 || b == 0,
             Fault::OneWayCut { from, to, .. } => from == 0 || to == 0,
             _ => false,
@@ -148,10 +191,13 @@ impl Fault {
             | Fault::Duplicates { lasts, .. }
             | Fault::Disorder { lasts, .. }
             | Fault::Slow { lasts, .. }
+            | Fault::Corruption { lasts, .. }
+            | Fault::SmallMtu { lasts }
+            | Fault::Pause { lasts, .. }
             | Fault::FeederGone { lasts } => lasts,
-            Fault::Restart { .. } | Fault::TcpReset => Duration::ZERO,
-            // The next tasks come with the next batches.
-            Fault::Panics { .. } => Duration::from_secs(1),
+            Fault::Restart { .. } | Fault::TcpReset | Fault::BrokenSockets { .. } => Duration::ZERO,
+            // The next tasks, events and datagrams come with the next batches.
+            Fault::Panics { .. } | Fault::ActorPanic { .. } | Fault::Rebind { .. } => Duration::from_secs(1),
         }
     }
 }
@@ -178,154 +224,4 @@ pub struct Struck {
     pub scheduled: Scheduled,
     /// How often it struck: datagrams lost, cut or doubled, nodes killed, jobs slowed, tasks that panicked. 0: it missed.
     pub count: u64,
-}
-
-/// The schedule of the fixed scenario: one of each kind that the network has, and the death of the receiver's host.
-pub fn fixed() -> Vec<Scheduled> {
-    let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
-    let table = [
-        (ms(300), Fault::Loss { share: 0.05, lasts: 14 * second }),
-        (ms(400), Fault::Disorder { delay_max: ms(20), lasts: 4 * second }),
-        (ms(2_000), Fault::Kill { victim: Victim::ReceiverHost, down: ms(1_500) }),
-        (ms(8_000), Fault::Cut { a: 0, b: 2, lasts: ms(3_000) }),
-    ];
-    table.map(|(at, fault)| Scheduled { at, fault }).to_vec()
-}
-
-/// A schedule drawn from `seed` for a cluster that is fed for `span`: up to two faults that take an executor, and one to
-/// four others.
-pub fn random(seed: u64, span: Duration) -> Vec<Scheduled> {
-    let mut lots = Lots { rng: SeededRng::new(seed ^ 0x5EED_FA17) };
-    let mut schedule = Vec::new();
-    let mut at = lots.between(500, 2_000);
-    while at + Duration::from_secs(1) < span {
-        let fault = lots.taking();
-        schedule.push(Scheduled { at, fault });
-        at = at + fault.lasts() + RECOVERY + lots.between(0, 1_000);
-    }
-    for _ in 0..lots.rng.range(1, 5) {
-        let latest = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).saturating_sub(1_500);
-        let (at, fault) = (lots.between(300, latest), lots.other());
-        let overlaps = |other: &Scheduled| {
-            other.fault.name() == fault.name()
-                && at < other.at + other.fault.lasts()
-                && other.at < at + fault.lasts()
-        };
-        if !schedule.iter().any(overlaps) {
-            schedule.push(Scheduled { at, fault });
-        }
-    }
-    schedule.sort_by_key(|scheduled| scheduled.at);
-    schedule
-}
-
-struct Lots {
-    rng: SeededRng,
-}
-
-impl Lots {
-    fn between(&mut self, low_ms: u64, high_ms: u64) -> Duration {
-        Duration::from_millis(self.rng.range(low_ms, high_ms))
-    }
-
-    fn executor(&mut self) -> u16 {
-        self.rng.range(1, u64::from(EXECUTORS) + 1) as u16
-    }
-
-    fn taking(&mut self) -> Fault {
-        let executor = self.executor();
-        let victim = if self.rng.chance(0.5) { Victim::ReceiverHost } else { Victim::Executor(executor) };
-        match self.rng.range(0, 5) {
-            0 | 1 => Fault::Kill { victim, down: self.between(100, 1_500) },
-            2 => Fault::Restart { victim },
-            3 => Fault::Cut { a: 0, b: executor, lasts: self.between(300, 3_500) },
-            _ => {
-                let (from, to) = if self.rng.chance(0.5) { (0, executor) } else { (executor, 0) };
-                Fault::OneWayCut { from, to, lasts: self.between(300, 3_500) }
-            }
-        }
-    }
-
-    fn other(&mut self) -> Fault {
-        let (a, lasts) = (self.executor(), self.between(200, 2_500));
-        let b = a % EXECUTORS + 1;
-        match self.rng.range(0, 8) {
-            0 => Fault::Loss { share: 0.02 + 0.18 * self.rng.unit(), lasts },
-            1 => Fault::Duplicates { share: 0.02 + 0.28 * self.rng.unit(), lasts },
-            2 => Fault::Disorder { delay_max: self.between(5, 40), lasts },
-            3 => Fault::Slow { executor: a, factor: self.rng.range(3, 50) as u32, lasts },
-            4 => Fault::TcpReset,
-            5 => Fault::Panics { tasks: self.rng.range(1, 4) },
-            6 => Fault::Cut { a, b, lasts },
-            _ => Fault::OneWayCut { from: a, to: b, lasts },
-        }
-    }
-}
-
-/// Panics in the user's function, on demand: shared by all nodes of a scenario.
-#[derive(Clone, Debug, Default)]
-pub struct Panics {
-    due: Arc<AtomicU64>,
-    thrown: Arc<AtomicU64>,
-}
-
-impl Panics {
-    /// Lets the next `tasks` calls panic.
-    pub fn arm(&self, tasks: u64) {
-        self.due.fetch_add(tasks, Ordering::Relaxed);
-    }
-
-    /// How many have panicked.
-    pub fn thrown(&self) -> u64 {
-        self.thrown.load(Ordering::Relaxed)
-    }
-
-    /// A point in the user's function.
-    ///
-    /// # Panics
-    /// If one is due.
-    pub fn pass(&self) {
-        let due = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| due.checked_sub(1));
-        if due.is_ok() {
-            self.thrown.fetch_add(1, Ordering::Relaxed);
-            panic!("{PLANNED_PANIC}");
-        }
-    }
-}
-
-/// Keeps the process's panic hook from printing planned panics. For binaries and tests: it is global.
-pub fn silence_planned_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str() != Some(PLANNED_PANIC) {
-            before(info);
-        }
-    }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_schedule_takes_two_executors_at_once() {
-        for seed in 0..500 {
-            let schedule = random(seed, Duration::from_secs(8));
-            assert!(!schedule.is_empty());
-            let taking: Vec<_> = schedule.iter().filter(|scheduled| scheduled.fault.takes()).collect();
-            for pair in taking.windows(2) {
-                assert!(pair[1].at >= pair[0].at + pair[0].fault.lasts() + RECOVERY, "seed {seed}: {pair:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_seed_gives_one_schedule_and_all_kinds_come_up() {
-        assert_eq!(random(5, Duration::from_secs(8)), random(5, Duration::from_secs(8)));
-        let all: std::collections::BTreeSet<_> = (0..200)
-            .flat_map(|seed| random(seed, Duration::from_secs(8)))
-            .map(|scheduled| scheduled.fault.name())
-            .collect();
-        assert_eq!(all.len(), 10, "{all:?}");
-    }
 }

@@ -9,17 +9,30 @@
 //!      └────────────> oracle (a plain count) ─────────────────────────────────┘
 //! ```
 //!
+//! * [`schedule`] draws at least fifteen faults a seed; [`swarm`] runs many seeds; [`shrink`] leaves out of a schedule that goes wrong
+//!   what is not needed for it.
+//! * [`swarm::PLANTED`]: defects on order, for the swarm has to find them.
+//! * [`relay`]: a UDP relay for real processes.
+//!
 //! Everything goes through what users have: [`SimCluster`](tidemill::cluster::sim::SimCluster), its network and its world. The
 //! command `tidemill-chaos` runs the same scenarios.
 
 pub mod faults;
+pub mod schedule;
+
 pub mod oracle;
+mod ordered;
 pub mod overload;
+mod panics;
 mod player;
+pub mod relay;
 pub mod report;
 pub mod scenario;
+pub mod shrink;
+pub mod swarm;
 
 pub use faults::{Fault, Scheduled, Victim};
 pub use overload::Overload;
 pub use report::Report;
 pub use scenario::Scenario;
+pub use swarm::Swarm;

@@ -12,12 +12,16 @@ use crate::{
     scenario::{self, FEEDER_PORT, count_into, numbered_texts, words},
 };
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tidemill::{
-    ClusterEvent, StreamContext,
-    cluster::sim::{CostModel, SimCluster, SimError},
+    BatchInterval, ClusterEvent, StreamContext,
+    cluster::{
+        InputKey,
+        sim::{CostModel, SimCluster, SimError},
+    },
 };
 
 /// What is run.
@@ -55,6 +59,8 @@ pub struct Batch {
 pub struct OverloadReport {
     /// All batches, in order.
     pub batches: Vec<Batch>,
+    /// The rates that were permitted, all inputs together in records per second, each with its time.
+    pub rates: Vec<(Duration, u64)>,
     /// When the burst's feeder was connected, and so began.
     pub burst_began: Duration,
     /// Lines that the burst's feeder could write.
@@ -69,21 +75,45 @@ pub struct OverloadReport {
     pub difference: Difference,
 }
 
-/// The most that the scenario's three slots could take, if they only read: each line costs one of them a millisecond.
-pub const CAPACITY_LINES_PER_S: u64 = 3_000;
+const EXECUTORS: u64 = 3;
+const RECEIVERS: u64 = 2;
+const INTERVAL: Duration = Duration::from_millis(200);
+const BLOCK_INTERVAL: Duration = Duration::from_millis(50);
+const COST_OF_A_ROW: Duration = Duration::from_millis(1);
+/// Different words that the lines of one block have in common: six that are in each, and seven wheels.
+const COMMON_WORDS: u64 = 13;
+
+/// What the scenario's executors, of one slot each, can do in lines per second, if no slot is ever idle. A batch has a task
+/// for each block and one for each of three partitions of words. A line is a row of the task that reads its block, and its
+/// first word, which no other line of the block has, a row of the task that merges words; so are the block's common words.
+pub fn capacity_lines_per_s(cost: &CostModel) -> f64 {
+    let blocks = (RECEIVERS * (INTERVAL.as_millis() / BLOCK_INTERVAL.as_millis()) as u64) as f64;
+    let tasks = blocks + EXECUTORS as f64;
+    let row_s = cost.per_row.as_secs_f64();
+    let fixed_s = tasks * cost.base.as_secs_f64() + blocks * COMMON_WORDS as f64 * row_s;
+    let slots_s = EXECUTORS as f64 * INTERVAL.as_secs_f64();
+    (slots_s - fixed_s) / (2.0 * row_s) / INTERVAL.as_secs_f64()
+}
 
 impl Overload {
-    /// Batches of 200 ms, a millisecond a line and slot, and a burst far above that.
+    /// Batches of 200 ms, a millisecond a row and slot, and a burst of ten times what that allows.
     pub fn new(seed: u64) -> Self {
-        Overload {
+        let calm = Overload {
             seed,
             calm_lines_per_s: 200,
-            burst_lines_per_s: 10 * CAPACITY_LINES_PER_S,
+            burst_lines_per_s: 0,
             before: Duration::from_secs(10),
             burst: Duration::from_secs(30),
             after: Duration::from_secs(40),
             memory_bytes_max: 2 << 20,
-        }
+        };
+        let burst_lines_per_s = (10.0 * capacity_lines_per_s(&calm.cost())).ceil() as u64;
+        Overload { burst_lines_per_s, ..calm }
+    }
+
+    /// What tasks cost.
+    pub fn cost(&self) -> CostModel {
+        CostModel { seed: self.seed, per_row: COST_OF_A_ROW, ..CostModel::default() }
     }
 
     /// Runs it on this thread.
@@ -99,8 +129,11 @@ impl Overload {
             count_into(&words(&calm.union(&burst), Panics::default()), folded.clone());
             Ok(())
         };
-        let cost = CostModel { seed: self.seed, per_row: Duration::from_millis(1), ..CostModel::default() };
-        let builder = SimCluster::builder(self.seed).cost(cost).configure(|config| {
+        let builder = SimCluster::builder(self.seed).cost(self.cost()).configure(|config| {
+            config.executors = EXECUTORS as u16;
+            config.slots_per_executor = 1;
+            config.batch_interval = BatchInterval::Every(INTERVAL);
+            config.block_interval = BLOCK_INTERVAL;
             config.memory_bytes_max = self.memory_bytes_max;
             config.rate_records_per_s_initial = 500;
         });
@@ -108,15 +141,12 @@ impl Overload {
     }
 
     async fn play(&self, cluster: &mut SimCluster, counts: &Mutex<Counts>) -> OverloadReport {
-        let batches: Arc<Mutex<Vec<Batch>>> = Arc::default();
-        let (seen, clock) = (batches.clone(), cluster.host(1).clock);
-        let now = clock.clone();
+        let (history, clock) = (History::default(), cluster.host(1).clock);
+        let seen: Arc<Mutex<History>> = Arc::new(Mutex::new(history));
+        let (heard, now) = (seen.clone(), clock.clone());
         cluster.progress().listen(move |event| {
-            if let ClusterEvent::BatchCompleted(info) = event {
-                let at = Duration::from_nanos(now.now().0);
-                let batch = Batch { at, records: info.records, total_delay: info.total_delay };
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
-            }
+            let at = Duration::from_nanos(now.now().0);
+            heard.lock().unwrap_or_else(PoisonError::into_inner).hear(at, event);
         });
         let all = self.before + self.burst + self.after;
         let calm = scenario::feed(&cluster.host(1), self.calm_lines_per_s, all).await;
@@ -136,15 +166,39 @@ impl Overload {
             *expected.entry(word).or_default() += count;
         }
         let counted = counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let batches = batches.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let History { batches, rates, .. } = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         OverloadReport {
             batches,
+            rates,
             burst_began,
             burst_lines: written(&burst),
             calm_lines: written(&calm),
             store_bytes_max,
             outcome: outcome.and(calm.map(|_| ())).and(burst.map(|_| ())),
             difference: Difference::between(&expected, &counted),
+        }
+    }
+}
+
+/// What the driver reported.
+#[derive(Clone, Debug, Default)]
+struct History {
+    batches: Vec<Batch>,
+    rates: Vec<(Duration, u64)>,
+    of_inputs: BTreeMap<InputKey, u64>,
+}
+
+impl History {
+    fn hear(&mut self, at: Duration, event: &ClusterEvent) {
+        match event {
+            ClusterEvent::BatchCompleted(info) => {
+                self.batches.push(Batch { at, records: info.records, total_delay: info.total_delay });
+            }
+            ClusterEvent::RateSet { input, records_per_s_max } => {
+                self.of_inputs.insert(*input, *records_per_s_max);
+                self.rates.push((at, self.of_inputs.values().sum()));
+            }
+            _ => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Plays a schedule of faults on a cluster: strikes, mends, and counts what struck.
 
 use crate::{
-    faults::{EXECUTORS, Fault, Panics, Scheduled, Struck, Victim},
+    faults::{ActorPanics, EXECUTORS, Fault, Panics, Scheduled, Struck, Victim},
     scenario::FEEDER_HOST,
 };
 use std::{
@@ -14,10 +14,14 @@ use tidemill::{
     cluster::sim::{Link, NodeId, SimCluster},
 };
 
+/// The longest datagram that every path of QUIC carries.
+const MTU_MIN: usize = 1_200;
+
 /// Plays a schedule on a cluster.
 pub(crate) struct Player {
     link: Link,
     panics: Panics,
+    actor_panics: ActorPanics,
     steps: Vec<Step>,
     struck: Vec<Struck>,
     /// What counted before each fault, and whom it struck.
@@ -73,6 +77,7 @@ impl Player {
         Player {
             link,
             panics,
+            actor_panics: ActorPanics::default(),
             steps,
             struck,
             begun: vec![(0, None); schedule.len()],
@@ -84,6 +89,7 @@ impl Player {
     /// Strikes and mends until the schedule is over; says what struck.
     pub(crate) async fn play(mut self, cluster: &mut SimCluster) -> Vec<Struck> {
         let watched: Arc<Mutex<Watched>> = Arc::default();
+        self.actor_panics.install(cluster.world());
         let (seen, clock) = (watched.clone(), cluster.host(1).clock);
         let wall = clock.clone();
         cluster.progress().listen(move |event| lock(&seen).note(event, wall.wall()));
@@ -131,13 +137,19 @@ impl Player {
             Fault::Slow { executor, factor, .. } => {
                 cluster.world().set_slowdown(cluster.ip(NodeId(executor)), f64::from(factor));
             }
+            Fault::Corruption { share, .. } => self.relink(cluster, |link| link.corrupt = share),
+            Fault::SmallMtu { .. } => self.relink(cluster, |link| link.mtu = MTU_MIN),
+            Fault::Pause { node, lasts } => cluster.pause(NodeId(node), lasts),
+            Fault::Rebind { executor } => cluster.rebind(NodeId(executor)),
+            Fault::BrokenSockets { executor } => _ = cluster.break_sockets(NodeId(executor)),
+            Fault::ActorPanic { victim: who, role } => {
+                victim = whom(who, cluster);
+                victim.into_iter().for_each(|node| self.actor_panics.arm(cluster.ip(node), role));
+            }
             Fault::TcpReset => reset_connections(cluster),
             Fault::FeederGone { .. } => {
                 let feeder = cluster.host_ip(FEEDER_HOST);
-                cluster
-                    .living()
-                    .into_iter()
-                    .for_each(|node| cluster.net().cut_both(feeder, cluster.ip(node)));
+                executors().for_each(|node| cluster.net().cut_both(feeder, cluster.ip(node)));
                 reset_connections(cluster);
             }
             Fault::Panics { tasks } => self.panics.arm(tasks),
@@ -149,7 +161,7 @@ impl Player {
     fn end(&mut self, index: usize, cluster: &mut SimCluster) {
         let fault = self.struck[index].scheduled.fault;
         let (before, victim) = self.begun[index];
-        let sound = Link { loss: 0.0, duplicate: 0.0, ..Link::default() };
+        let sound = Link::default();
         match fault {
             Fault::Kill { .. } => {
                 if let Some(node) = victim {
@@ -164,12 +176,18 @@ impl Player {
             Fault::Slow { executor, .. } => cluster.world().set_slowdown(cluster.ip(NodeId(executor)), 1.0),
             Fault::FeederGone { .. } => {
                 let feeder = cluster.host_ip(FEEDER_HOST);
-                cluster
-                    .living()
-                    .into_iter()
-                    .for_each(|node| cluster.net().heal_both(feeder, cluster.ip(node)));
+                executors().for_each(|node| cluster.net().heal_both(feeder, cluster.ip(node)));
             }
-            Fault::Restart { .. } | Fault::TcpReset | Fault::Panics { .. } => {}
+            Fault::Corruption { .. } => self.relink(cluster, |link| link.corrupt = sound.corrupt),
+            Fault::SmallMtu { .. } => self.relink(cluster, |link| link.mtu = sound.mtu),
+            // What has not come by now would strike at a time that was not planned.
+            Fault::ActorPanic { .. } => self.actor_panics.disarm(),
+            Fault::Restart { .. }
+            | Fault::TcpReset
+            | Fault::Panics { .. }
+            | Fault::Pause { .. }
+            | Fault::Rebind { .. }
+            | Fault::BrokenSockets { .. } => {}
         }
         self.struck[index].count = match fault {
             _ if !self.has_begun[index] => 0,
@@ -186,9 +204,18 @@ impl Player {
     /// What grows while the fault strikes.
     fn evidence(&self, fault: Fault, cluster: &SimCluster) -> u64 {
         let counts = cluster.net().counts();
+        let ip = |node| cluster.ip(NodeId(node));
+        let swallowed = |from, to| cluster.net().swallowed(ip(from), ip(to));
         match fault {
             Fault::Kill { .. } | Fault::Restart { .. } => 0,
-            Fault::Cut { .. } | Fault::OneWayCut { .. } => counts.cut,
+            Fault::Cut { a, b, .. } => swallowed(a, b) + swallowed(b, a),
+            Fault::OneWayCut { from, to, .. } => swallowed(from, to),
+            Fault::Corruption { .. } => counts.corrupted,
+            Fault::SmallMtu { .. } => counts.oversized,
+            Fault::Pause { .. } => counts.frozen,
+            Fault::Rebind { .. } => counts.rebound,
+            Fault::BrokenSockets { .. } => counts.broken,
+            Fault::ActorPanic { .. } => self.actor_panics.thrown(),
             Fault::Loss { .. } => counts.lost,
             Fault::Duplicates { .. } => counts.duplicated,
             Fault::Disorder { .. } => counts.reordered,
@@ -197,6 +224,10 @@ impl Player {
             Fault::Panics { .. } => self.panics.thrown(),
         }
     }
+}
+
+fn executors() -> impl Iterator<Item = NodeId> {
+    (1..=EXECUTORS).map(NodeId)
 }
 
 fn reset_connections(cluster: &SimCluster) {

@@ -23,6 +23,8 @@ pub struct Happened {
     pub blocks_struck: u64,
     /// Safe blocks that are gone: beyond the promise, and never silent.
     pub blocks_lost: u64,
+    /// Blocks that had lost a holder, or were to lose one, and have another.
+    pub blocks_copied: u64,
 }
 
 /// The outcome of one scenario.
@@ -42,6 +44,8 @@ pub struct Report {
     pub outcome: Result<(), String>,
     /// What the pipeline counted.
     pub counted: Counts,
+    /// Lists of lines that were not in the order in which they were written.
+    pub out_of_order: u64,
     /// Against the plain count.
     pub difference: Difference,
     /// What became of each scheduled fault.
@@ -57,7 +61,7 @@ pub struct Report {
 impl Report {
     /// Whether the pipeline ended well and its totals are those of the plain count.
     pub fn is_right(&self) -> bool {
-        self.outcome.is_ok() && self.lines.is_some() && self.difference.is_none()
+        self.outcome.is_ok() && self.lines.is_some() && self.difference.is_none() && self.out_of_order == 0
     }
 
     /// The scheduled faults that did not strike.
@@ -82,6 +86,7 @@ impl Report {
     /// The verdict in a word.
     pub fn verdict(&self) -> &'static str {
         match (&self.outcome, self.difference.is_none() && self.lines.is_some()) {
+            (Ok(()), true) if self.out_of_order > 0 => "disordered",
             (Ok(()), true) => "equal",
             (Ok(()), false) => "different",
             (Err(_), _) => "failed",
@@ -125,6 +130,9 @@ impl Report {
         if happened.blocks_lost > 0 {
             _ = writeln!(text, "{} safe blocks are gone with both their holders", happened.blocks_lost);
         }
+        if self.out_of_order > 0 {
+            _ = writeln!(text, "{} lists are not in order", self.out_of_order);
+        }
         let Difference { lost, repeated } = self.difference;
         _ = write!(text, "totals: {} ({lost} words lost, {repeated} repeated)", self.verdict());
         text
@@ -149,6 +157,7 @@ impl Report {
             "tasks_lost": happened.tasks_lost,
             "blocks_struck": happened.blocks_struck,
             "blocks_lost": happened.blocks_lost,
+            "blocks_copied": happened.blocks_copied,
             "faults_scheduled": self.struck.len(),
             "faults_struck": self.faults_struck(),
             "strikes": self.strikes(),

@@ -1,8 +1,9 @@
 //! The scenario: a word count of numbered lines, from a feeder that keeps what is not safe, while faults strike.
 
 use crate::{
-    faults::{self, Panics, Scheduled},
+    faults::{self, FEED_OF_RANDOM, Panics, Scheduled},
     oracle::{self, Counts, Difference},
+    ordered::{self, Disorder},
     player::Player,
     report::{Happened, Report},
 };
@@ -12,7 +13,7 @@ use std::{
 };
 use tidemill::{
     ClusterEvent, DStream, StreamContext, Text,
-    cluster::sim::{Link, SimCluster, SimError},
+    cluster::sim::{CostModel, Link, Mtu, Planted, SimBuilder, SimCluster, SimError},
     demo::feeder::{FeedPlan, Feeder},
 };
 use tidemill_protocol::world::World;
@@ -24,7 +25,9 @@ pub const FEEDER_PORT: u16 = 9_000;
 pub(crate) const FEEDER_HOST: u8 = 1;
 /// How many different lines there are: each has a word of its own, so that a line lost and another one counted twice do not
 /// make up for each other.
-const LINES: usize = 997;
+pub(crate) const LINES: usize = 997;
+/// An idle timeout that is longer than membership's patience.
+const IDLE_LONG: Duration = Duration::from_secs(6);
 /// How long the end may take once the last line is written, in virtual time.
 pub(crate) const DRAIN: Duration = Duration::from_secs(120);
 
@@ -43,6 +46,16 @@ pub struct Scenario {
     pub faults: Vec<Scheduled>,
     /// Whether a fault that takes an executor waits until the cluster has recovered from the one before.
     pub is_patient: bool,
+    /// How large datagrams become.
+    pub mtu: Mtu,
+    /// After how much silence a connection is lost; none: as everywhere.
+    pub idle_timeout: Option<Duration>,
+    /// What tasks cost in virtual time.
+    pub cost: CostModel,
+    /// Whether the words' lines are gathered in order, and the order is looked at, instead of only counted.
+    pub is_ordered: bool,
+    /// A defect on order.
+    pub planted: Option<Planted>,
     /// Whether quinn draws its lots from the operating system, which makes runs differ.
     pub is_unseeded: bool,
     /// Entries of the trace to keep.
@@ -59,6 +72,11 @@ impl Scenario {
             link: Link::default(),
             faults: Vec::new(),
             is_patient: false,
+            mtu: Mtu::Smallest,
+            idle_timeout: None,
+            cost: CostModel { seed, ..CostModel::default() },
+            is_ordered: false,
+            planted: None,
             is_unseeded: false,
             trace_lines: 0,
         }
@@ -71,8 +89,18 @@ impl Scenario {
 
     /// Faults drawn from the seed.
     pub fn random(seed: u64) -> Self {
-        let calm = Scenario::calm(seed);
-        Scenario { faults: faults::random(seed, calm.feed), is_patient: true, ..calm }
+        let has_large_mtu = seed.is_multiple_of(3);
+        Scenario {
+            feed: FEED_OF_RANDOM,
+            rate_lines_per_s: 200,
+            faults: faults::random(seed, FEED_OF_RANDOM, has_large_mtu),
+            is_patient: true,
+            mtu: if has_large_mtu { Mtu::Probe(1_452) } else { Mtu::Smallest },
+            // Where connections live long, membership has to find the silent ones.
+            idle_timeout: (seed % 4 == 1).then_some(IDLE_LONG),
+            is_ordered: seed.is_multiple_of(2),
+            ..Scenario::calm(seed)
+        }
     }
 
     /// Runs it on this thread.
@@ -83,26 +111,45 @@ impl Scenario {
         let counts: Arc<Mutex<Counts>> = Arc::default();
         let happened: Arc<Mutex<Happened>> = Arc::default();
         let panics = Panics::default();
-        let mut builder =
-            SimCluster::builder(self.seed).link(self.link.clone()).trace_lines(self.trace_lines);
-        if self.is_unseeded {
-            builder = builder.unseeded_quic();
-        }
+        let disorder = Disorder::default();
         let pipeline = {
-            let (counts, panics) = (counts.clone(), panics.clone());
+            let (counts, panics, disorder) = (counts.clone(), panics.clone(), disorder.clone());
+            let is_ordered = self.is_ordered;
             move |context: &StreamContext| {
-                word_count(context, "10.1.0.1", counts.clone(), panics.clone());
+                if is_ordered {
+                    ordered::word_lines(
+                        context,
+                        "10.1.0.1",
+                        counts.clone(),
+                        panics.clone(),
+                        disorder.clone(),
+                    );
+                } else {
+                    word_count(context, "10.1.0.1", counts.clone(), panics.clone());
+                }
                 Ok(())
             }
         };
-        builder.run(pipeline, async |cluster| {
+        self.builder().run(pipeline, async |cluster| {
             listen(cluster, happened.clone());
             let feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
             let struck =
                 Player::new(&self.faults, self.link.clone(), panics, self.is_patient).play(cluster).await;
             let outcome = cluster.wait_until_ended(self.feed + DRAIN).await;
-            self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened))
+            let report = self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened));
+            Report { out_of_order: disorder.count(), ..report }
         })
+    }
+
+    fn builder(&self) -> SimBuilder {
+        let builder = SimCluster::builder(self.seed)
+            .link(self.link.clone())
+            .trace_lines(self.trace_lines)
+            .cost(self.cost)
+            .mtu(self.mtu)
+            .planted(self.planted);
+        let builder = if self.is_unseeded { builder.unseeded_quic() } else { builder };
+        self.idle_timeout.into_iter().fold(builder, SimBuilder::idle_timeout)
     }
 
     fn report(
@@ -125,6 +172,7 @@ impl Scenario {
             lines: lines.ok(),
             lines_repeated,
             counted,
+            out_of_order: 0,
             difference,
             struck,
             happened: lock(happened).clone(),
@@ -242,6 +290,7 @@ impl Happened {
             GeneratorNote::ReceiverRestarts { .. } => self.receiver_restarts += 1,
             GeneratorNote::BlocksStruck { blocks, .. } => self.blocks_struck += *blocks as u64,
             GeneratorNote::BlocksLost { blocks, .. } => self.blocks_lost += *blocks as u64,
+            GeneratorNote::BlockCopied { .. } => self.blocks_copied += 1,
         }
     }
 }

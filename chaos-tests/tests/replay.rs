@@ -33,6 +33,14 @@ fn twenty_seeds_give_equal_traces_in_two_processes_each() {
     assert_eq!(hashes.len(), 20, "another seed is another run");
 }
 
+/// All kinds of faults of the swarm: corrupted, rebound and frozen datagrams come again in the same places.
+#[test]
+fn random_schedules_give_equal_traces_twice() {
+    for seed in 0..8 {
+        assert_eq!(trace(seed, &["--random"]), trace(seed, &["--random"]), "seed {seed}");
+    }
+}
+
 #[test]
 fn without_a_seed_for_quinn_two_runs_of_one_seed_differ() {
     assert_ne!(trace(1, &["--unseeded"]).0, trace(1, &["--unseeded"]).0);

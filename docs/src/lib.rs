@@ -37,5 +37,9 @@ pub struct Benchmarks;
 pub struct Faults;
 
 #[cfg(doctest)]
+#[doc = include_str!("../SECURITY.md")]
+pub struct Security;
+
+#[cfg(doctest)]
 #[doc = include_str!("../adr/0001-safe-means-recorded-by-the-driver.md")]
 pub struct Adr0001;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tidemill_protocol::codec;
 use tidemill_protocol::frame::{WireMessage, encode_message};
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
 use tidemill_protocol::world::SeededRng;
 
 const MUTATIONS: u64 = 200_000;
@@ -34,6 +34,8 @@ fn codec_corpus() -> Corpus {
     add(&mut corpus, 2, ToDriver::samples());
     add(&mut corpus, 3, BulkRequest::samples());
     add(&mut corpus, 4, BulkReply::samples());
+    add(&mut corpus, 6, Request::samples());
+    add(&mut corpus, 7, Reply::samples());
     let tree = targets::Tree::All(vec![
         targets::Tree::Not(Box::new(targets::Tree::Leaf(-1))),
         targets::Tree::Perhaps {
@@ -60,6 +62,8 @@ fn frame_corpus() -> Corpus {
     add(&mut corpus, ToDriver::samples());
     add(&mut corpus, BulkRequest::samples());
     add(&mut corpus, BulkReply::samples());
+    add(&mut corpus, Request::samples());
+    add(&mut corpus, Reply::samples());
     corpus
 }
 

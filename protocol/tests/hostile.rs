@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::process::Command;
 use tidemill_protocol::codec::{self, CodecError, Limits};
 use tidemill_protocol::frame::{FrameDecoder, FrameError, FrameKind, header};
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
 
 const CONTROL_BYTES: usize = 64 * 1024;
 
@@ -41,6 +41,8 @@ fn decode(kind: FrameKind, bytes: &[u8]) -> Result<(), CodecError> {
         FrameKind::ToDriver => codec::decode::<ToDriver>(bytes, &limits).map(drop),
         FrameKind::BulkRequest => codec::decode::<BulkRequest>(bytes, &limits).map(drop),
         FrameKind::BulkReply => codec::decode::<BulkReply>(bytes, &limits).map(drop),
+        FrameKind::Request => codec::decode::<Request>(bytes, &limits).map(drop),
+        FrameKind::Reply => codec::decode::<Reply>(bytes, &limits).map(drop),
     }
 }
 
@@ -55,7 +57,8 @@ fn each(kinds: &[FrameKind], bytes: Vec<u8>, check: fn(FrameKind, &CodecError) -
     });
 }
 
-const CONTROL: [FrameKind; 3] = [FrameKind::Hello, FrameKind::ToExecutor, FrameKind::ToDriver];
+const CONTROL: [FrameKind; 5] =
+    [FrameKind::Hello, FrameKind::ToExecutor, FrameKind::ToDriver, FrameKind::Request, FrameKind::Reply];
 const BULK: [FrameKind; 2] = [FrameKind::BulkRequest, FrameKind::BulkReply];
 
 #[test]
@@ -120,6 +123,7 @@ fn the_enum_bomb_in_an_unknown_field_of_every_variant_is_refused_by_the_scan() {
     check(FrameKind::ToDriver, ToDriver::VARIANTS);
     check(FrameKind::BulkRequest, BulkRequest::VARIANTS);
     check(FrameKind::BulkReply, BulkReply::VARIANTS);
+    check(FrameKind::Reply, Reply::VARIANTS);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use tidemill_protocol::codec::{self, Limits, PIECE_BYTES_MAX, scan};
 use tidemill_protocol::frame::{FrameDecoder, HEADER_BYTES, WireMessage, decode_message, encode_message};
 use tidemill_protocol::id::DatasetId;
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Piece, ToDriver, ToExecutor};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, Hello, Piece, Reply, Request, ToDriver, ToExecutor,
+};
 
 fn survives<M: WireMessage + PartialEq + Debug>(samples: Vec<M>) {
     for message in samples {
@@ -28,6 +30,8 @@ fn every_sample_survives_its_frame() {
     survives(ToDriver::samples());
     survives(BulkRequest::samples());
     survives(BulkReply::samples());
+    survives(Request::samples());
+    survives(Reply::samples());
 }
 
 #[test]
@@ -40,6 +44,8 @@ fn the_samples_hold_every_variant() {
     assert_eq!(all(&ToDriver::samples(), ToDriver::variant), named(ToDriver::VARIANTS));
     assert_eq!(all(&BulkRequest::samples(), BulkRequest::variant), named(BulkRequest::VARIANTS));
     assert_eq!(all(&BulkReply::samples(), BulkReply::variant), named(BulkReply::VARIANTS));
+    assert_eq!(all(&Request::samples(), Request::variant), named(Request::VARIANTS));
+    assert_eq!(all(&Reply::samples(), Reply::variant), named(Reply::VARIANTS));
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //! code's, and its hash is that of the message files, so that nobody changes the one without opening the other.
 
 use std::path::{Path, PathBuf};
-use tidemill_protocol::codec::{Limits, PIECE_BYTES_MAX};
+use tidemill_protocol::codec::{self, Limits, PIECE_BYTES_MAX};
 use tidemill_protocol::frame::{Frame, FrameDecoder};
 use tidemill_protocol::frame::{
     FrameKind, HEADER_BYTES, VERSION, WireMessage, decode_message, encode_message,
 };
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, ToDriver, ToExecutor};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, Hello, JOIN_BYTES_MAX, JoinReply, JoinRequest, Reply, Request, ToDriver,
+    ToExecutor,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 fn root() -> PathBuf {
@@ -61,6 +64,8 @@ fn vectors() -> Vec<String> {
         .chain(lines(ToDriver::samples(), ToDriver::variant))
         .chain(lines(BulkRequest::samples(), BulkRequest::variant))
         .chain(lines(BulkReply::samples(), BulkReply::variant))
+        .chain(lines(Request::samples(), Request::variant))
+        .chain(lines(Reply::samples(), Reply::variant))
         .collect()
 }
 
@@ -119,5 +124,22 @@ fn the_vectors_decode_to_the_samples() {
     check(&mut frames, ToDriver::samples());
     check(&mut frames, BulkRequest::samples());
     check(&mut frames, BulkReply::samples());
+    check(&mut frames, Request::samples());
+    check(&mut frames, Reply::samples());
     assert!(frames.is_empty());
+}
+
+/// The two messages of joining have no frames: their bodies.
+#[test]
+fn the_vectors_of_joining_are_what_the_codec_writes() {
+    let line = |name: String, body: Vec<u8>| format!("{name:<28} {}", hex(&body));
+    let requests = JoinRequest::samples()
+        .into_iter()
+        .map(|message| line(format!("JoinRequest::{}", message.variant()), codec::encode(&message).unwrap()));
+    let replies = JoinReply::samples()
+        .into_iter()
+        .map(|message| line(format!("JoinReply::{}", message.variant()), codec::encode(&message).unwrap()));
+    let (found, expected) = (block(&page(), "join-vectors"), requests.chain(replies).collect::<Vec<_>>());
+    assert!(found == expected, "docs/PROTOCOL.md should have these vectors:\n{}\n", expected.join("\n"));
+    assert_eq!(JOIN_BYTES_MAX, 4096, "the page's text");
 }

@@ -10,7 +10,7 @@
 //! assert_eq!(config.check().unwrap_err().to_string(), "`executors` is 0; at least 1 is needed");
 //! ```
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use tidemill_actors::batch_generator::BatchInterval;
 
@@ -36,18 +36,32 @@ pub struct Config {
     pub partitions: Option<u32>,
     /// How often a receiver cuts a block within a batch; each block becomes a task. Default 200 ms.
     pub block_interval: Duration,
-    /// What one executor may hold in blocks and outputs; beyond it, receivers stop reading. Default 256 MiB.
+    /// What one executor may hold in blocks and outputs; beyond it, receivers stop reading. What is on its way has shares
+    /// of its own beside it (inputs a half, what is sent an eighth); see docs/ARCHITECTURE.md. Default 256 MiB.
     pub memory_bytes_max: u64,
+    /// From which part of `memory_bytes_max` on an executor moves cold data to disk, in percent (1 to 100). Default 75.
+    pub spill_from_percent: u8,
+    /// What one executor may have on disk, in bytes. Default 0: nothing is moved to disk. With a disk, receivers go on reading
+    /// where without one their senders would be held back, so a backlog may grow by as much.
+    pub spill_bytes_max: u64,
+    /// Where each executor makes a folder of its own for that, readable by its user only and gone when it ends. Default:
+    /// where the system keeps temporary files.
+    pub spill_dir: Option<PathBuf>,
     /// Batches that run at the same time. Default 4.
     pub batches_in_flight_max: usize,
-    /// Records per second that each receiver is permitted at the start. Default 10,000; doubles as batches keep up.
+    /// Records per second that each input is permitted at the start. Default 10,000; grows up to fourfold at a time while
+    /// batches keep up. An input is a receiver, or a planned stream whose records are counted before they are read (a
+    /// [`Generator`](crate::sources::Generator)); under [`BatchInterval::AvailableNow`] planned streams have no limit.
     pub rate_records_per_s_initial: u64,
-    /// Records per second that each receiver is permitted at most. Default: no limit.
+    /// Records per second that each input is permitted at most. Default: no limit.
     pub rate_records_per_s_max: Option<u64>,
     /// A task without progress for this long is named, failed, and its slot replaced. Default 30 s.
     pub task_stuck_after: Duration,
     /// Tries of a task before the pipeline stops. Default 4.
     pub task_attempts_max: u16,
+    /// Whether a task that takes much longer than others is started a second time elsewhere; the first to end counts. Default:
+    /// yes. Switch it off where a task acts on the outside itself and repeating that is dear.
+    pub speculation: bool,
     /// The seed of tasks' generators and of every other draw. Default: from the operating system.
     pub seed: Option<u64>,
     /// Where Prometheus may scrape, on loopback. Default: nowhere.
@@ -65,11 +79,15 @@ impl Default for Config {
             partitions: None,
             block_interval: Duration::from_millis(200),
             memory_bytes_max: 256 << 20,
+            spill_from_percent: 75,
+            spill_bytes_max: 0,
+            spill_dir: None,
             batches_in_flight_max: 4,
             rate_records_per_s_initial: 10_000,
             rate_records_per_s_max: None,
             task_stuck_after: Duration::from_secs(30),
             task_attempts_max: 4,
+            speculation: true,
             seed: None,
             metrics_address: None,
         }
@@ -142,6 +160,9 @@ impl Config {
         if self.memory_bytes_max < MEMORY_BYTES_MIN {
             return out_of_range("memory_bytes_max", self.memory_bytes_max.to_string(), "1 MiB or more");
         }
+        if !(1..=100).contains(&self.spill_from_percent) {
+            return out_of_range("spill_from_percent", self.spill_from_percent.to_string(), "1 to 100");
+        }
         if self.block_interval.is_zero() {
             return out_of_range("block_interval", "0".into(), "more than 0");
         }
@@ -186,6 +207,10 @@ mod tests {
         assert_eq!(
             complaint(Config { metrics_address: Some(([0, 0, 0, 0], 9000).into()), ..d() }),
             "`metrics_address` 0.0.0.0:9000 is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics"
+        );
+        assert_eq!(
+            complaint(Config { spill_from_percent: 0, ..d() }),
+            "`spill_from_percent` is 0; allowed is 1 to 100"
         );
         assert!(Config { batch_interval: every(5), ..d() }.check().is_ok());
     }

@@ -6,6 +6,7 @@ use crate::{
     data::{Data, Rows, Text},
     dstream::DStream,
     graph::{BuildOptions, Graph, GraphError, Pipeline, SourceSpec, TypedSource},
+    params::Params,
     sources::{Generator, Queue, TextFiles, TextQueue},
 };
 use std::sync::{
@@ -29,6 +30,7 @@ use tidemill_protocol::world::Files;
 pub struct StreamContext {
     graph: Graph,
     config: Config,
+    params: Params,
     progress: Progress,
     actors: Arc<Mutex<Vec<ChildSpec>>>,
     started: Arc<AtomicBool>,
@@ -48,6 +50,16 @@ impl StreamContext {
     /// How it will run.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// A context without streams, with this configuration and these parameters.
+    pub fn with_params(config: Config, params: Params) -> Self {
+        StreamContext { config, params, ..Self::default() }
+    }
+
+    /// The application's parameters: those of the driver, on every node.
+    pub fn params(&self) -> &Params {
+        &self.params
     }
 
     /// What happens once it runs: events, the last batches, the outcome.

@@ -40,6 +40,7 @@ pub mod app;
 mod config;
 mod context;
 pub mod dstream;
+mod params;
 
 pub mod data;
 pub mod dataset;
@@ -51,6 +52,7 @@ pub mod testing;
 
 pub mod actor;
 pub mod cluster;
+mod run_folder;
 
 #[doc(hidden)]
 pub mod bench;
@@ -66,6 +68,7 @@ pub use dataset::Dataset;
 pub use dstream::{DStream, Output};
 pub use graph::GraphError;
 pub use operators::TextOut;
+pub use params::{Params, ParamsError};
 pub use tidemill_protocol::time::BatchTime;
 
 /// What most programs need: `use tidemill::prelude::*;`.

@@ -132,10 +132,16 @@ fn the_demo_shows_queues_delays_rates_restarts_bytes_and_refused_frames_under_bo
         "tidemill_records_total",
         "tidemill_blocks_lost_total",
         "tidemill_source_reports_total",
+        "tidemill_received_bytes_total",
+        "tidemill_transport_sent_bytes_total",
+        "tidemill_transport_received_bytes_total",
         "tidemill_frames_refused_total",
     ];
+    // What must not only be there: the demo kills a receiver, and receives lines.
+    let grown = ["tidemill_receiver_restarts_total", "tidemill_received_bytes_total"];
     let address = free_address();
-    let arguments = ["demo", "--for", "4", "--rate", "2000", "--json", "--metrics", &address.to_string()];
+    let arguments =
+        ["demo", "--for", "4", "--rate", "2000", "--json", "--in-process", "--metrics", &address.to_string()];
     let (_demo, lines) = Program::start(&arguments);
     let mut missing: BTreeSet<&str> = wanted.into();
     for _batch in lines {
@@ -147,9 +153,8 @@ fn the_demo_shows_queues_delays_rates_restarts_bytes_and_refused_frames_under_bo
                 let known = ["role", "node", "end", "what", "stream", "receiver", "quantile", "le"];
                 assert!(known.contains(&key), "{name} has the label {key}");
             }
-            let restarted = name != "tidemill_receiver_restarts_total" || value > 0.0;
             let base = name.trim_end_matches("_sum").trim_end_matches("_count");
-            if restarted {
+            if value > 0.0 || !grown.contains(&name) {
                 missing.remove(base);
             }
         }
@@ -182,4 +187,21 @@ fn bad_input_is_counted_for_prometheus() {
         }
     }
     panic!("two bad lines were sent, and are not to be seen");
+}
+
+#[test]
+fn the_demo_comes_to_the_verdict_equal_though_an_executor_was_killed() {
+    let (mut demo, lines) = Program::start(&["demo", "--json", "--for", "6", "--rate", "2000"]);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let last = lines.last().expect("the demo says something");
+        let _ = tell.send(last);
+    });
+    // Killed with the test if it does not end.
+    let last = told.recv_timeout(Duration::from_secs(60)).expect("the demo ends within 60 s");
+    let verdict: serde_json::Value = serde_json::from_str(&last).unwrap_or_else(|e| panic!("{e}: {last}"));
+    assert_eq!(verdict["verdict"], "equal", "{last}");
+    assert!(verdict["restarts"].as_u64().is_some_and(|restarts| restarts >= 1), "{last}");
+    assert!(verdict["records"].as_u64().is_some_and(|records| records > 0), "{last}");
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0));
 }

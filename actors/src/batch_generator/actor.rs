@@ -85,6 +85,10 @@ impl Perform<GeneratorCore> for GeneratorPerformer {
             Action::Replan { batch: _, plan, holders } => plans.replan(plan, holders),
             Action::BlockHeld { batch, block, holders } => plans.block_held(batch, block, holders),
             Action::BatchSafe(batch) => plans.batch_safe(batch),
+            Action::CopyBlock { from, block, to } => {
+                executors.send(from, ToExecutor::Replicate { block, to });
+            }
+            Action::Drained(member) => plans.drained(member),
             Action::ReadWall => drop(me.tell(Event::Wall { wall: self.world.clock.wall() })),
             Action::Note(note) => plans.note(note),
             Action::Ended => plans.ended(),

@@ -18,7 +18,7 @@ impl GeneratorCore {
             self.phase == Phase::Running && !self.has_interval() && self.poll_at.is_none_or(|at| at <= now);
         if may && self.has_room() && !self.ranges.is_asking() && !self.ranges.is_exhausted() {
             self.poll_at = None;
-            let questions = self.ranges.ask(self.books.next_plan());
+            let questions = self.ranges.ask(now, self.books.next_plan());
             out.extend(questions.into_iter().map(Action::from));
         }
     }

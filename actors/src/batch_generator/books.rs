@@ -43,6 +43,14 @@ struct Block {
     holders: Vec<Member>,
 }
 
+impl Block {
+    fn holding(&self, id: BlockId) -> Holding<'_> {
+        let copies = if self.info.awaits_safety { 2 } else { 1 };
+        let (cut_on, holders) = (self.info.holder, &self.holders[..]);
+        Holding { batch: self.batch, id, cut_on, holders, safe: self.safe, copies }
+    }
+}
+
 /// What became of a block that was said to be safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marked {
@@ -54,6 +62,19 @@ pub(super) struct Marked {
 
 /// A batch's time, its inputs, and the holders of its blocks.
 pub(super) type Contents = (BatchTime, BTreeMap<StreamId, StreamInput>, BTreeMap<BlockId, Vec<Member>>);
+
+/// Who holds a block, and who shall.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holding<'a> {
+    pub(super) batch: BatchNumber,
+    pub(super) id: BlockId,
+    /// Where it was cut.
+    pub(super) cut_on: Member,
+    pub(super) holders: &'a [Member],
+    pub(super) safe: bool,
+    /// How many shall hold it.
+    pub(super) copies: usize,
+}
 
 /// Blocks taken out of their batches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,6 +150,7 @@ impl Books {
         block.safe = true;
         if let Some(replica) = replica
             && !block.holders.contains(&replica)
+            && !planted!(ForgetReplica)
         {
             block.holders.push(replica);
         }
@@ -136,6 +158,26 @@ impl Books {
         let entry = self.batches.get_mut(&batch)?;
         entry.awaiting.remove(&id);
         Some(Marked { receiver_on, batch, stage: entry.stage, holders })
+    }
+
+    /// One more executor holds a block; nothing if the block is not in the books.
+    pub(super) fn add_holder(&mut self, id: BlockId, holder: Member) -> Option<Marked> {
+        let block = self.blocks.get_mut(&id)?;
+        if !block.holders.contains(&holder) {
+            block.holders.push(holder);
+        }
+        let (batch, holders, receiver_on) = (block.batch, block.holders.clone(), block.info.holder);
+        Some(Marked { receiver_on, batch, stage: self.batches.get(&batch)?.stage, holders })
+    }
+
+    /// Who holds a block.
+    pub(super) fn holding(&self, id: BlockId) -> Option<Holding<'_>> {
+        self.blocks.get(&id).map(|block| block.holding(id))
+    }
+
+    /// Who holds each block.
+    pub(super) fn holdings(&self) -> impl Iterator<Item = Holding<'_>> {
+        self.blocks.iter().map(|(id, block)| block.holding(*id))
     }
 
     /// Takes blocks out of their batches, as far as those are not decided.

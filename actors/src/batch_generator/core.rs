@@ -2,6 +2,7 @@
 
 use super::{
     books::{Books, Stage, Struck},
+    copies::Copies,
     cuts::Cuts,
     lives::{After, Backoff, Lives},
     messages::{
@@ -11,7 +12,7 @@ use super::{
     ranges::Ranges,
 };
 use crate::{core::Core, seam::StreamKind};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, Member, ReceiverId, ReceiverIndex},
     message::{BlockInfo, ReceiverExitReason},
@@ -40,7 +41,10 @@ pub struct GeneratorCore {
     pub(super) phase: Phase,
     pub(super) cuts: Cuts,
     pub(super) books: Books,
-    lives: Lives,
+    pub(super) lives: Lives,
+    pub(super) copies: Copies,
+    /// Those of whom it was told that nothing of theirs is needed.
+    pub(super) drained: BTreeSet<Member>,
     pub(super) ranges: Ranges,
     /// Receivers may be placed from then on.
     placing_at: Option<Time>,
@@ -57,7 +61,9 @@ impl GeneratorCore {
             BatchInterval::Every(interval) => Some(interval),
             BatchInterval::AvailableNow => None,
         };
-        let planned = config.streams.iter().filter(|s| s.kind == StreamKind::Planned).map(|s| s.id);
+        let rate = |stream| if config.throttled.contains(&stream) { config.rate_initial } else { u64::MAX };
+        let planned = config.streams.iter().filter(|s| s.kind == StreamKind::Planned);
+        let planned = planned.map(|s| (s.id, rate(s.id)));
         let receivers = config.streams.iter().filter(|s| s.kind != StreamKind::Planned).flat_map(|stream| {
             (0..stream.receivers).map(|index| (stream.id, ReceiverIndex(index), stream.kind))
         });
@@ -68,7 +74,9 @@ impl GeneratorCore {
             cuts: Cuts::new(interval.unwrap_or_default(), config.cut_lead),
             books: Books::default(),
             lives: Lives::new(receivers, config.rate_initial, backoff, config.seed),
-            ranges: Ranges::new(planned, interval, config.planned_records_max, config.rate_initial),
+            copies: Copies::default(),
+            drained: BTreeSet::new(),
+            ranges: Ranges::new(planned, interval, config.planned_records_max),
             placing_at: None,
             wall_at: Time::ZERO,
             poll_at: None,
@@ -111,6 +119,7 @@ impl GeneratorCore {
 
     fn on_executor_up(&mut self, now: Time, member: Member) {
         self.lives.members.insert(member);
+        self.copies.refresh(&self.books, &self.lives);
         let wait = if self.lives.members.len() >= self.config.executors_expected {
             Duration::ZERO
         } else {
@@ -131,6 +140,8 @@ impl GeneratorCore {
             out.push(Action::Note(GeneratorNote::BlocksLost { blocks, records }));
         }
         self.replan(&lost, out);
+        self.drained.remove(&member);
+        self.copies.refresh(&self.books, &self.lives);
     }
 
     fn is_stopping(&self) -> bool {
@@ -167,7 +178,9 @@ impl GeneratorCore {
 
     fn on_block(&mut self, info: BlockInfo, out: &mut Vec<Action>) {
         if self.lives.block_added(info.block, info.last) {
+            let block = info.block;
             self.books.add(info, self.cuts.next());
+            self.copies.consider(&self.books, &self.lives, block);
         } else if self.lives.members.contains(&info.holder) {
             out.push(Action::DropBlocks { member: info.holder, blocks: vec![info.block] });
         }
@@ -183,6 +196,7 @@ impl GeneratorCore {
             return;
         };
         self.lives.block_safe(block);
+        self.copies.consider(&self.books, &self.lives, block);
         if self.lives.members.contains(&marked.receiver_on) {
             out.push(Action::RecordSafe { member: marked.receiver_on, block });
         }
@@ -288,7 +302,7 @@ impl GeneratorCore {
     fn advance(&mut self, now: Time, out: &mut Vec<Action>) {
         loop {
             if self.has_interval() && self.books.wants_ranges() && !self.ranges.is_asking() {
-                let questions = self.ranges.ask(self.books.next_plan());
+                let questions = self.ranges.ask(now, self.books.next_plan());
                 out.extend(questions.into_iter().map(Action::from));
             }
             self.begin_available(now, out);
@@ -358,6 +372,8 @@ impl Core for GeneratorCore {
             Event::Wall { wall } => self.set_wall(now, wall),
             Event::ExecutorUp(member) => self.on_executor_up(now, member),
             Event::ExecutorDown(member) => self.on_executor_down(now, member, out),
+            Event::ExecutorLeaving(member) => self.on_leaving(member, out),
+            Event::BlockCopied { block, to, kept } => self.on_copied(block, to, kept, out),
             Event::ReceiverStarted(receiver) => self.lives.started(now, receiver),
             Event::BlockAdded(info) => self.on_block(info, out),
             Event::BlockSafe { block, replica } => self.on_safe(block, replica, out),
@@ -380,6 +396,8 @@ impl Core for GeneratorCore {
             self.advance(now, out);
             self.end_if_done(out);
         }
+        self.copy_blocks(now, out);
+        self.report_drained(out);
         // Also after the end: the last batches are still to become safe.
         while let Some(batch) = self.books.next_safe() {
             out.push(Action::BatchSafe(batch));
@@ -392,7 +410,7 @@ impl Core for GeneratorCore {
 
     fn next_deadline(&self) -> Option<Time> {
         if matches!(self.phase, Phase::Idle | Phase::Ended) {
-            return None;
+            return self.copies.next_deadline();
         }
         let cut = self.cuts.next_deadline(self.now, self.is_announcing());
         let placing =
@@ -400,13 +418,17 @@ impl Core for GeneratorCore {
         let placed = placing.and_then(|at| self.lives.next_deadline().map(|due| due.max(at)));
         let cut = cut.filter(|_| self.has_interval() && !matches!(self.phase, Phase::Last(_)));
         let poll = self.poll_at.filter(|_| self.has_room() && !self.ranges.is_asking());
-        [cut, placed, self.ranges.next_deadline(), poll].into_iter().flatten().min()
+        [cut, placed, self.ranges.next_deadline(), poll, self.copies.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn assert_invariants(&self) {
         self.cuts.assert_invariants();
         self.books.assert_invariants();
         self.lives.assert_invariants();
+        self.copies.assert_invariants(&self.lives);
         assert!(self.books.undecided() <= self.config.in_flight_max, "batches in flight are limited");
     }
 }

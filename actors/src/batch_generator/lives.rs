@@ -25,6 +25,9 @@ pub(super) enum State {
     Running { since: Time },
     /// It was told to stop.
     Stopping,
+    /// It has stopped because its executor leaves; the next life begins elsewhere once all its blocks are safe, so that
+    /// nothing is repeated.
+    Moving,
     /// It has ended for good.
     Done,
 }
@@ -45,6 +48,8 @@ pub(super) struct Life {
     /// The blocks of this life from the first unsafe one on, by sequence: last position, and whether it is safe.
     pending: BTreeMap<u64, (Option<Position>, bool)>,
     failures: u32,
+    /// It stops here in order to go on elsewhere.
+    moves: bool,
 }
 
 impl Life {
@@ -92,6 +97,8 @@ pub(super) struct Backoff {
 pub(super) struct Lives {
     lives: BTreeMap<(StreamId, ReceiverIndex), Life>,
     pub(super) members: BTreeSet<Member>,
+    /// Those among them that are about to leave.
+    pub(super) leaving: BTreeSet<Member>,
     backoff: Backoff,
     rng: SeededRng,
 }
@@ -117,12 +124,14 @@ impl Lives {
                 safe_position: None,
                 pending: BTreeMap::new(),
                 failures: 0,
+                moves: false,
             };
             ((stream, index), life)
         };
         Lives {
             lives: receivers.into_iter().map(life).collect(),
             members: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             backoff,
             rng: SeededRng::new(seed),
         }
@@ -134,7 +143,9 @@ impl Lives {
 
     /// The receiver whose current life is `id`.
     pub(super) fn get_mut(&mut self, id: ReceiverId) -> Option<&mut Life> {
-        self.lives.get_mut(&(id.stream, id.index)).filter(|life| life.id == id)
+        self.lives
+            .get_mut(&(id.stream, id.index))
+            .filter(|life| life.id == id || planted!(NoIncarnationCheck))
     }
 
     pub(super) fn by_index_mut(&mut self, stream: StreamId, index: ReceiverIndex) -> Option<&mut Life> {
@@ -168,9 +179,12 @@ impl Lives {
 
     /// Gives the next waiting receiver whose time has come a life on an executor.
     pub(super) fn place(&mut self, now: Time, open_batch: BatchNumber) -> Option<(Member, ReceiverOrder)> {
-        let mut load: BTreeMap<Member, usize> = self.members.iter().map(|member| (*member, 0)).collect();
+        let staying = self.members.difference(&self.leaving);
+        let mut load: BTreeMap<Member, usize> = staying.map(|member| (*member, 0)).collect();
         for member in self.iter().filter(|l| l.is_live()).filter_map(|l| l.member) {
-            *load.entry(member).or_default() += 1;
+            if let Some(count) = load.get_mut(&member) {
+                *count += 1;
+            }
         }
         let due = |life: &&mut Life| matches!(life.state, State::Waiting { not_before } if not_before <= now);
         let life = self.lives.values_mut().find(due)?;
@@ -179,6 +193,7 @@ impl Lives {
             life.id.incarnation = life.id.incarnation.next();
         }
         life.state = State::Starting;
+        life.moves = false;
         life.member = Some(member);
         life.opened = open_batch;
         life.ended = None;
@@ -232,6 +247,9 @@ impl Lives {
             life.safe_position = first.get().0.or(life.safe_position);
             first.remove();
         }
+        if life.state == State::Moving && life.pending.is_empty() {
+            life.state = State::Waiting { not_before: Time::ZERO };
+        }
     }
 
     /// A life has ended by itself. `stopping`: no other shall begin.
@@ -263,6 +281,10 @@ impl Lives {
             life.avoid = life.member;
             life.state = State::Waiting { not_before: now + delay };
             after.restart = Some(delay);
+        } else if life.moves && *reason == ReceiverExitReason::Stopped && !stopping {
+            let is_safe = life.pending.is_empty();
+            life.state = if is_safe { State::Waiting { not_before: now } } else { State::Moving };
+            after.restart = Some(Duration::ZERO);
         }
         Some(after)
     }
@@ -271,9 +293,10 @@ impl Lives {
     /// source had come to its end.
     pub(super) fn member_down(&mut self, now: Time, member: Member, stopping: bool) -> Vec<After> {
         self.members.remove(&member);
+        self.leaving.remove(&member);
         let mut ends = Vec::new();
         for life in self.lives.values_mut().filter(|life| life.member == Some(member)) {
-            let was_live = life.is_live();
+            let was_live = life.is_live() || life.state == State::Moving;
             let struck = life.take_repeated();
             let again = !stopping && (was_live || !struck.is_empty());
             if !was_live && struck.is_empty() {
@@ -300,14 +323,38 @@ impl Lives {
                     life.state = State::Stopping;
                     live.push((member, life.id));
                 }
-                (State::Waiting { .. }, _) => life.state = State::Done,
+                (State::Waiting { .. } | State::Moving, _) => life.state = State::Done,
                 _ => {}
             }
         }
         live
     }
 
+    /// Stops the lives on an executor that leaves; the next ones begin elsewhere.
+    pub(super) fn leave(&mut self, member: Member) -> Vec<ReceiverId> {
+        self.leaving.insert(member);
+        let here = self.lives.values_mut().filter(|life| life.member == Some(member));
+        let live = here.filter(|life| matches!(life.state, State::Starting | State::Running { .. }));
+        live.map(|life| {
+            (life.state, life.moves) = (State::Stopping, true);
+            life.id
+        })
+        .collect()
+    }
+
+    /// Whether a receiver lives there, or has blocks on their way to safety from there.
+    pub(super) fn is_used(&self, member: Member) -> bool {
+        let uses = |life: &Life| life.is_live() || life.state == State::Moving;
+        self.iter().any(|life| life.member == Some(member) && uses(life))
+    }
+
+    /// The executors that stay, by id.
+    pub(super) fn staying(&self) -> BTreeSet<Member> {
+        self.members.difference(&self.leaving).copied().collect()
+    }
+
     pub(super) fn assert_invariants(&self) {
+        assert!(self.leaving.is_subset(&self.members), "whoever leaves is still there");
         for life in self.iter() {
             if life.is_live() {
                 assert!(

@@ -1,7 +1,11 @@
 //! What the batch generator is told, what it asks for, its limits, and the ways out that it needs.
 
 use crate::seam::{BatchPlan, PlannedRange, StreamInfo};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tidemill_protocol::{
     id::{
         BatchNumber, BlockId, Member, PartitionId, Position, ProgramId, ReceiverId, ReceiverIndex, StreamId,
@@ -46,8 +50,12 @@ pub struct GeneratorConfig {
     pub wall_interval: Duration,
     /// How many records of a planned stream a batch holds at most, whatever the rate; `None`: no limit.
     pub planned_records_max: Option<u64>,
-    /// The rate of each input until the rate controller speaks, in records per second; `u64::MAX`: no limit.
+    /// The rate of each receiver, and of each throttled planned stream, until the rate controller speaks, in records per
+    /// second; `u64::MAX`: no limit.
     pub rate_initial: u64,
+    /// The planned streams that begin at `rate_initial`; the others have no limit until a rate is set for them. Without an
+    /// interval no planned stream has a rate.
+    pub throttled: BTreeSet<StreamId>,
     /// A receiver that failed is started again after about this time, then after twice of it …
     pub backoff_min: Duration,
     /// … and never later than this.
@@ -76,6 +84,7 @@ impl Default for GeneratorConfig {
             wall_interval: Duration::from_secs(1),
             planned_records_max: None,
             rate_initial: u64::MAX,
+            throttled: BTreeSet::new(),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(10),
@@ -111,6 +120,17 @@ pub enum GeneratorEvent {
     ExecutorUp(Member),
     /// An executor is dead; nothing of it counts any more.
     ExecutorDown(Member),
+    /// An executor wants to leave: its receivers move, and what only it holds is copied.
+    ExecutorLeaving(Member),
+    /// The answer to `CopyBlock`.
+    BlockCopied {
+        /// The block.
+        block: BlockId,
+        /// Whom it was to be copied to.
+        to: Member,
+        /// Whether it is held there now.
+        kept: bool,
+    },
     /// A receiver runs.
     ReceiverStarted(ReceiverId),
     /// A receiver has cut a block.
@@ -254,6 +274,17 @@ pub enum GeneratorAction {
         /// Which.
         blocks: Vec<BlockId>,
     },
+    /// Have a block copied that too few hold; answered by `BlockCopied`.
+    CopyBlock {
+        /// By whom.
+        from: Member,
+        /// Which.
+        block: BlockId,
+        /// To whom.
+        to: Member,
+    },
+    /// No receiver and no block needs this leaving executor any more. Told once.
+    Drained(Member),
     /// Look at the wall clock; answered by `Wall`.
     ReadWall,
     /// Something that operators and users want to know.
@@ -292,6 +323,13 @@ pub enum GeneratorNote {
         /// Their records.
         records: u64,
     },
+    /// A block that had lost a holder, or is to lose one, has another.
+    BlockCopied {
+        /// Which.
+        block: BlockId,
+        /// The new holder.
+        to: Member,
+    },
 }
 
 /// The way to executors.
@@ -310,6 +348,8 @@ pub trait PlanOutlet: Send + Sync {
     fn block_held(&self, batch: BatchNumber, block: BlockId, holders: Vec<Member>);
     /// The batch may be decided, as far as its blocks are concerned.
     fn batch_safe(&self, batch: BatchNumber);
+    /// No receiver and no block needs this leaving executor any more.
+    fn drained(&self, member: Member);
     /// For logs and listeners.
     fn note(&self, note: GeneratorNote);
     /// No further batch will come.

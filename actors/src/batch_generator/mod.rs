@@ -14,6 +14,8 @@
 //! has ended it, every planned source has named its ranges) → **handed** to the scheduler → **decided** → released, and
 //! forgotten. Batches pass each stage in order of their numbers.
 //!
+//! A planned source is asked for no more records than its rate has allowed since the batch before (`allowance`).
+//!
 //! What happens to the blocks of a receiver that dies:
 //!
 //! | stream | blocks | what becomes of them |
@@ -22,12 +24,18 @@
 //! | acknowledged | from the first unsafe one on | struck, safe or not: the sender repeats everything after what was acknowledged |
 //! | unacknowledged | held by a living executor | stay |
 //! | any | held by nobody | struck, and counted as lost |
+//!
+//! A safe block that has lost one of its holders is copied to another executor (`copies`), so that the next loss does not
+//! take it. An executor that leaves hands over its receivers and its blocks first (`leaving`).
 
 mod actor;
+mod allowance;
 mod available;
 mod books;
+mod copies;
 mod core;
 mod cuts;
+mod leaving;
 mod lives;
 mod messages;
 mod placement;

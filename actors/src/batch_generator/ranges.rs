@@ -1,7 +1,10 @@
 //! Planned streams: how far each is planned, and whose answer is waited for. One batch is asked for at a time, because
 //! the next one begins where it ends.
 
-use super::messages::{GeneratorAction, RangesFound};
+use super::{
+    allowance::Allowance,
+    messages::{GeneratorAction, RangesFound},
+};
 use crate::seam::PlannedRange;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,8 +24,23 @@ struct Planned {
     offsets: BTreeMap<PartitionId, u64>,
     exhausted: bool,
     failures: u32,
-    /// Records per second.
+    /// Records per second; 0: paused; `u64::MAX`: no limit.
     rate: u64,
+    allowance: Allowance,
+}
+
+impl Planned {
+    /// How many records the batch that is asked for at `now` may hold; `None`: no limit.
+    fn permitted(&mut self, now: Time, interval: Option<Duration>) -> Option<u64> {
+        match interval {
+            _ if self.rate == 0 => {
+                self.allowance.forgo(now);
+                Some(0)
+            }
+            Some(interval) if self.rate != u64::MAX => Some(self.allowance.take(now, interval, self.rate)),
+            _ => None,
+        }
+    }
 }
 
 /// A question to a planned source.
@@ -46,6 +64,8 @@ impl From<Question> for GeneratorAction {
 struct Asked {
     batch: BatchNumber,
     open: BTreeSet<StreamId>,
+    /// How many records each stream may give.
+    records_max: BTreeMap<StreamId, Option<u64>>,
     retry_at: BTreeMap<StreamId, Time>,
     found: BTreeMap<StreamId, Vec<PlannedRange>>,
 }
@@ -60,15 +80,18 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
+    /// Planned streams, each with its rate until another one is set. Without an interval, rates count for nothing.
     pub(super) fn new(
-        streams: impl IntoIterator<Item = StreamId>,
+        streams: impl IntoIterator<Item = (StreamId, u64)>,
         interval: Option<Duration>,
         records_max: Option<u64>,
-        rate: u64,
     ) -> Self {
-        let new = || Planned { offsets: BTreeMap::new(), exhausted: false, failures: 0, rate };
+        let new = |rate| {
+            let allowance = Allowance::default();
+            Planned { offsets: BTreeMap::new(), exhausted: false, failures: 0, rate, allowance }
+        };
         Ranges {
-            streams: streams.into_iter().map(|stream| (stream, new())).collect(),
+            streams: streams.into_iter().map(|(stream, rate)| (stream, new(rate))).collect(),
             interval,
             records_max,
             asked: None,
@@ -90,27 +113,32 @@ impl Ranges {
         }
     }
 
-    /// Asks every stream that may have more, and is not paused, for its share of `batch`.
-    pub(super) fn ask(&mut self, batch: BatchNumber) -> Vec<Question> {
-        let open: BTreeSet<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(_, p)| !p.exhausted && p.rate > 0)
-            .map(|(stream, _)| *stream)
-            .collect();
-        let questions = open.iter().map(|stream| self.question(batch, *stream)).collect();
-        self.asked = Some(Asked { batch, open, retry_at: BTreeMap::new(), found: BTreeMap::new() });
+    /// Asks every stream that may have more, is not paused, and is permitted something, for its share of `batch`.
+    pub(super) fn ask(&mut self, now: Time, batch: BatchNumber) -> Vec<Question> {
+        let (interval, limit) = (self.interval, self.records_max);
+        let mut records_max = BTreeMap::new();
+        for (stream, planned) in self.streams.iter_mut().filter(|(_, planned)| !planned.exhausted) {
+            let by_rate = planned.permitted(now, interval);
+            if by_rate != Some(0) {
+                records_max.insert(*stream, by_rate.into_iter().chain(limit).min());
+            }
+        }
+        let open: BTreeSet<StreamId> = records_max.keys().copied().collect();
+        let asked = Asked {
+            batch,
+            open: open.clone(),
+            records_max,
+            retry_at: BTreeMap::new(),
+            found: BTreeMap::new(),
+        };
+        let questions = open.into_iter().map(|stream| self.question(&asked, stream)).collect();
+        self.asked = Some(asked);
         questions
     }
 
-    fn question(&self, batch: BatchNumber, stream: StreamId) -> Question {
-        let planned = &self.streams[&stream];
-        let by_rate = self.interval.filter(|_| planned.rate != u64::MAX).map(|interval| {
-            let records = u128::from(planned.rate) * interval.as_nanos() / 1_000_000_000;
-            u64::try_from(records).unwrap_or(u64::MAX).max(1)
-        });
-        let records_max = by_rate.into_iter().chain(self.records_max).min();
-        Question { batch, stream, planned: planned.offsets.clone(), records_max }
+    fn question(&self, asked: &Asked, stream: StreamId) -> Question {
+        let planned = self.streams[&stream].offsets.clone();
+        Question { batch: asked.batch, stream, planned, records_max: asked.records_max[&stream] }
     }
 
     /// An answer. `Err` gives how often in a row the stream has failed; it is asked again later.
@@ -153,11 +181,11 @@ impl Ranges {
         let Some(asked) = &mut self.asked else {
             return Vec::new();
         };
-        let batch = asked.batch;
         let due: Vec<StreamId> =
             asked.retry_at.iter().filter(|(_, at)| **at <= now).map(|(s, _)| *s).collect();
         asked.retry_at.retain(|_, at| *at > now);
-        due.into_iter().map(|stream| self.question(batch, stream)).collect()
+        let asked = self.asked.as_ref();
+        due.into_iter().filter_map(|stream| asked.map(|asked| self.question(asked, stream))).collect()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {

@@ -1,8 +1,11 @@
 //! The batch generator by hand-written events: cuts, plans, lives, ends; and random schedules.
 
+mod copies;
 mod cuts;
+mod leaving;
 mod lives;
 mod schedule;
+mod throttle;
 
 use super::{
     BatchInterval, GeneratorAction as Action, GeneratorConfig, GeneratorCore, GeneratorEvent as Event,

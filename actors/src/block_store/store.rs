@@ -1,156 +1,105 @@
-//! The store itself: a concurrent map, a byte count that is exact, and a wake-up for those who wait for room.
+//! The store itself: a concurrent map, books that are exact, and a wake-up for those who wait for room.
 
-use super::ledger::Ledger;
-use crate::seam::Held;
+use super::{
+    budget::{Books, Budget, Kind, Reserved, ResourcesExhausted, Share},
+    errors::{Lost, PutBlockError, PutOutputError},
+    ledger::{Ledger, Warmth},
+    spill::{Spill, SpillConfig, Spilled},
+};
+use crate::seam::{Held, PayloadCodec};
 use dashmap::{DashMap, Entry as Place};
 use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
-use tidemill_protocol::id::{BatchNumber, BlockId, DataKey, PartitionId, TaskId};
-use tokio::sync::{Notify, watch};
-
-/// How much memory the data of an executor may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Blocks are refused from here on, in bytes.
-    pub bytes_max: u64,
-    /// By how many bytes task outputs may go beyond `bytes_max`.
-    pub outputs_over_max: u64,
-}
-
-impl Budget {
-    /// A budget of `bytes_max` bytes, with a quarter of it on top for outputs.
-    pub fn new(bytes_max: u64) -> Self {
-        Budget { bytes_max, outputs_over_max: bytes_max / 4 }
-    }
-}
-
-impl Default for Budget {
-    /// 512 MiB, and 128 MiB on top for outputs.
-    fn default() -> Self {
-        Budget::new(512 << 20)
-    }
-}
-
-/// A block was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PutBlockError {
-    /// The budget is used up. Wait for [`BlockStore::wait_for_room`] and try again.
-    #[error("no room for a block of {needed} bytes: {used} of {bytes_max} bytes are in use")]
-    Full {
-        /// The block's bytes.
-        needed: u64,
-        /// Bytes in use.
-        used: u64,
-        /// The budget.
-        bytes_max: u64,
-    },
-    /// The block alone is larger than the whole budget: cut smaller blocks or raise the budget.
-    #[error("a block of {needed} bytes is larger than the whole memory budget of {bytes_max} bytes")]
-    TooLarge {
-        /// The block's bytes.
-        needed: u64,
-        /// The budget.
-        bytes_max: u64,
-    },
-    /// The executor was killed; its memory does not come back.
-    #[error("the block store is closed")]
-    Closed,
-}
-
-impl PutBlockError {
-    /// Whether the same block may be taken later.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, PutBlockError::Full { .. })
-    }
-}
-
-/// An output was not taken; its task fails.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PutOutputError {
-    /// The budget and what outputs may have on top of it are used up: raise it, or let fewer batches be in flight.
-    #[error("no room for an output of {needed} bytes: {used} of {limit} bytes are in use")]
-    Full {
-        /// The output's bytes.
-        needed: u64,
-        /// Bytes in use.
-        used: u64,
-        /// The budget with the part on top.
-        limit: u64,
-    },
-    /// The batch is released: nobody will ask for this.
-    #[error("{0} is released: nobody will ask for its outputs again")]
-    Released(BatchNumber),
-    /// The executor was killed; its memory does not come back.
-    #[error("the block store is closed")]
-    Closed,
-}
-
-/// What went with a killed executor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Received blocks.
-    pub blocks: u64,
-    /// Task outputs.
-    pub outputs: u64,
-    /// The bytes of both.
-    pub bytes: u64,
-}
+use tidemill_protocol::{
+    id::{BatchNumber, BlockId, DataKey, PartitionId, TaskId},
+    world::World,
+};
+use tokio::sync::watch;
 
 /// The data that one executor holds. Cloning it gives another handle to the same store.
 #[derive(Clone)]
-pub struct BlockStore(Arc<Inner>);
+pub struct BlockStore(pub(super) Arc<Inner>);
 
-struct Inner {
-    budget: Budget,
-    data: DashMap<DataKey, Entry>,
+pub(super) struct Inner {
+    pub(super) books: Arc<Books>,
+    pub(super) data: DashMap<DataKey, Entry>,
     // Everything that adds takes this lock, so that the check against the budget and the addition are one step; reading
-    // and removing do not.
+    // does not. Taken before an entry of the map.
     ledger: Mutex<Ledger>,
     closed: AtomicBool,
-    bytes: AtomicU64,
-    bytes_high_water: AtomicU64,
-    /// Of `bytes`, those of blocks received here …
-    received: AtomicU64,
-    /// … and those of copies of others' blocks.
-    copies: AtomicU64,
-    room: Notify,
-    has_room: watch::Sender<bool>,
+    pub(super) spill: Option<Arc<Spill>>,
+    /// Whether somebody is moving cold data.
+    pub(super) spilling: AtomicBool,
 }
 
 // The bytes are kept as they were counted: a payload that weighs itself differently later must not bend the books.
-struct Entry {
-    held: Held,
-    bytes: u64,
-    kind: Kind,
+pub(super) struct Entry {
+    pub(super) at: At,
+    pub(super) bytes: u64,
+    pub(super) rows: u64,
+    pub(super) kind: Kind,
 }
 
-/// What data are, as far as shares of the budget go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Received,
-    Copy,
-    Output,
+/// Where data are.
+#[derive(Clone)]
+pub(super) enum At {
+    /// In memory, and how soon they are needed: it also tells this entry from a later one of the same key.
+    Memory(Held, Warmth),
+    Disk(Arc<Spilled>),
+}
+
+/// What data weigh, without looking at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// In memory, near enough.
+    pub bytes: u64,
+    /// Of their file, if they are on disk.
+    pub file_bytes: Option<u64>,
+    /// Their records.
+    pub rows: u64,
 }
 
 impl BlockStore {
-    /// An empty store.
+    /// An empty store that keeps everything in memory.
     pub fn new(budget: Budget) -> Self {
+        Self::with(budget, None)
+    }
+
+    /// An empty store that moves cold data to disk when it fills. What earlier processes left there is removed, in the
+    /// background.
+    pub fn spilling(
+        budget: Budget,
+        config: SpillConfig,
+        codec: Arc<dyn PayloadCodec>,
+        world: &World,
+    ) -> Self {
+        let spill = Arc::new(Spill::new(config, codec, world));
+        let (spawner, sweeps) = (spill.spawner.clone(), spill.clone());
+        spill.spawner.spawn(async move {
+            match spawner.blocking(move || sweeps.sweep()).await {
+                Some(Ok(swept)) if swept > 0 => {
+                    tracing::info!(swept, "spill files of dead processes removed")
+                }
+                Some(Err(error)) => tracing::warn!(%error, "spill files of dead processes stay"),
+                _ => {}
+            }
+        });
+        Self::with(budget, Some(spill))
+    }
+
+    fn with(budget: Budget, spill: Option<Arc<Spill>>) -> Self {
         BlockStore(Arc::new(Inner {
-            budget,
+            books: Arc::new(Books::new(budget)),
             data: DashMap::new(),
             ledger: Mutex::default(),
             closed: AtomicBool::new(false),
-            bytes: AtomicU64::new(0),
-            bytes_high_water: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            copies: AtomicU64::new(0),
-            room: Notify::new(),
-            has_room: watch::Sender::new(budget.bytes_max > 0),
+            spill,
+            spilling: AtomicBool::new(false),
         }))
     }
 
@@ -162,26 +111,48 @@ impl BlockStore {
     /// # Errors
     /// [`PutBlockError`]; the block is dropped then.
     pub fn put_block(&self, block: BlockId, held: Held) -> Result<(), PutBlockError> {
-        let (inner, needed) = (&*self.0, held.bytes());
-        let bytes_max = inner.budget.bytes_max;
-        let _ledger = inner.ledger();
-        if self.is_closed() {
-            return Err(PutBlockError::Closed);
+        let (inner, needed, key) = (&*self.0, held.bytes(), DataKey::Block(block));
+        {
+            let mut ledger = inner.ledger();
+            if self.is_closed() {
+                return Err(PutBlockError::Closed);
+            }
+            let Place::Vacant(place) = inner.data.entry(key) else {
+                return Ok(());
+            };
+            self.take_for_copy(needed)?;
+            place.insert(Entry::in_memory(&mut ledger, Kind::Copy, key, held));
         }
-        let Place::Vacant(place) = inner.data.entry(DataKey::Block(block)) else {
-            return Ok(());
+        self.spill_if_needed();
+        Ok(())
+    }
+
+    /// Memory for a copy of `bytes` that is about to come, if there is any now. Nobody waits for it here: the room that
+    /// another would wait for is freed only when batches are published, and they wait for their blocks to be safe.
+    ///
+    /// # Errors
+    /// As [`put_block`](Self::put_block).
+    pub fn reserve_copy(&self, bytes: u64) -> Result<Reserved, PutBlockError> {
+        let reserved = {
+            let _ledger = self.0.ledger();
+            if self.is_closed() {
+                return Err(PutBlockError::Closed);
+            }
+            self.take_for_copy(bytes).map(|()| Reserved::taken(&self.0.books, Kind::Copy, bytes))
         };
+        self.spill_if_needed();
+        reserved
+    }
+
+    /// Called under the ledger's lock.
+    fn take_for_copy(&self, needed: u64) -> Result<(), PutBlockError> {
+        let books = &self.0.books;
+        let bytes_max = books.budget.bytes_max;
         if needed > bytes_max {
             return Err(PutBlockError::TooLarge { needed, bytes_max });
         }
-        let limit = if inner.has_share_for_copy(needed) { u64::MAX } else { bytes_max };
-        inner.take(Kind::Copy, needed, limit).map_err(|used| PutBlockError::Full {
-            needed,
-            used,
-            bytes_max,
-        })?;
-        place.insert(Entry { held, bytes: needed, kind: Kind::Copy });
-        Ok(())
+        let taken = books.take(Kind::Copy, needed, books.limit_of_copy(needed));
+        taken.map_err(|used| PutBlockError::Full { needed, used, bytes_max })
     }
 
     /// Keeps a block that this executor has received itself. Its memory was granted before it was read
@@ -190,33 +161,68 @@ impl BlockStore {
     /// # Errors
     /// Only [`PutBlockError::Closed`]; the block is dropped then.
     pub fn put_received(&self, block: BlockId, held: Held) -> Result<(), PutBlockError> {
-        let (inner, needed) = (&*self.0, held.bytes());
-        let _ledger = inner.ledger();
-        if self.is_closed() {
-            return Err(PutBlockError::Closed);
+        let (inner, key) = (&*self.0, DataKey::Block(block));
+        {
+            let mut ledger = inner.ledger();
+            if self.is_closed() {
+                return Err(PutBlockError::Closed);
+            }
+            if let Place::Vacant(place) = inner.data.entry(key) {
+                // No limit, so it cannot be refused.
+                let _ = inner.books.take(Kind::Received, held.bytes(), u64::MAX);
+                place.insert(Entry::in_memory(&mut ledger, Kind::Received, key, held));
+            }
         }
-        if let Place::Vacant(place) = inner.data.entry(DataKey::Block(block)) {
-            // No limit, so it cannot be refused.
-            let _ = inner.take(Kind::Received, needed, u64::MAX);
-            place.insert(Entry { held, bytes: needed, kind: Kind::Received });
-        }
+        self.spill_if_needed();
         Ok(())
     }
 
     /// Whether receivers may read: false while the budget is used up, or three eighths of it by what was received here.
     /// The eighth up to a half is for what they have been permitted by then.
     pub fn has_room(&self) -> watch::Receiver<bool> {
-        self.0.has_room.subscribe()
+        self.0.books.has_room()
     }
 
-    /// Keeps one partition of an attempt's output. One that is already here stays as it is.
+    /// Keeps one partition of an attempt's output. One that is already here stays as it is. Where memory is used up, the
+    /// output is written to disk here and now: called on a slot's thread, which may block.
     ///
     /// # Errors
     /// [`PutOutputError`]; the output is dropped then.
     pub fn put_output(&self, task: TaskId, partition: PartitionId, held: Held) -> Result<(), PutOutputError> {
+        let key = DataKey::Output { task, partition };
+        let refused = match self.put_output_at(key, task.key.batch, &held, None) {
+            Err(refused @ PutOutputError::Full { .. }) => refused,
+            other => {
+                self.spill_if_needed();
+                return other;
+            }
+        };
+        let Some(spill) = &self.0.spill else { return Err(refused) };
+        let written = {
+            let _buffer = self.reserve(held.bytes());
+            spill.write(&held)
+        };
+        match written {
+            Ok(spilled) => {
+                count_spilled(spilled.bytes());
+                self.put_output_at(key, task.key.batch, &held, Some(spilled))
+            }
+            Err(error) => {
+                count_refused();
+                Err(PutOutputError::Disk { needed: held.bytes(), reason: error.to_string() })
+            }
+        }
+    }
+
+    fn put_output_at(
+        &self,
+        key: DataKey,
+        batch: BatchNumber,
+        held: &Held,
+        spilled: Option<Spilled>,
+    ) -> Result<(), PutOutputError> {
         let (inner, needed) = (&*self.0, held.bytes());
-        let (key, batch) = (DataKey::Output { task, partition }, task.key.batch);
-        let limit = inner.budget.bytes_max.saturating_add(inner.budget.outputs_over_max);
+        let limit = inner.books.budget.outputs_max();
         let mut ledger = inner.ledger();
         if self.is_closed() {
             return Err(PutOutputError::Closed);
@@ -227,28 +233,63 @@ impl BlockStore {
         let Place::Vacant(place) = inner.data.entry(key) else {
             return Ok(());
         };
-        inner.take(Kind::Output, needed, limit).map_err(|used| PutOutputError::Full {
-            needed,
-            used,
-            limit,
-        })?;
-        place.insert(Entry { held, bytes: needed, kind: Kind::Output });
+        let entry = match spilled {
+            None => {
+                let taken = inner.books.take(Kind::Output, needed, limit);
+                taken.map_err(|used| PutOutputError::Full { needed, used, limit })?;
+                Entry::in_memory(&mut ledger, Kind::Output, key, held.clone())
+            }
+            Some(spilled) => {
+                let at = At::Disk(Arc::new(spilled));
+                Entry { at, bytes: needed, rows: held.rows(), kind: Kind::Output }
+            }
+        };
+        place.insert(entry);
         ledger.note(batch, key);
         Ok(())
     }
 
-    /// The data of `key`, shared.
-    pub fn get(&self, key: DataKey) -> Option<Held> {
-        self.0.data.get(&key).map(|entry| entry.held.clone())
+    /// What the data of `key` weigh.
+    pub fn weight(&self, key: DataKey) -> Option<Weight> {
+        let entry = self.0.data.get(&key)?;
+        let file_bytes = match &entry.at {
+            At::Memory(..) => None,
+            At::Disk(spilled) => Some(spilled.bytes()),
+        };
+        Some(Weight { bytes: entry.bytes, file_bytes, rows: entry.rows })
     }
 
     /// Drops the data of `key`; says whether there were any.
     pub fn remove(&self, key: DataKey) -> bool {
-        let Some((_, entry)) = self.0.data.remove(&key) else {
-            return false;
+        let removed = {
+            let mut ledger = self.0.ledger();
+            let Some((_, entry)) = self.0.data.remove(&key) else {
+                return false;
+            };
+            if let At::Memory(_, warmth) = entry.at {
+                ledger.forget(warmth);
+            }
+            entry
         };
-        self.0.give_back(entry.kind, entry.bytes);
+        self.let_go(removed);
         true
+    }
+
+    fn let_go(&self, entry: Entry) {
+        match entry.at {
+            At::Memory(held, _) => {
+                drop(held);
+                self.0.books.give_back(entry.kind, entry.bytes);
+            }
+            // Removing a file may take a while, and this may be the control thread.
+            At::Disk(spilled) => {
+                let spawner = spilled.spawner().clone();
+                let works = spawner.clone();
+                spawner.spawn(async move {
+                    works.blocking(move || drop(spilled)).await;
+                });
+            }
+        }
     }
 
     /// Drops the outputs of all batches up to and including `up_to`, now and for the future; says how many there were.
@@ -257,40 +298,58 @@ impl BlockStore {
         keys.into_iter().filter(|key| self.remove(*key)).count()
     }
 
-    /// Counts `bytes` that are held outside the store for its executor's sake (inputs fetched from others) until the
-    /// result is dropped. Never refused: they belong to tasks under way, and make blocks be refused instead.
+    /// Counts `bytes` that are held outside the store for its executor's sake until the result is dropped. Never refused:
+    /// they are there already, and make blocks be refused instead.
     pub fn reserve(&self, bytes: u64) -> Reserved {
-        let _ledger = self.0.ledger();
         // No limit, so it cannot be refused.
-        let _ = self.0.take(Kind::Output, bytes, u64::MAX);
-        Reserved { store: self.clone(), bytes }
+        let _ = self.0.books.take(Kind::Output, bytes, u64::MAX);
+        Reserved::taken(&self.0.books, Kind::Output, bytes)
+    }
+
+    /// `bytes` of a share, before they are asked for or made: all at once, in the order of asking. Waits for those who
+    /// hold the same share, and for nobody else.
+    ///
+    /// # Errors
+    /// [`ResourcesExhausted`] if the share is not so large.
+    pub async fn credit(&self, share: Share, bytes: u64) -> Result<Reserved, ResourcesExhausted> {
+        self.0.books.credit(share, bytes).await
+    }
+
+    /// What may be held.
+    pub fn budget(&self) -> Budget {
+        self.0.books.budget
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> u64 {
-        self.0.bytes.load(Ordering::Acquire)
+        self.0.books.bytes()
     }
 
     /// The most bytes that were ever in use.
     pub fn bytes_high_water(&self) -> u64 {
-        self.0.bytes_high_water.load(Ordering::Acquire)
+        self.0.books.bytes_high_water()
+    }
+
+    /// Bytes on disk now, and in all since the beginning.
+    pub fn spilled_bytes(&self) -> (u64, u64) {
+        self.0.spill.as_ref().map_or((0, 0), |spill| (spill.bytes(), spill.bytes_written()))
     }
 
     /// Whether copies of blocks are refused, whatever their size.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.0.budget.bytes_max && !self.0.has_share_for_copy(1)
+        self.bytes() >= self.0.books.limit_of_copy(1)
     }
 
     /// Waits until a block of `bytes` would be taken. Completes at once where waiting is of no use: a block larger than
     /// the budget, a closed store. Another may take the room first: put again, and wait again.
     pub async fn wait_for_room(&self, bytes: u64) {
-        let bytes_max = self.0.budget.bytes_max;
+        let books = &self.0.books;
         loop {
-            let mut freed = pin!(self.0.room.notified());
+            let mut freed = pin!(books.room().notified());
             // Listening begins before looking, or a release between the two would be missed.
             freed.as_mut().enable();
-            let fits = self.bytes().saturating_add(bytes) <= bytes_max || self.0.has_share_for_copy(bytes);
-            if bytes > bytes_max || self.is_closed() || fits {
+            let fits = self.bytes().saturating_add(bytes) <= books.limit_of_copy(bytes);
+            if bytes > books.budget.bytes_max || self.is_closed() || fits {
                 return;
             }
             freed.await;
@@ -299,20 +358,28 @@ impl BlockStore {
 
     /// Drops everything and closes the store: its executor was killed, and memory does not come back.
     pub fn clear(&self) -> Lost {
-        let mut ledger = self.0.ledger();
-        self.0.closed.store(true, Ordering::Release);
-        ledger.clear();
+        let mut gone = Vec::new();
         let mut lost = Lost::default();
-        // The map is walked to empty it, not to decide: the order is of no consequence.
-        self.0.data.retain(|key, entry| {
+        {
+            let mut ledger = self.0.ledger();
+            self.0.closed.store(true, Ordering::Release);
+            ledger.clear();
+            // The map is walked to empty it, not to decide: the order is of no consequence.
+            let keys: Vec<DataKey> = self.0.data.iter().map(|entry| *entry.key()).collect();
+            gone.extend(keys.iter().filter_map(|key| self.0.data.remove(key)));
+        }
+        for (key, entry) in gone {
             match key {
                 DataKey::Block(_) => lost.blocks += 1,
                 DataKey::Output { .. } => lost.outputs += 1,
             }
             lost.bytes += entry.bytes;
-            self.0.give_back(entry.kind, entry.bytes);
-            false
-        });
+            self.let_go(entry);
+        }
+        if let Some(spill) = &self.0.spill {
+            spill.close();
+        }
+        self.0.books.room().notify_waiters();
         lost
     }
 
@@ -323,68 +390,28 @@ impl BlockStore {
 }
 
 impl Inner {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // A ledger is whole between any two statements, so a panic elsewhere leaves it usable.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Adds `needed` bytes if the sum stays within `limit`; otherwise gives the bytes in use. Called under the ledger's
-    /// lock: meanwhile the count can only fall.
-    fn take(&self, kind: Kind, needed: u64, limit: u64) -> Result<(), u64> {
-        let used = self.bytes.load(Ordering::Acquire);
-        if used.saturating_add(needed) > limit {
-            return Err(used);
-        }
-        let now = self.bytes.fetch_add(needed, Ordering::AcqRel) + needed;
-        self.bytes_high_water.fetch_max(now, Ordering::AcqRel);
-        if let Some(share) = self.share(kind) {
-            share.fetch_add(needed, Ordering::AcqRel);
-        }
-        self.tell_room();
-        Ok(())
+impl Entry {
+    /// Whether it is still the one that was put as `warmth` says.
+    pub(super) fn is(&self, warmth: Warmth) -> bool {
+        matches!(&self.at, At::Memory(_, present) if *present == warmth)
     }
 
-    fn give_back(&self, kind: Kind, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        if let Some(share) = self.share(kind) {
-            share.fetch_sub(bytes, Ordering::AcqRel);
-        }
-        self.room.notify_waiters();
-        self.tell_room();
-    }
-
-    /// Whether a copy of `bytes` fits into the half that is for copies only.
-    fn has_share_for_copy(&self, bytes: u64) -> bool {
-        self.copies.load(Ordering::Acquire).saturating_add(bytes) <= self.budget.bytes_max / 2
-    }
-
-    fn share(&self, kind: Kind) -> Option<&AtomicU64> {
-        match kind {
-            Kind::Received => Some(&self.received),
-            Kind::Copy => Some(&self.copies),
-            Kind::Output => None,
-        }
-    }
-
-    fn tell_room(&self) {
-        // The count is read under the channel's lock, so that the last one to change it leaves the truth behind.
-        self.has_room.send_if_modified(|has_room| {
-            let bytes_max = self.budget.bytes_max;
-            let share_left = self.received.load(Ordering::Acquire) < bytes_max / 2 - bytes_max / 8;
-            let now = share_left && self.bytes.load(Ordering::Acquire) < bytes_max;
-            std::mem::replace(has_room, now) != now
-        });
+    fn in_memory(ledger: &mut Ledger, kind: Kind, key: DataKey, held: Held) -> Self {
+        let (bytes, rows) = (held.bytes(), held.rows());
+        Entry { at: At::Memory(held, ledger.warm(kind, key)), bytes, rows, kind }
     }
 }
 
-/// Bytes counted by [`BlockStore::reserve`]; dropping it gives them back.
-pub struct Reserved {
-    store: BlockStore,
-    bytes: u64,
+pub(super) fn count_spilled(bytes: u64) {
+    metrics::counter!("tidemill_spilled_bytes_total").increment(bytes);
 }
 
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.store.0.give_back(Kind::Output, self.bytes);
-    }
+pub(super) fn count_refused() {
+    metrics::counter!("tidemill_spill_refused_total").increment(1);
 }

@@ -1,5 +1,8 @@
 //! The store's books against plain ones, and its refusals.
 
+mod credits;
+mod spill;
+
 use super::{BlockStore, Budget, Lost, PutBlockError, PutOutputError, numbers::held};
 use crate::seam::Held;
 use std::{collections::BTreeMap, future::Future, pin::pin, task::Poll};

@@ -77,7 +77,8 @@ impl Performer {
         let fetched = self.fetches.take(task);
         let rows = || fetched.as_ref().map_or_else(|| work.source.rows_now(&spec), Fetched::rows);
         let cost = self.cost.map_or(Duration::ZERO, |model| model.cost(task, rows()));
-        let assignment = Assignment { facts, spec, fetched, flags: flags.clone(), cost };
+        let given = work.clock.now();
+        let assignment = Assignment { facts, spec, fetched, flags: flags.clone(), cost, given };
         let job = Box::new(move || {
             let end = work.run(assignment);
             report.report(Event::SlotFree { slot, task, end });

@@ -32,7 +32,7 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             }
             Action::Refuse { link, reason } => {
                 tracing::warn!(%reason, "an executor was refused");
-                self.links.close(link, &reason.to_string());
+                self.links.refuse(link, &reason);
                 self.roles.refused(link, &reason);
             }
             Action::Peers { to, peers } => {
@@ -43,6 +43,19 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
             Action::ExecutorUp(registration) => self.roles.executor_up(&registration),
             Action::ExecutorDown { member, reason } => {
                 self.roles.executor_down(member, reason);
+            }
+            Action::Standing { member, standing } => {
+                tracing::info!(%member, ?standing, "an executor's standing has changed");
+                self.roles.standing(member, standing);
+            }
+            Action::Alive { live, suspected } => {
+                metrics::gauge!("tidemill_membership_live").set(live as f64);
+                metrics::gauge!("tidemill_membership_suspected_now").set(suspected as f64);
+            }
+            Action::PeersLeaving { to, members } => {
+                for member in to {
+                    self.links.tell(member, ToExecutor::PeersLeaving { members: members.clone() });
+                }
             }
             Action::CloseLink { link } => self.links.close(link, "declared dead"),
             Action::Ping { member, nonce } => self.links.tell(member, ToExecutor::Ping { nonce }),

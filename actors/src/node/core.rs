@@ -1,36 +1,47 @@
 //! Membership's state machine.
 //!
-//! | from \ event | register, newer life | register, same or older | link lost | silent | message |
-//! |---|---|---|---|---|---|
-//! | **unknown** | up | | | | refused |
-//! | **up** | old down, new up | refused | down | asked, then down | delivered |
-//! | **down** | up | refused | | | refused |
+//! | from \ event | register, newer life | register, same or older | link lost | silent | message | leaving |
+//! |---|---|---|---|---|---|---|
+//! | **unknown** | up | | | | refused | refused |
+//! | **up**, green | asked; see below | refused | down | yellow | delivered | told to the roles, ended once drained |
+//! | **up**, yellow | asked; see below | refused | down | down (red) | delivered; green after a while | as green |
+//! | **down** | up | refused | | | refused | refused |
 //!
-//! A node that is down stays known by its newest incarnation, so that no life that was declared dead comes back.
+//! A node that is down stays known by its newest incarnation, so that no life that was declared dead comes back. A newer life
+//! does not simply take the place of one that is up: two processes with one number would kick each other out for ever. The one
+//! that is up is asked first (`contest`): if it answers, the newer one is refused; if its link is lost, if it is red, or if it
+//! stays silent, the newer one is admitted. What silence means is in `suspicion`.
 
 use super::{
-    event::{Action, Counter, DownReason, Event, LinkId, Refusal},
+    contest::{Contender, refuse},
+    difference::first_difference,
+    event::{Action, Counter, DownReason, Event, LinkId, Refusal, Standing},
+    leaving::Leave,
     route::{Destination, destination},
+    suspicion::{Level, Suspicion, WakingClock},
 };
 use crate::core::Core;
 use std::{collections::BTreeMap, time::Duration};
 use tidemill_protocol::{
     id::{Epoch, Incarnation, Member, NodeId, ProgramId},
-    message::{PeerInfo, Registration, ToDriver},
+    message::{PeerInfo, ProgramPrint, Registration, ToDriver},
     time::Time,
 };
 
 /// What membership is told once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipConfig {
     /// The driver's reign.
     pub epoch: Epoch,
     /// The program that executors must run.
     pub program: ProgramId,
-    /// How often executors are asked whether they are there; above 0.
+    /// What it is made of, and the lines of its graph in words, to say what differs in another.
+    pub print: ProgramPrint,
+    /// See `print`.
+    pub operators: Vec<String>,
+    /// How often executors are asked whether they are there, and judged; above 0. The failure detector's limits are made for
+    /// its default, 250 ms.
     pub ping_every: Duration,
-    /// After this much silence an executor is declared dead; a multiple of `ping_every`.
-    pub silent_after: Duration,
     /// How many executors are taken: their list travels in one message.
     pub executors_max: usize,
 }
@@ -40,40 +51,39 @@ impl Default for MembershipConfig {
         MembershipConfig {
             epoch: Epoch(0),
             program: ProgramId(0),
-            ping_every: Duration::from_millis(500),
-            silent_after: Duration::from_secs(2),
+            print: ProgramPrint::default(),
+            operators: Vec::new(),
+            ping_every: Duration::from_millis(250),
             executors_max: 256,
         }
     }
 }
 
-impl MembershipConfig {
-    /// How many pings must stay without any answer, which is as many as fit into the permitted silence: silence counts only
-    /// where somebody has asked, so a driver that was asleep itself asks before it judges.
-    fn unanswered_max(&self) -> u32 {
-        let pings = self.silent_after.as_nanos() / self.ping_every.as_nanos().max(1);
-        u32::try_from(pings).unwrap_or(u32::MAX).saturating_sub(1).max(1)
-    }
-}
-
 #[derive(Clone, Debug)]
-struct Executor {
-    registration: Registration,
-    link: LinkId,
-    last_heard: Time,
-    /// Pings since it was last heard.
-    unanswered: u32,
+pub(super) struct Executor {
+    pub(super) registration: Registration,
+    pub(super) link: LinkId,
+    suspicion: Suspicion,
+    /// Set once it wants to leave.
+    pub(super) leave: Option<Leave>,
 }
 
 /// Who is in the cluster.
 #[derive(Clone, Debug)]
 pub struct Membership {
     config: MembershipConfig,
-    live: BTreeMap<NodeId, Executor>,
+    pub(super) live: BTreeMap<NodeId, Executor>,
+    /// Newer lives that wait until the older one has been asked.
+    pub(super) contenders: BTreeMap<NodeId, Contender>,
     /// The newest life of each node that was ever admitted.
     newest: BTreeMap<NodeId, Incarnation>,
     next_ping: Time,
-    nonce: u64,
+    clock: WakingClock,
+    /// The waking time of the present event.
+    pub(super) awake: Duration,
+    pub(super) nonce: u64,
+    /// What was last told of numbers: live and suspected.
+    told: (usize, usize),
     is_ending: bool,
 }
 
@@ -81,8 +91,12 @@ impl Membership {
     /// An empty cluster.
     pub fn new(config: MembershipConfig) -> Self {
         Membership {
+            clock: WakingClock::new(config.ping_every),
             config,
             live: BTreeMap::new(),
+            contenders: BTreeMap::new(),
+            awake: Duration::ZERO,
+            told: (0, 0),
             newest: BTreeMap::new(),
             next_ping: Time::ZERO,
             nonce: 0,
@@ -93,32 +107,37 @@ impl Membership {
     fn message(&mut self, now: Time, link: LinkId, from: Member, message: ToDriver, out: &mut Vec<Action>) {
         if let ToDriver::Register(registration) = message {
             match self.refusal(from, &registration) {
-                None => self.admit(now, link, registration, out),
-                Some(reason) => {
-                    out.push(Action::Count(Counter::Refused));
-                    out.push(Action::Refuse { link, reason });
-                }
+                None => self.arrive(now, link, registration, out),
+                Some(reason) => refuse(link, reason, out),
             }
             return;
         }
         let executor = self.live.get_mut(&from.node);
         let Some(executor) = executor.filter(|e| e.registration.member == from && e.link == link) else {
+            let to = destination(&message);
+            if planted!(NoIncarnationCheck) && to != Destination::Node {
+                return out.push(Action::Deliver { to, from, message });
+            }
             out.push(Action::Count(Counter::MessagesRefused));
             // A live executor's name over another connection does not cost the executor its own.
-            if self.live.values().all(|executor| executor.link != link) {
+            let waits = self.contenders.values().any(|contender| contender.link == link);
+            if !waits && self.live.values().all(|executor| executor.link != link) {
                 out.push(Action::Refuse { link, reason: Refusal::NotRegistered(from) });
             }
             return;
         };
-        executor.last_heard = now;
-        executor.unanswered = 0;
+        executor.suspicion.heard(self.awake);
         match destination(&message) {
-            Destination::Node => {}
+            Destination::Node => match message {
+                ToDriver::Alive { nonce } => self.answered(from, nonce, out),
+                ToDriver::Leaving => self.begin_leave(from, out),
+                _ => {}
+            },
             to => out.push(Action::Deliver { to, from, message }),
         }
     }
 
-    fn refusal(&self, from: Member, registration: &Registration) -> Option<Refusal> {
+    pub(super) fn refusal(&self, from: Member, registration: &Registration) -> Option<Refusal> {
         let member = registration.member;
         let (theirs, ours) = (registration.program, self.config.program);
         let known = self.newest.get(&member.node).copied().filter(|known| member.incarnation <= *known);
@@ -129,7 +148,9 @@ impl Membership {
         } else if member.node == NodeId::DRIVER {
             Some(Refusal::DriversNumber(member.node))
         } else if theirs != ours {
-            Some(Refusal::OtherProgram { member, theirs, ours })
+            let MembershipConfig { print, operators, .. } = &self.config;
+            let difference = first_difference(&registration.print, print, operators);
+            Some(Refusal::OtherProgram { member, theirs, ours, difference })
         } else if let Some(known) = known {
             Some(Refusal::StaleIncarnation { member, known })
         } else if registration.slots == 0 {
@@ -141,68 +162,90 @@ impl Membership {
         }
     }
 
-    fn admit(&mut self, now: Time, link: LinkId, registration: Registration, out: &mut Vec<Action>) {
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        registration: Registration,
+        out: &mut Vec<Action>,
+    ) {
         let member = registration.member;
-        // A connection belongs to one life: whoever used it before is gone.
-        let replaced =
-            self.live.values().find(|e| e.registration.member.node == member.node || e.link == link);
-        let replaced = replaced.map(|executor| executor.registration.member.node);
-        if let Some(old) = replaced.and_then(|node| self.live.remove(&node)) {
-            out.push(Action::Count(Counter::Down));
-            out.push(Action::ExecutorDown { member: old.registration.member, reason: DownReason::Replaced });
-            if old.link != link {
-                out.push(Action::CloseLink { link: old.link });
-            }
-        }
+        self.replace(member, link, out);
         if self.live.is_empty() {
             self.next_ping = now + self.config.ping_every;
         }
         self.newest.insert(member.node, member.incarnation);
-        let executor = Executor { registration: registration.clone(), link, last_heard: now, unanswered: 0 };
+        let suspicion = Suspicion::new(self.awake, self.config.ping_every);
+        let executor = Executor { registration: registration.clone(), link, suspicion, leave: None };
         self.live.insert(member.node, executor);
         out.push(Action::Count(Counter::Admitted));
         out.push(Action::Welcome { member, link, epoch: self.config.epoch });
         out.push(Action::ExecutorUp(registration));
         self.tell_peers(out);
+        self.tell_leaving(out);
     }
 
     fn link_lost(&mut self, link: LinkId, out: &mut Vec<Action>) {
+        self.contenders.retain(|_, contender| contender.link != link);
         let lost = self.live.iter().find(|(_, executor)| executor.link == link).map(|(node, _)| *node);
         if let Some(executor) = lost.and_then(|node| self.live.remove(&node)) {
+            let has_left = executor.leave.is_some_and(Leave::is_drained);
+            let reason = if has_left { DownReason::Left } else { DownReason::LinkLost };
             out.push(Action::Count(Counter::Down));
-            out.push(Action::ExecutorDown {
-                member: executor.registration.member,
-                reason: DownReason::LinkLost,
-            });
+            out.push(Action::ExecutorDown { member: executor.registration.member, reason });
             self.tell_peers(out);
         }
     }
 
-    /// Declares dead whoever stayed silent, and asks all others.
+    /// A tick: judges everybody, declares dead whoever stayed silent, and asks all others.
     fn wake_up(&mut self, now: Time, out: &mut Vec<Action>) {
         if now < self.next_ping {
             return;
         }
-        let (silent_after, unanswered_max) = (self.config.silent_after, self.config.unanswered_max());
-        let is_silent =
-            |e: &Executor| now.since(e.last_heard) >= silent_after && e.unanswered >= unanswered_max;
-        let silent: Vec<NodeId> =
-            self.live.iter().filter(|(_, e)| is_silent(e)).map(|(node, _)| *node).collect();
-        for executor in silent.iter().filter_map(|node| self.live.remove(node)).collect::<Vec<_>>() {
-            let (member, silence) = (executor.registration.member, now.since(executor.last_heard));
-            out.push(Action::Count(Counter::Down));
-            out.push(Action::ExecutorDown { member, reason: DownReason::Silent(silence) });
-            out.push(Action::CloseLink { link: executor.link });
+        let mut silent = Vec::new();
+        for (node, executor) in &mut self.live {
+            let member = executor.registration.member;
+            match executor.suspicion.judge(self.awake) {
+                None => {}
+                Some(Level::Yellow) => {
+                    out.push(Action::Count(Counter::Suspected));
+                    out.push(Action::Standing { member, standing: Standing::Suspected });
+                }
+                Some(Level::Green) => {
+                    out.push(Action::Count(Counter::Trusted));
+                    out.push(Action::Standing { member, standing: Standing::Trusted });
+                }
+                Some(Level::Red(silence)) => silent.push((*node, silence)),
+            }
+        }
+        for (node, silence) in &silent {
+            if let Some(executor) = self.live.remove(node) {
+                let (member, reason) = (executor.registration.member, DownReason::Silent(*silence));
+                out.push(Action::Count(Counter::Down));
+                out.push(Action::ExecutorDown { member, reason });
+                if !planted!(NoIncarnationCheck) {
+                    out.push(Action::CloseLink { link: executor.link });
+                }
+            }
         }
         if !silent.is_empty() {
             self.tell_peers(out);
         }
         for executor in self.live.values_mut() {
             self.nonce += 1;
-            executor.unanswered += 1;
+            executor.suspicion.asked();
             out.push(Action::Ping { member: executor.registration.member, nonce: self.nonce });
         }
         self.next_ping = now + self.config.ping_every;
+    }
+
+    /// Tells the numbers when they have changed.
+    fn tell_numbers(&mut self, out: &mut Vec<Action>) {
+        let is_suspected = |executor: &&Executor| executor.suspicion.level() == Level::Yellow;
+        let numbers = (self.live.len(), self.live.values().filter(is_suspected).count());
+        if std::mem::replace(&mut self.told, numbers) != numbers {
+            out.push(Action::Alive { live: numbers.0, suspected: numbers.1 });
+        }
     }
 
     fn tell_peers(&self, out: &mut Vec<Action>) {
@@ -223,16 +266,20 @@ impl Core for Membership {
     const NAME: &'static str = "node";
 
     fn on_event(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        self.awake = self.clock.advance(now);
         match event {
             Event::Message { link, from, message } => self.message(now, link, from, message, out),
             Event::LinkLost { link } => self.link_lost(link, out),
             Event::Wake => self.wake_up(now, out),
+            Event::Drained { member, of } => self.drained(member, of, out),
             Event::Stop => {
                 self.is_ending = true;
                 let members = self.live.values().map(|executor| executor.registration.member);
                 out.extend(members.map(|member| Action::Shutdown { member }));
             }
         }
+        self.settle_contests(now, out);
+        self.tell_numbers(out);
     }
 
     fn wake() -> Event {
@@ -257,12 +304,13 @@ impl Core for Membership {
                 executor.registration.program, self.config.program,
                 "{member} runs the driver's program"
             );
-            assert!(
-                executor.unanswered <= self.config.unanswered_max() + 1,
-                "{member} should have been declared dead"
-            );
+            let is_alive = !matches!(executor.suspicion.level(), Level::Red(_));
+            assert!(is_alive, "{member} should have been declared dead");
             let same_link = self.live.values().filter(|other| other.link == executor.link).count();
             assert_eq!(same_link, 1, "{member} shares its connection");
+        }
+        for node in self.contenders.keys() {
+            assert!(self.live.contains_key(node), "{node}: nobody is there to be asked");
         }
     }
 }

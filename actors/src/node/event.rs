@@ -30,8 +30,35 @@ pub enum Event {
     },
     /// The deadline has come.
     Wake,
+    /// A role does not need an executor that leaves any more. When both do not, it is told to end.
+    Drained {
+        /// Which.
+        member: Member,
+        /// Whose need it was.
+        of: Drain,
+    },
     /// The driver ends: all executors are told to leave, and nobody is admitted any more.
     Stop,
+}
+
+/// What may still be needed of an executor that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Its receivers and its blocks, as the batch generator knows.
+    Blocks,
+    /// Its tasks and their outputs, as the scheduler knows.
+    Outputs,
+}
+
+/// How a live executor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is silent for longer than usual: others are preferred.
+    Suspected,
+    /// It is heard again as usual.
+    Trusted,
+    /// It wants to leave: nothing new goes there.
+    Leaving,
 }
 
 /// What is asked for.
@@ -69,6 +96,27 @@ pub enum Action {
         /// Why.
         reason: DownReason,
     },
+    /// How an executor stands has changed.
+    Standing {
+        /// Whose.
+        member: Member,
+        /// Since now.
+        standing: Standing,
+    },
+    /// So many executors are alive now, and so many of them are suspected.
+    Alive {
+        /// All of them.
+        live: usize,
+        /// Those.
+        suspected: usize,
+    },
+    /// Tell these executors who is about to leave.
+    PeersLeaving {
+        /// Whom to tell.
+        to: Vec<Member>,
+        /// Who leaves, by node.
+        members: Vec<Member>,
+    },
     /// Close the connection of an executor that is gone.
     CloseLink {
         /// Which connection.
@@ -103,10 +151,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It was built from another program.
-    #[error(
-        "{member} runs {theirs} and this driver {ours}: the first thing that differs is the program id, so start every node \
-         from the same executable with the same arguments"
-    )]
+    #[error("{member} runs {theirs} and this driver {ours}: the first thing that differs is {difference}")]
     OtherProgram {
         /// Who.
         member: Member,
@@ -114,6 +159,8 @@ pub enum Refusal {
         theirs: ProgramId,
         /// The driver's.
         ours: ProgramId,
+        /// What differs first, with the remedy.
+        difference: String,
     },
     /// A life of that node which is as new has been here.
     #[error(
@@ -124,6 +171,17 @@ pub enum Refusal {
         member: Member,
         /// The newest life that is known.
         known: Incarnation,
+    },
+    /// Another process of this node is alive, and answers.
+    #[error(
+        "{member} is refused: {living} of this node is alive and answers; two processes have been given one number, so give \
+         one of them another"
+    )]
+    NodeInUse {
+        /// Who.
+        member: Member,
+        /// The process that has the number.
+        living: Member,
     },
     /// It calls itself the driver.
     #[error("{0} is the driver's number: give the executor a number from 1")]
@@ -155,6 +213,24 @@ pub enum Refusal {
     NotRegistered(Member),
 }
 
+impl Refusal {
+    /// Whether the same process would be refused again, whatever happens meanwhile.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Refusal::OtherProgram { .. }
+            | Refusal::DriversNumber(_)
+            | Refusal::OtherName { .. }
+            | Refusal::NoSlots(_) => true,
+            Refusal::StaleIncarnation { .. }
+            | Refusal::NodeInUse { .. }
+            | Refusal::Full { .. }
+            | Refusal::Ending
+            | Refusal::NotRegistered(_) => false,
+        }
+    }
+}
+
 /// Why an executor is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownReason {
@@ -162,8 +238,10 @@ pub enum DownReason {
     LinkLost,
     /// It said nothing for so long, although it was asked.
     Silent(Duration),
-    /// A newer life of the node has registered.
+    /// A newer life of the node has registered, and this one did not answer.
     Replaced,
+    /// It wanted to leave, and nothing of it was needed any more.
+    Left,
 }
 
 /// What membership counts.
@@ -177,6 +255,12 @@ pub enum Counter {
     Down,
     /// Messages of those who do not live.
     MessagesRefused,
+    /// Executors that were suspected.
+    Suspected,
+    /// Executors that were trusted again.
+    Trusted,
+    /// Executors that wanted to leave.
+    Leaving,
 }
 
 impl Counter {
@@ -187,6 +271,9 @@ impl Counter {
             Counter::Refused => "tidemill_membership_refused",
             Counter::Down => "tidemill_membership_down",
             Counter::MessagesRefused => "tidemill_membership_messages_refused",
+            Counter::Suspected => "tidemill_membership_suspected",
+            Counter::Trusted => "tidemill_membership_trusted",
+            Counter::Leaving => "tidemill_membership_leaving",
         }
     }
 }

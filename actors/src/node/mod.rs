@@ -15,12 +15,20 @@
 //! |---|---|
 //! | `core` | [`Membership`]: which event leads to what |
 //! | `event` | [`Event`], [`Action`] and the values in them |
+//! | `suspicion` | the failure detector: what silence means |
+//! | `contest` | two processes with one node number |
+//! | `leaving` | an executor that goes in good order |
+//! | `difference` | what of a refused program differs |
 //! | `route` | the table of destinations |
 //! | `messages`, `actor` | carrying out the actions |
 
+mod contest;
 mod core;
+mod difference;
 mod event;
+mod leaving;
 mod route;
+mod suspicion;
 
 mod actor;
 mod messages;
@@ -30,6 +38,7 @@ mod tests;
 
 pub use self::core::{Membership, MembershipConfig};
 pub use actor::MembershipPerformer;
-pub use event::{Action, Counter, DownReason, Event, LinkId, Refusal};
+pub use difference::first_difference;
+pub use event::{Action, Counter, DownReason, Drain, Event, LinkId, Refusal, Standing};
 pub use messages::{Links, Roles};
 pub use route::{Destination, destination};

@@ -2,8 +2,8 @@
 //!
 //! | message | destination |
 //! |---|---|
-//! | `Register`, `Alive` | node |
-//! | `ReceiverStarted`, `BlockAdded`, `BlockSafe`, `EndOfBatch`, `ReceiverExited` | batch generator |
+//! | `Register`, `Alive`, `Leaving` | node |
+//! | `ReceiverStarted`, `BlockAdded`, `BlockSafe`, `BlockCopied`, `EndOfBatch`, `ReceiverExited` | batch generator |
 //! | `TaskDone`, `TaskFailed`, `SlotLeaked` | scheduler |
 //! | `SourceReport` | reports |
 
@@ -25,10 +25,11 @@ pub enum Destination {
 /// Who gets `message`.
 pub fn destination(message: &ToDriver) -> Destination {
     match message {
-        ToDriver::Register(_) | ToDriver::Alive { .. } => Destination::Node,
+        ToDriver::Register(_) | ToDriver::Alive { .. } | ToDriver::Leaving => Destination::Node,
         ToDriver::ReceiverStarted { .. }
         | ToDriver::BlockAdded(_)
         | ToDriver::BlockSafe { .. }
+        | ToDriver::BlockCopied { .. }
         | ToDriver::EndOfBatch { .. }
         | ToDriver::ReceiverExited { .. } => Destination::BatchGenerator,
         ToDriver::TaskDone(_) | ToDriver::TaskFailed(_) | ToDriver::SlotLeaked { .. } => {

@@ -1,6 +1,10 @@
-//! Membership by hand: tables of events and actions, and the routing table; the performer in `performer`.
+//! Membership by hand: tables of events and actions, and the routing table; the failure detector in `suspicion`, two processes
+//! with one number in `contest`, an ordered leave in `leaving`, the performer in `performer`.
 
+mod contest;
+mod leaving;
 mod performer;
+mod suspicion;
 
 use super::*;
 use crate::core::Core;
@@ -17,7 +21,7 @@ fn says(link: u64, from: Member, message: ToDriver) -> Event {
 }
 
 fn registration(member: Member) -> Registration {
-    Registration { member, slots: 2, program: PROGRAM, bulk_address: None }
+    Registration { member, slots: 2, program: PROGRAM, bulk_address: None, print: ProgramPrint::default() }
 }
 
 fn register(link: u64, member: Member) -> Event {
@@ -52,7 +56,9 @@ fn line(action: &Action) -> Option<String> {
         Action::Ping { member, nonce } => format!("ping {member} {nonce}"),
         Action::Deliver { to, from, .. } => format!("deliver {from} to {to:?}"),
         Action::Shutdown { member } => format!("shutdown {member}"),
-        Action::Count(_) => return None,
+        Action::Standing { member, standing } => format!("{member} {standing:?}"),
+        Action::PeersLeaving { to, members } => format!("leaving to {}: {}", nodes(to), nodes(members)),
+        Action::Count(_) | Action::Alive { .. } => return None,
     })
 }
 
@@ -89,7 +95,7 @@ fn an_executor_that_registers_is_welcome_and_all_learn_of_it() {
     t.gives(0, register(1, life(1, 1)), &one);
     let peers = "peers to node-1.i1 node-2.i1: node-1.i1 node-2.i1";
     t.gives(0, register(2, life(2, 1)), &["welcome node-2.i1 on 2", "up node-2.i1", peers]);
-    assert_eq!(t.next_ms(), Some(500));
+    assert_eq!(t.next_ms(), Some(250));
 }
 
 #[test]
@@ -125,25 +131,6 @@ fn a_dead_incarnation_is_refused_and_counted_whatever_it_says() {
     t.gives(1, register(9, life(1, 0)), &[&stale.replacen("node-1.i1", "node-1.i0", 1)]);
     let up = ["welcome node-1.i2 on 9", "up node-1.i2", "peers to node-1.i2: node-1.i2"];
     t.gives(1, register(9, life(1, 2)), &up);
-}
-
-#[test]
-fn a_newer_life_downs_the_older_first() {
-    let mut t = Table::new();
-    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    let expected = [
-        "down node-1.i1: Replaced",
-        "close 1",
-        "welcome node-1.i2 on 2",
-        "up node-1.i2",
-        "peers to node-1.i2: node-1.i2",
-    ];
-    t.gives(1, register(2, life(1, 2)), &expected);
-    t.gives(1, lost(1), &[]);
-    let text =
-        "refuse 1: node-1.i1 is not registered: it was declared dead, or has not registered; start it again";
-    t.gives(1, says(1, life(1, 1), leaked()), &[text]);
-    t.gives(1, says(2, life(1, 2), leaked()), &["deliver node-1.i2 to Scheduler"]);
 }
 
 #[test]
@@ -191,16 +178,20 @@ fn a_silent_executor_is_asked_and_then_declared_dead() {
     let mut t = Table::new();
     t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
-    for (n, at) in [500, 1_000, 1_500].into_iter().enumerate() {
+    for (n, at) in [250, 500, 750, 1_000, 1_250].into_iter().enumerate() {
         assert_eq!(t.next_ms(), Some(at));
         let (one, two) = (format!("ping node-1.i1 {}", 2 * n + 1), format!("ping node-2.i1 {}", 2 * n + 2));
-        t.gives(at, Event::Wake, &[&one, &two]);
+        let mut expected = vec![&one[..], &two[..]];
+        if at == 750 {
+            expected.insert(0, "node-1.i1 Suspected");
+        }
+        t.gives(at, Event::Wake, &expected);
         t.gives(at + 1, alive(2, life(2, 1)), &[]);
     }
-    t.gives(1_600, Event::Wake, &[]);
-    let mut expected = vec!["down node-1.i1: Silent(2s)", "close 1"];
-    expected.extend(["peers to node-2.i1: node-2.i1", "ping node-2.i1 7"]);
-    t.gives(2_000, Event::Wake, &expected);
+    t.gives(1_300, Event::Wake, &[]);
+    let mut expected = vec!["down node-1.i1: Silent(1.5s)", "close 1"];
+    expected.extend(["peers to node-2.i1: node-2.i1", "ping node-2.i1 11"]);
+    t.gives(1_500, Event::Wake, &expected);
 }
 
 #[test]
@@ -208,9 +199,9 @@ fn a_driver_that_slept_asks_before_it_judges() {
     let mut t = Table::new();
     t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     t.gives(60_000, Event::Wake, &["ping node-1.i1 1"]);
-    t.gives(60_500, Event::Wake, &["ping node-1.i1 2"]);
-    t.gives(60_501, alive(1, life(1, 1)), &[]);
-    t.gives(61_000, Event::Wake, &["ping node-1.i1 3"]);
+    t.gives(60_250, Event::Wake, &["ping node-1.i1 2"]);
+    t.gives(60_251, alive(1, life(1, 1)), &[]);
+    t.gives(60_500, Event::Wake, &["ping node-1.i1 3"]);
 }
 
 #[test]
@@ -250,6 +241,8 @@ fn destinations() -> Vec<(ToDriver, Destination)> {
     vec![
         (ToDriver::Register(registration(member)), Destination::Node),
         (ToDriver::Alive { nonce: 0 }, Destination::Node),
+        (ToDriver::Leaving, Destination::Node),
+        (ToDriver::BlockCopied { block, to: member, kept: true }, Destination::BatchGenerator),
         (ToDriver::ReceiverStarted { receiver }, Destination::BatchGenerator),
         (ToDriver::BlockAdded(info(block, member)), Destination::BatchGenerator),
         (ToDriver::BlockSafe { block, replica: None }, Destination::BatchGenerator),

@@ -86,6 +86,9 @@ impl RateControllerCore {
             return;
         }
         let records = info.records as f64;
+        let read: u64 =
+            info.inputs.iter().filter(|load| self.inputs.contains(&load.input)).map(|l| l.records).sum();
+        let read = read as f64;
         let (service, queued) = self.service_and_queue(now, info);
         self.cost.add(records, service);
         self.shares.add_batch(&info.inputs.iter().map(|load| (load.input, load.records)).collect());
@@ -96,9 +99,11 @@ impl RateControllerCore {
         self.last_done = now;
         self.silent_at = Some(now + 2 * self.interval + QUEUED_NOISE);
 
-        let used = records / self.interval_s();
+        let used = read / self.interval_s();
+        // Records that nobody throttles have to be processed too: what they take is not there for the others.
+        let others = (records - read) / self.interval_s();
         let tolerated = (self.interval / 2).max(QUEUED_NOISE).as_secs_f64();
-        let next = match self.processing_rate(records, service) {
+        let next = match self.processing_rate(records, service, others) {
             Some(processing_rate) if queued > tolerated => {
                 let queued_intervals = queued / self.interval_s();
                 let latest_rate = self.total;
@@ -131,15 +136,16 @@ impl RateControllerCore {
         (work.min(gap).as_secs_f64(), queued.as_secs_f64())
     }
 
-    /// The rate whose batches fit into the interval.
-    fn processing_rate(&self, records: f64, service: f64) -> Option<f64> {
+    /// The rate whose batches fit into the interval, beside `others` that come anyway.
+    fn processing_rate(&self, records: f64, service: f64, others: f64) -> Option<f64> {
         let cost = self.cost.cost()?;
         let room = self.config.utilisation - cost.overhead_s / self.interval_s();
         let fits = cost.records_per_s * room.max(CAPACITY_FLOOR);
         // Whatever the model says: what took longer than an interval is too much for one. Where overhead alone takes
         // that long, the measurement says nothing about records.
         let is_proof = service >= self.interval_s() && records > 0.0 && room > CAPACITY_FLOOR;
-        Some(if is_proof { fits.min(records / service) } else { fits })
+        let fits = if is_proof { fits.min(records / service) } else { fits };
+        Some(if others > 0.0 { (fits - others).max(CAPACITY_FLOOR * cost.records_per_s) } else { fits })
     }
 
     /// The next rate when the permitted one is used up and nothing waits: it grows, but only after a batch that was

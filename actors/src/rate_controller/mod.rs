@@ -1,5 +1,6 @@
 //! The rate controller role: sets how fast each input may be read, from what each completed batch cost. Started by the
-//! driver; told by the scheduler when a batch is published; tells the batch generator, which tells the receivers.
+//! driver; told by the scheduler when a batch is published; tells the batch generator, which tells the receivers, and asks
+//! planned streams for no more than their rate allows.
 //!
 //! ```text
 //!   BatchInfo ──> cost model ──> processing rate ──> overloaded? ──yes──> PID formula ──┐
@@ -17,7 +18,9 @@
 //! | a rate that was never used grows without bound | it decays to a multiple of what is used | `core` |
 //! | a long delay winds the integral up | its term is bounded | [`pid`] |
 //! | a batch that never ends says nothing | silence halves the rate | `core` |
-//! | partitions get equal shares | shares follow use, with a floor | [`share`] |
+//! | inputs get equal shares | shares follow use, with a floor | [`share`] |
+//! | partitions of a stream get equal shares | shares follow lag, with a floor | [`share::by_lag`] |
+//! | records of streams that are not throttled are not seen | what they take is not there for the others | `core` |
 //! | a tiny rate rounds to nothing | a floor per input | [`share`] |
 //! | a slow sink is not seen | the time until a batch is published counts | `core` |
 

@@ -1,6 +1,8 @@
 //! The plain formula against a table computed by hand, each repair by its name, and the closed loop.
 
 mod closed_loop;
+mod lag;
+mod planned;
 
 use super::{
     BatchInfo, InputKey, InputLoad, RateAction, RateConfig, RateControllerCore, RateEvent,
@@ -276,6 +278,31 @@ fn without_control_every_input_has_its_highest_rate() {
     let batch = info(100, &[(0, 10_000, 0)], 5_000, 5_000, 0);
     assert_eq!(tell(&mut core, 10_100, RateEvent::BatchCompleted(batch)), BTreeMap::new());
     assert_eq!(core.next_deadline(), None);
+}
+
+#[test]
+fn records_that_nobody_throttles_leave_less_for_the_others() {
+    // 10,000 records a second go through. Of each batch of 100 ms, `others` records are of a stream that is not throttled.
+    let rate_beside = |others: u64| {
+        let mut core = started(RateConfig { rate_initial: 1_000, ..RateConfig::default() }, 100, 1);
+        let mut rate = 1_000;
+        for batch in 1..=40 {
+            let records = rate / 10;
+            let took = (records + others) / 10;
+            let loads = [(0, records, 0), (7, others, 0)];
+            let completed = RateEvent::BatchCompleted(info(100 * batch, &loads, 0, took, 0));
+            let told = tell(&mut core, 100 * batch + took, completed);
+            rate = told.get(&input(0)).copied().unwrap_or(rate);
+            assert!(!told.contains_key(&input(7)), "what is not throttled gets no rate");
+        }
+        rate
+    };
+    // Nine tenths of the interval are used: 9,000 records a second.
+    let (alone, beside, crowded) = (rate_beside(0), rate_beside(500), rate_beside(890));
+    assert!((8_500..=9_500).contains(&alone), "{alone}");
+    assert!((3_500..=4_500).contains(&beside), "{beside}");
+    // A twentieth of what the pipeline can do is left in any case.
+    assert!((400..=1_000).contains(&crowded), "{crowded}");
 }
 
 #[test]

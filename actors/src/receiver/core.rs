@@ -139,6 +139,9 @@ impl ReceiverCore {
                 holder: self.me,
                 awaits_safety: self.storage != StorageLevel::Single,
             })));
+            if planted!(AckBeforeSafe) {
+                out.extend(content.last.map(Action::Acknowledge));
+            }
             let mut steps = Vec::new();
             self.copies.add(now, content.sequence, content.bytes, content.last, &mut steps);
             self.perform(steps, out);

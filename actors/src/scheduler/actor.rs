@@ -3,6 +3,7 @@
 //! `Shell<Scheduler>`.
 
 use super::{
+    conduct::Misconduct,
     core::Scheduler,
     event::{Action, Event, PreparedPart, PublishFailure},
     messages::{FetchPrepared, Followers, TellExecutors, TellScheduler},
@@ -71,6 +72,24 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 tracing::info!(%batch, %member, tasks = tasks.len(), "an executor was lost: tasks run again");
                 self.followers.tasks_lost(batch, member, &tasks);
             }
+            Action::ExecutorDrained { member } => self.followers.drained(member),
+            Action::Copied { task, slow, waited } => {
+                tracing::debug!(%task, %slow, ?waited, "a task takes too long: a copy starts elsewhere");
+                self.followers.copied(task, slow);
+            }
+            Action::Excluded { member, time, why } => {
+                match why {
+                    // Each failure is told already, and a faulty program fails everywhere.
+                    Misconduct::Failures => {
+                        tracing::info!(%member, ?time, ?why, "an executor gets no tasks for a time")
+                    }
+                    Misconduct::Slowness => {
+                        tracing::warn!(%member, ?time, ?why, "an executor gets no tasks for a time")
+                    }
+                }
+                self.followers.excluded(member, time, why);
+            }
+            Action::Included { member } => tracing::info!(%member, "an executor gets tasks again"),
             Action::Stopped => self.followers.stopped(),
             Action::Count(counter, n) => metrics::counter!(counter.name()).increment(n),
         }

@@ -1,13 +1,16 @@
-//! The scheduler's state machine: which event leads to what. Losses are in `loss`, the way out of a batch is in `publish`.
+//! The scheduler's state machine: which event leads to what. What executors say is in `outcome`, losses are in `loss`, copies
+//! in `copies`, who is excluded in `review`, the way out of a batch in `publish`.
 //!
 //! Each event is taken in three steps: change the books; decide and publish what has become possible; launch what has room.
 //! So a batch whose inputs are there is launched in the event that brought its plan, and a reader in the event that brought
 //! its last input.
 
 use super::{
+    conduct::{Conduct, ConductLimits},
     event::{Action, BlockPlace, Counter, Event},
     executors::Executors,
-    job::{At, Job, TaskState},
+    job::{Job, TaskState},
+    pace::{History, SpeculationLimits},
     queue::Queue,
 };
 use crate::{
@@ -21,7 +24,6 @@ use std::{
 };
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, Epoch, Member, SinkId, TaskId},
-    message::{TaskFailure, TaskOutcome},
     time::Time,
 };
 
@@ -40,6 +42,10 @@ pub struct SchedulerConfig {
     pub block_retry: Duration,
     /// After this many reports of one task that an input could not be had, the pipeline fails.
     pub missing_max: u16,
+    /// When a copy of a running task starts; none: never.
+    pub speculation: Option<SpeculationLimits>,
+    /// When an executor gets no tasks for a time.
+    pub conduct: ConductLimits,
 }
 
 impl Default for SchedulerConfig {
@@ -51,6 +57,8 @@ impl Default for SchedulerConfig {
             queue_per_slot: 1,
             block_retry: Duration::from_millis(100),
             missing_max: 50,
+            speculation: Some(SpeculationLimits::default()),
+            conduct: ConductLimits::default(),
         }
     }
 }
@@ -63,6 +71,11 @@ pub struct Scheduler {
     /// Batches that are not released.
     pub(super) jobs: BTreeMap<BatchNumber, Job>,
     pub(super) queue: Queue,
+    pub(super) conduct: Conduct,
+    pub(super) history: History,
+    /// When running tasks are looked at next, for copies. Moved forward only, so that a steady flow of tasks does not set a
+    /// timer for each.
+    pub(super) look_at: Option<Time>,
     /// The next batch to be decided; all before it are.
     pub(super) next: BatchNumber,
     /// What a sink is being given.
@@ -86,6 +99,9 @@ impl Scheduler {
             executors: Executors::default(),
             jobs: BTreeMap::new(),
             queue: Queue::default(),
+            conduct: Conduct::new(config.conduct),
+            history: History::default(),
+            look_at: None,
             next: config.first,
             publishing: None,
             safe_early: BTreeSet::new(),
@@ -142,85 +158,6 @@ impl Scheduler {
         }
     }
 
-    fn task_done(&mut self, outcome: TaskOutcome, out: &mut Vec<Action>) {
-        let TaskId { key, attempt } = outcome.task;
-        let at = (key.stage, key.partition);
-        let running = TaskState::Running { attempt, on: outcome.holder };
-        let Some(job) =
-            self.jobs.get_mut(&key.batch).filter(|j| j.find(at).is_some_and(|t| t.state == running))
-        else {
-            return self.refuse(&outcome, out);
-        };
-        self.executors.give_back(outcome.holder);
-        if !outcome.read.iter().all(|read| is_accepted(job, *read)) {
-            // It has read what does not count: the attempt is as good as never made.
-            job.set(at, TaskState::Ready);
-            self.queue.enter(key);
-            self.refuse(&outcome, out);
-            return self.count_missing(key, outcome.holder, "read what was not accepted", out);
-        }
-        let task = job.task_mut(at);
-        task.rows_in = outcome.rows_in;
-        let full = outcome.outputs.iter().filter(|o| o.rows > 0 || o.bytes > 0);
-        task.outputs = full.map(|o| (o.partition, o.bytes)).collect();
-        task.outputs.sort_unstable();
-        job.set(at, TaskState::Done { attempt, holder: outcome.holder });
-        out.push(Action::Count(Counter::TasksDone, 1));
-        if job.stage(key.stage).missing == 0 {
-            self.wake_tasks(key.batch);
-        }
-    }
-
-    /// An outcome that does not count: what it made is thrown away.
-    fn refuse(&mut self, outcome: &TaskOutcome, out: &mut Vec<Action>) {
-        out.push(Action::Count(Counter::ReportsRefused, 1));
-        let TaskId { key, attempt } = outcome.task;
-        let at = (key.stage, key.partition);
-        let job = self.jobs.get(&key.batch);
-        let accepted = TaskState::Done { attempt, holder: outcome.holder };
-        if job.and_then(|job| job.find(at)).is_some_and(|task| task.state == accepted) {
-            return; // A report told twice: the output is the accepted one.
-        }
-        if let Some(sink) = job.and_then(|job| job.stages.get(usize::from(key.stage.0))?.sink) {
-            out.push(Action::Discard { sink, task: outcome.task });
-        }
-        if self.executors.is_live(outcome.holder) && !outcome.outputs.is_empty() {
-            let keys = outcome.outputs.iter();
-            let keys = keys.map(|o| DataKey::Output { task: outcome.task, partition: o.partition });
-            self.drops.entry(outcome.holder).or_default().extend(keys);
-        }
-    }
-
-    fn task_failed(&mut self, now: Time, failure: TaskFailure, out: &mut Vec<Action>) {
-        let TaskId { key, attempt } = failure.task;
-        let at = (key.stage, key.partition);
-        let running = TaskState::Running { attempt, on: failure.reporter };
-        let Some(job) =
-            self.jobs.get_mut(&key.batch).filter(|j| j.find(at).is_some_and(|t| t.state == running))
-        else {
-            return out.push(Action::Count(Counter::ReportsRefused, 1));
-        };
-        self.executors.give_back(failure.reporter);
-        job.set(at, TaskState::Ready);
-        if let Some(sink) = job.stage(key.stage).sink {
-            out.push(Action::Discard { sink, task: failure.task });
-        }
-        if let Some(input) = failure.missing.filter(|input| is_input(job, at, *input)) {
-            return self.input_missing(now, key, input, failure.reporter, out);
-        }
-        job.failures += 1;
-        let task = job.task_mut(at);
-        task.failures += 1;
-        task.avoid(failure.reporter);
-        let failures = task.failures;
-        self.queue.enter(key);
-        out.push(Action::Count(Counter::TaskFailures, 1));
-        if failures >= self.config.failures_max {
-            let (node, message) = (failure.reporter.node, failure.message);
-            self.fail(key.batch, format!("{key} failed {failures} times, last on {node}: {message}"), out);
-        }
-    }
-
     /// An attempt is not wanted any more.
     pub(super) fn cancel(&mut self, member: Member, task: TaskId) {
         if self.executors.is_live(member) {
@@ -270,13 +207,25 @@ impl Core for Scheduler {
                     self.jobs.keys().for_each(|batch| self.queue.feed(*batch));
                 }
             }
-            Event::ExecutorDown { member } => self.executor_down(member, out),
+            Event::ExecutorDown { member } => {
+                self.executor_down(member, out);
+                self.keep_one_usable(now, out);
+            }
+            Event::ExecutorSuspected { member } => {
+                self.executors.suspect(member, true);
+                self.keep_one_usable(now, out);
+            }
+            Event::ExecutorLeaving { member } => {
+                self.executors.leave(member);
+                self.keep_one_usable(now, out);
+            }
+            Event::ExecutorTrusted { member } => self.executors.suspect(member, false),
             Event::Plan { plan, job, version, blocks } => {
                 self.plan(now, Planned { plan, job, version, blocks }, out);
             }
             Event::BlockHolders(place) => self.block_holders(place),
             Event::BatchSafe { batch } => self.batch_safe(batch),
-            Event::TaskDone(outcome) => self.task_done(outcome, out),
+            Event::TaskDone(outcome) => self.task_done(now, outcome, out),
             Event::TaskFailed(failure) => self.task_failed(now, failure, out),
             Event::SlotLeaked { .. } => out.push(Action::Count(Counter::SlotsLeaked, 1)),
             Event::Published { batch, sink, result } => self.published(batch, sink, result, out),
@@ -284,6 +233,7 @@ impl Core for Scheduler {
             Event::Stop => self.close_from(self.next, out),
         }
         self.queue.resume(now);
+        self.review(now, out);
         loop {
             self.advance(now, out);
             self.flush(out);
@@ -292,6 +242,8 @@ impl Core for Scheduler {
             };
             self.fail(batch, text, out);
         }
+        self.report_drained(out);
+        self.speculate(now, out);
         self.stop_if_drained(out);
     }
 
@@ -300,7 +252,8 @@ impl Core for Scheduler {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.queue.next_deadline()
+        let deadlines = [self.queue.next_deadline(), self.conduct.next_deadline(), self.look_at];
+        deadlines.into_iter().flatten().min()
     }
 
     fn assert_invariants(&self) {
@@ -317,8 +270,8 @@ impl Core for Scheduler {
             assert!(self.limit.is_none_or(|limit| *batch < limit), "{batch} was dropped");
             let publishing = self.publishing_of(*batch);
             for (at, task) in job.tasks() {
+                task.attempts().for_each(|twin| *running.entry(twin.on).or_default() += 1);
                 match task.state {
-                    TaskState::Running { on, .. } => *running.entry(on).or_default() += 1,
                     TaskState::Ready => _ = ready.insert(job.key(at)),
                     TaskState::Done { holder, .. } => {
                         let is_safe = task.outputs.is_empty() || job.is_finished(at.0, publishing);
@@ -328,7 +281,7 @@ impl Core for Scheduler {
                             job.key(at)
                         );
                     }
-                    TaskState::Waiting | TaskState::Lost => {}
+                    TaskState::Running { .. } | TaskState::Waiting | TaskState::Lost => {}
                 }
             }
         }
@@ -344,29 +297,4 @@ struct Planned {
     job: Arc<JobPlan>,
     version: u32,
     blocks: Vec<BlockPlace>,
-}
-
-/// Whether an attempt was right to read this: a block of its batch, or the accepted output of another task.
-fn is_accepted(job: &Job, read: DataKey) -> bool {
-    match read {
-        DataKey::Block(block) => job.block_bytes.contains_key(&block),
-        DataKey::Output { task: TaskId { key, attempt }, .. } => {
-            let task = job.find((key.stage, key.partition)).filter(|_| key.batch == job.plan.batch);
-            task.is_some_and(
-                |t| matches!(t.state, TaskState::Done { attempt: accepted, .. } if accepted == attempt),
-            )
-        }
-    }
-}
-
-/// Whether the task reads this at all; otherwise a report that it is missing is the task's own fault.
-fn is_input(job: &Job, at: At, key: DataKey) -> bool {
-    match key {
-        DataKey::Block(block) => job.block_bytes.contains_key(&block),
-        DataKey::Output { task, .. } => {
-            let producer = (task.key.stage, task.key.partition);
-            let is_here = task.key.batch == job.plan.batch && job.find(producer).is_some();
-            is_here && job.task(at).parents.contains(&task.key.stage)
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! What the scheduler hears and what it asks for: two closed enums, and the values in them.
 
+use super::conduct::Misconduct;
 use crate::seam::{BatchPlan, JobPlan, Program};
 use std::{sync::Arc, time::Duration};
 use tidemill_protocol::{
@@ -20,6 +21,21 @@ pub enum Event {
     },
     /// An executor is gone; nothing it says from now on counts.
     ExecutorDown {
+        /// Which life of which node.
+        member: Member,
+    },
+    /// An executor leaves: it is given nothing more; answered by [`Action::ExecutorDrained`].
+    ExecutorLeaving {
+        /// Which life of which node.
+        member: Member,
+    },
+    /// Nothing was heard of an executor for longer than usual: others are used first, and what runs there goes on.
+    ExecutorSuspected {
+        /// Which life of which node.
+        member: Member,
+    },
+    /// A suspected executor was heard of again.
+    ExecutorTrusted {
         /// Which life of which node.
         member: Member,
     },
@@ -181,6 +197,34 @@ pub enum Action {
         /// The tasks, by id.
         tasks: Vec<TaskKey>,
     },
+    /// No task runs on this leaving executor, and nobody will ask for an output of it. Told once.
+    ExecutorDrained {
+        /// Who.
+        member: Member,
+    },
+    /// A running task takes too long: this copy of it starts elsewhere, in the same event. The first to end well is taken.
+    Copied {
+        /// The copy.
+        task: TaskId,
+        /// Where the attempt runs that takes too long.
+        slow: Member,
+        /// For how long it has been out.
+        waited: Duration,
+    },
+    /// An executor gets no tasks for a time.
+    Excluded {
+        /// Which.
+        member: Member,
+        /// For how long.
+        time: Duration,
+        /// Why.
+        why: Misconduct,
+    },
+    /// An executor that was excluded gets tasks again.
+    Included {
+        /// Which.
+        member: Member,
+    },
     /// After a failure or [`Event::Stop`]: there is nothing left to do. Told once.
     Stopped,
     /// Add to a counter.
@@ -208,6 +252,10 @@ pub enum Counter {
     PlansRefused,
     /// Batches that were published.
     BatchesPublished,
+    /// Copies of tasks that took too long.
+    TasksCopied,
+    /// How often an executor was excluded.
+    ExecutorsExcluded,
 }
 
 impl Counter {
@@ -223,6 +271,8 @@ impl Counter {
             Counter::SlotsLeaked => "tidemill_scheduler_slots_leaked",
             Counter::PlansRefused => "tidemill_scheduler_plans_refused",
             Counter::BatchesPublished => "tidemill_scheduler_batches_published",
+            Counter::TasksCopied => "tidemill_scheduler_tasks_copied",
+            Counter::ExecutorsExcluded => "tidemill_scheduler_executors_excluded",
         }
     }
 }

@@ -1,7 +1,30 @@
-//! Who is there, and how much room each has: slots, and a short queue behind them that hides the round trip.
+//! Who is there, how much room each has (slots, and a short queue behind them that hides the round trip), and how far each is
+//! trusted; kept in the order in which placement asks, so that a task costs the same among 10 executors and among 300.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tidemill_protocol::id::Member;
+
+/// How far an executor is trusted with tasks by what its tasks have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As much as it has room for.
+    Good,
+    /// One at a time, to see how it does: it was excluded before.
+    OnProbation,
+    /// None.
+    Excluded,
+}
+
+/// Whether an executor leaves; one that does is given nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Leaving {
+    /// It stays.
+    No,
+    /// It leaves, and a task runs there or an output of it may be asked for.
+    Needed,
+    /// It leaves, and it was told that nothing of it is needed.
+    Drained,
+}
 
 /// One live executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,30 +35,73 @@ pub(super) struct Executor {
     pub tasks: u32,
     /// How many it may have been given: slots and queue.
     pub tasks_max: u32,
+    /// Whether the failure detector has not heard of it for too long.
+    pub suspected: bool,
+    /// What its tasks have earned it.
+    pub standing: Standing,
+    /// Whether it leaves.
+    pub leaving: Leaving,
 }
 
+/// The order in which executors are asked: trusted before suspected, a free slot before a queue, little load before much.
+type Rank = (bool, bool, u32);
+
 impl Executor {
+    /// A sound one without tasks.
+    pub fn new(slots: u16, queue_per_slot: u16) -> Executor {
+        let slots = u32::from(slots.max(1));
+        let tasks_max = slots * (1 + u32::from(queue_per_slot));
+        Executor {
+            slots,
+            tasks: 0,
+            tasks_max,
+            suspected: false,
+            standing: Standing::Good,
+            leaving: Leaving::No,
+        }
+    }
+
     /// Whether a task would run at once.
     pub fn has_free_slot(&self) -> bool {
         self.tasks < self.slots
     }
 
-    /// Whether it may be given a task.
-    pub fn has_room(&self) -> bool {
-        self.tasks < self.tasks_max
+    /// How many tasks more it may be given.
+    pub fn room(&self) -> u32 {
+        let most = match self.standing {
+            Standing::Good => self.tasks_max,
+            Standing::OnProbation => 1,
+            Standing::Excluded => 0,
+        };
+        if self.leaving == Leaving::No { most.saturating_sub(self.tasks) } else { 0 }
     }
 
-    /// Attempts per slot, in thousandths: the load that placement compares.
-    pub fn load(&self) -> u32 {
-        self.tasks.saturating_mul(1_000) / self.slots.max(1)
+    /// Whether it may be given tasks at all, full or not.
+    fn is_included(&self) -> bool {
+        self.standing != Standing::Excluded && self.leaving == Leaving::No
+    }
+
+    /// Whether it is asked before those that are suspected, and may be given tasks.
+    pub fn is_usable(&self) -> bool {
+        !self.suspected && self.is_included()
+    }
+
+    /// Its place in the order, the load being attempts per slot in thousandths.
+    pub fn rank(&self) -> Rank {
+        let load = self.tasks.saturating_mul(1_000) / self.slots.max(1);
+        (self.suspected, !self.has_free_slot(), load)
     }
 }
 
-/// All live executors, and the sum of their room, so that a full cluster costs nothing to look at.
+/// All live executors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Executors {
     live: BTreeMap<Member, Executor>,
-    room: u64,
+    /// Those with room, the first to be asked first.
+    order: BTreeSet<(Rank, Member)>,
+    /// How many may be given tasks at all, full or not.
+    included: usize,
+    usable: usize,
 }
 
 impl Executors {
@@ -44,36 +110,76 @@ impl Executors {
         if self.is_live(member) {
             return false;
         }
-        let slots = u32::from(slots.max(1));
-        let tasks_max = slots + slots * u32::from(queue_per_slot);
-        self.live.insert(member, Executor { slots, tasks: 0, tasks_max });
-        self.room += u64::from(tasks_max);
+        self.put(member, Executor::new(slots, queue_per_slot));
         true
     }
 
-    /// Strikes an executor; false if it is not there.
+    /// Strikes an executor out; false if it is not there.
     pub fn strike(&mut self, member: Member) -> bool {
-        let Some(executor) = self.live.remove(&member) else {
-            return false;
-        };
-        self.room -= u64::from(executor.tasks_max - executor.tasks);
-        true
+        self.take_out(member).is_some()
+    }
+
+    /// Nothing more is given to this executor, because it leaves.
+    pub fn leave(&mut self, member: Member) {
+        self.change(member, |executor| executor.leaving = executor.leaving.max(Leaving::Needed));
+    }
+
+    /// Those that leave and are still needed, by id.
+    pub fn draining(&self) -> Vec<Member> {
+        let draining = self.live.iter().filter(|(_, executor)| executor.leaving == Leaving::Needed);
+        draining.map(|(member, _)| *member).collect()
+    }
+
+    /// This leaving executor is not needed any more.
+    pub fn set_drained(&mut self, member: Member) {
+        self.change(member, |executor| executor.leaving = Leaving::Drained);
     }
 
     /// Takes room for one attempt.
     pub fn take(&mut self, member: Member) {
-        let executor = self.live.get_mut(&member).expect("placement chooses among live executors");
-        assert!(executor.has_room(), "{member} was given more than it has room for");
+        let mut executor = self.take_out(member).expect("placement chooses among live executors");
+        assert!(executor.room() > 0, "{member} was given more than it has room for");
         executor.tasks += 1;
-        self.room -= 1;
+        self.put(member, executor);
     }
 
     /// Gives back the room of one attempt; nothing happens if the executor is gone.
     pub fn give_back(&mut self, member: Member) {
-        if let Some(executor) = self.live.get_mut(&member) {
-            executor.tasks -= 1;
-            self.room += 1;
+        self.change(member, |executor| executor.tasks -= 1);
+    }
+
+    /// Notes what the failure detector thinks of it.
+    pub fn suspect(&mut self, member: Member, suspected: bool) {
+        self.change(member, |executor| executor.suspected = suspected);
+    }
+
+    /// Notes what its tasks have earned it.
+    pub fn set_standing(&mut self, member: Member, standing: Standing) {
+        self.change(member, |executor| executor.standing = standing);
+    }
+
+    fn change(&mut self, member: Member, change: impl FnOnce(&mut Executor)) {
+        if let Some(mut executor) = self.take_out(member) {
+            change(&mut executor);
+            self.put(member, executor);
         }
+    }
+
+    fn put(&mut self, member: Member, executor: Executor) {
+        self.included += usize::from(executor.is_included());
+        self.usable += usize::from(executor.is_usable());
+        if executor.room() > 0 {
+            self.order.insert((executor.rank(), member));
+        }
+        self.live.insert(member, executor);
+    }
+
+    fn take_out(&mut self, member: Member) -> Option<Executor> {
+        let executor = self.live.remove(&member)?;
+        self.included -= usize::from(executor.is_included());
+        self.usable -= usize::from(executor.is_usable());
+        self.order.remove(&(executor.rank(), member));
+        Some(executor)
     }
 
     /// Whether this life of the node counts.
@@ -81,14 +187,41 @@ impl Executors {
         self.live.contains_key(&member)
     }
 
-    /// Whether any executor may be given a task.
-    pub fn has_room(&self) -> bool {
-        self.room > 0
+    /// The executor, if it lives.
+    pub fn get(&self, member: Member) -> Option<Executor> {
+        self.live.get(&member).copied()
     }
 
-    /// All of them, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (Member, Executor)> + Clone {
-        self.live.iter().map(|(member, executor)| (*member, *executor))
+    /// Whether any executor may be given a task.
+    pub fn has_room(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// Whether a task would run at once on an executor that is not suspected.
+    pub fn has_idle_slot(&self) -> bool {
+        self.order.first().is_some_and(|((suspected, is_queue, _), _)| !suspected && !is_queue)
+    }
+
+    /// Those with room, the first to be asked first.
+    pub fn in_order(&self) -> impl Iterator<Item = Member> {
+        self.order.iter().map(|(_, member)| *member)
+    }
+
+    /// How many are neither suspected nor excluded.
+    pub fn usable(&self) -> usize {
+        self.usable
+    }
+
+    /// Whether there is anybody, full or not, who is not among `avoid` and may be given tasks.
+    pub fn has_others(&self, avoid: &[Member]) -> bool {
+        let is_included = |member: &&Member| self.get(**member).is_some_and(|e| e.is_included());
+        self.included > avoid.iter().filter(is_included).count()
+    }
+
+    /// The excluded ones, by id.
+    pub fn excluded(&self) -> Vec<Member> {
+        let excluded = self.live.iter().filter(|(_, executor)| executor.standing == Standing::Excluded);
+        excluded.map(|(member, _)| *member).collect()
     }
 
     /// The names of all of them, by id.
@@ -104,7 +237,16 @@ impl Executors {
             assert_eq!(executor.tasks, counted, "{member}: attempts in the books and in the jobs");
         }
         assert!(running.keys().all(|m| self.is_live(*m)), "a task runs on a dead executor");
-        let room: u64 = self.live.values().map(|e| u64::from(e.tasks_max - e.tasks)).sum();
-        assert_eq!(self.room, room, "the sum of the room");
+        let with_room = self.live.iter().filter(|(_, executor)| executor.room() > 0);
+        let order: BTreeSet<(Rank, Member)> = with_room.map(|(m, executor)| (executor.rank(), *m)).collect();
+        assert_eq!(self.order, order, "the order of those with room");
+        let usable = self.live.values().filter(|executor| executor.is_usable()).count();
+        assert_eq!(self.usable, usable, "those that are neither suspected nor excluded");
+        let included = self.live.values().filter(|executor| executor.is_included()).count();
+        assert_eq!(self.included, included, "those that may be given tasks");
+        assert!(
+            usable > 0 || self.excluded().is_empty(),
+            "somebody is excluded although nobody else is usable"
+        );
     }
 }

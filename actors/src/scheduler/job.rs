@@ -4,18 +4,20 @@
 //! |---|---|---|---|---|---|
 //! | **Waiting**: a parent's task is not done | | its parents are done | | | |
 //! | **Ready**: its inputs are there | an input was lost | | placed | | |
-//! | **Running**: an attempt is out | an input was lost | failed, or its executor was lost | | its outcome was accepted | |
+//! | **Running**: an attempt is out | an input was lost | failed, or its executor was lost | its copy goes on alone | its outcome was accepted | |
 //! | **Done**: its output is held, or empty | | | | | its holder was lost, it was reported missing, or it was spoiled |
 //! | **Lost**: was done; nobody needs it | it is needed again | | | | |
 //!
-//! Every change of state goes through [`Job::set`], which keeps the counts.
+//! Every change of state goes through [`Job::set`], which keeps the counts. A running task may have a second attempt, its
+//! copy; whichever ends well first is the task's, the other is stopped. Attempts are in `attempts`.
 
 use super::{
     event::BlockPlace,
     lineage::{Copy as Output, LineageStage, LineageTask},
+    pace::Pace,
 };
 use crate::seam::{BatchPlan, JobPlan, PlannedPart, StageOutput, StreamInput};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidemill_protocol::{
     id::{Attempt, BlockId, Member, PartitionId, SinkId, StageId, TaskId, TaskKey},
     time::Time,
@@ -51,6 +53,7 @@ impl TaskState {
         match (self, next) {
             (Waiting, Ready) | (Ready, Waiting | Running { .. }) => true,
             (Running { .. }, Waiting | Ready) => true,
+            (Running { attempt, .. }, Running { attempt: copy, .. }) => attempt < copy,
             (Running { attempt, on }, Done { attempt: accepted, holder }) => {
                 attempt == accepted && on == holder
             }
@@ -67,6 +70,10 @@ pub(super) struct Task {
     pub parents: Vec<StageId>,
     /// Where it is in its life; written by [`Job::set`] only.
     pub state: TaskState,
+    /// When the running attempt was launched.
+    pub launched: Time,
+    /// The other attempt of a running task.
+    pub copy: Option<Twin>,
     /// The number of its next attempt; never goes back.
     pub next_attempt: u16,
     /// Attempts that failed by their own fault.
@@ -79,6 +86,16 @@ pub(super) struct Task {
     pub outputs: Vec<(PartitionId, u64)>,
     /// The records it read; meaningful while done.
     pub rows_in: u64,
+    /// Its time on the slot; meaningful while done.
+    pub ran: Duration,
+}
+
+/// A second attempt beside the running one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Twin {
+    pub attempt: Attempt,
+    pub on: Member,
+    pub launched: Time,
 }
 
 impl Task {
@@ -99,6 +116,8 @@ pub(super) struct Stage {
     pub missing: usize,
     /// The sink it writes, if it does.
     pub sink: Option<SinkId>,
+    /// How long its tasks take.
+    pub pace: Pace,
 }
 
 /// A plan that is not one: a fault of the program.
@@ -137,6 +156,8 @@ pub(super) struct Job {
     pub first_launch: Option<Time>,
     pub decided: Option<Time>,
     pub failures: u64,
+    /// Whose attempts were overtaken by their copies.
+    pub overtaken: Vec<Member>,
 }
 
 impl Job {
@@ -164,7 +185,7 @@ impl Job {
                 StageOutput::Sink(sink) => Some(sink),
                 StageOutput::Shuffle { .. } => None,
             };
-            stages.push(Stage { missing: tasks.len(), tasks, sink });
+            stages.push(Stage { missing: tasks.len(), tasks, sink, pace: Pace::default() });
         }
         let mut unpublished: Vec<SinkId> = stages.iter().filter_map(|s| s.sink).collect();
         unpublished.sort_unstable();
@@ -183,6 +204,7 @@ impl Job {
             first_launch: None,
             decided: None,
             failures: 0,
+            overtaken: Vec::new(),
         })
     }
 
@@ -228,7 +250,11 @@ impl Job {
         let task = &mut stage.tasks[at.1.0 as usize];
         let was = task.state;
         assert!(was.may_become(next), "a task went from {was:?} to {next:?}");
+        assert!(task.copy.is_none(), "a task left {was:?} behind with a copy");
         task.state = next;
+        if let TaskState::Running { .. } = was {
+            stage.pace.watched.remove(&(task.launched, at.1));
+        }
         self.open = self.open + usize::from(next.is_open()) - usize::from(was.is_open());
         stage.missing = stage.missing + usize::from(was.is_done()) - usize::from(next.is_done());
     }
@@ -289,6 +315,10 @@ impl Job {
             assert_eq!(stage.missing, missing, "{}/stage-{s}: tasks that are not done", self.plan.batch);
         }
         for (at, task) in self.tasks() {
+            let is_running = matches!(task.state, TaskState::Running { .. });
+            let is_watched = self.stage(at.0).pace.watched.contains(&(task.launched, at.1));
+            assert!(is_running || task.copy.is_none(), "{} has a copy and does not run", self.key(at));
+            assert_eq!(is_watched, is_running && task.copy.is_none(), "{}: watched", self.key(at));
             if matches!(task.state, TaskState::Ready | TaskState::Running { .. }) {
                 assert!(self.has_inputs(at), "{} is {:?} without its inputs", self.key(at), task.state);
             }
@@ -318,9 +348,12 @@ fn new_task(inputs: &[Vec<PlannedPart>], next_attempt: u16) -> Task {
         next_attempt,
         failures: 0,
         missing: 0,
+        launched: Time(0),
+        copy: None,
         avoid: Vec::new(),
         outputs: Vec::new(),
         rows_in: 0,
+        ran: Duration::ZERO,
     }
 }
 

@@ -7,9 +7,10 @@ use super::{
     placement::Placement,
     spec::Inputs,
 };
+use crate::seam::BatchPlan;
 use std::collections::BTreeMap;
 use tidemill_protocol::{
-    id::{Attempt, BatchNumber, Member, TaskId, TaskKey},
+    id::{BatchNumber, Epoch, Member, TaskId, TaskKey},
     message::{TaskFacts, TaskSpec},
     time::Time,
 };
@@ -29,7 +30,7 @@ impl Scheduler {
                 break;
             };
             last = Some(key);
-            match self.place(key) {
+            match self.place(now, key) {
                 Placed::At(member, parts, spec) => {
                     launches.entry((key.batch, member)).or_default().push((parts, spec));
                 }
@@ -41,20 +42,14 @@ impl Scheduler {
             let job = self.jobs.get_mut(&batch).expect("its tasks have just been placed");
             job.first_launch.get_or_insert(now);
             out.push(Action::Count(Counter::TasksLaunched, tasks.len() as u64));
-            let facts = TaskFacts {
-                epoch: self.config.epoch,
-                program: job.plan.program,
-                batch,
-                time: job.plan.time,
-                seed: job.plan.seed,
-            };
+            let facts = facts(self.config.epoch, &job.plan);
             let pages = pages(tasks).into_iter();
             out.extend(pages.map(|tasks| Action::Launch { member, facts: facts.clone(), tasks }));
         }
         doom
     }
 
-    fn place(&mut self, key: TaskKey) -> Placed {
+    fn place(&mut self, now: Time, key: TaskKey) -> Placed {
         let at = (key.stage, key.partition);
         let job = self.jobs.get_mut(&key.batch).expect("a batch leaves the queue before it leaves the books");
         let inputs = match Inputs::of(job, at, &self.executors) {
@@ -69,19 +64,16 @@ impl Scheduler {
                 return Placed::NoRoom;
             }
         };
-        let task = job.task_mut(at);
-        let policy = Placement { bytes_at: &inputs.bytes_at, avoid: &task.avoid };
-        let Some(member) = policy.decide(self.executors.iter()) else {
+        let policy = Placement { bytes_at: &inputs.bytes_at, avoid: &job.task(at).avoid };
+        let Some(member) = policy.decide(&self.executors) else {
             return Placed::NoRoom;
         };
-        let attempt = Attempt(task.next_attempt);
-        let Some(next) = task.next_attempt.checked_add(1) else {
+        let Some(attempt) = job.next_attempt(at) else {
             return Placed::Doomed(format!("{key} has used up its attempts"));
         };
-        task.next_attempt = next;
         self.executors.take(member);
         self.queue.leave(key);
-        job.set(at, TaskState::Running { attempt, on: member });
+        job.begin(now, at, attempt, member);
         Placed::At(member, inputs.parts, inputs.spec(TaskId { key, attempt }, member))
     }
 
@@ -104,6 +96,11 @@ enum Placed {
     At(Member, usize, TaskSpec),
     NoRoom,
     Doomed(String),
+}
+
+/// What all tasks of a batch share.
+pub(super) fn facts(epoch: Epoch, plan: &BatchPlan) -> TaskFacts {
+    TaskFacts { epoch, program: plan.program, batch: plan.batch, time: plan.time, seed: plan.seed }
 }
 
 /// Cuts a launch so that each message fits a control frame.

@@ -17,13 +17,17 @@ impl Scheduler {
         if !self.executors.strike(member) {
             return;
         }
+        self.conduct.forget(member);
         let batches: Vec<BatchNumber> = self.jobs.keys().copied().collect();
         for batch in batches {
-            let (running, outputs) = self.held_by(batch, member);
-            for at in &running {
-                self.orphan(batch, *at, out);
-            }
+            let (mut running, outputs) = self.held_by(batch, member);
+            // A task whose copy is elsewhere goes on there, and has lost nothing.
+            running.retain(|at| !self.orphan(batch, *at, member, out));
             for at in &outputs {
+                if planted!(AdoptDead) {
+                    self.jobs.get_mut(&batch).into_iter().for_each(|job| job.task_mut(*at).outputs.clear());
+                    continue;
+                }
                 self.lose(batch, *at, out);
             }
             if running.is_empty() && outputs.is_empty() {
@@ -44,8 +48,10 @@ impl Scheduler {
         let (mut running, mut outputs) = (Vec::new(), Vec::new());
         let publishing = self.publishing_of(batch);
         for (at, task) in self.jobs.get(&batch).into_iter().flat_map(Job::tasks) {
+            if task.attempts().any(|twin| twin.on == member) {
+                running.push(at);
+            }
             match task.state {
-                TaskState::Running { on, .. } if on == member => running.push(at),
                 TaskState::Done { holder, .. } if holder == member => {
                     // An empty output cannot be lost, and a sink that is being given its output says itself if it misses it.
                     let job = &self.jobs[&batch];
@@ -59,18 +65,22 @@ impl Scheduler {
         (running, outputs)
     }
 
-    /// The executor of a running attempt is gone.
-    fn orphan(&mut self, batch: BatchNumber, at: At, out: &mut Vec<Action>) {
+    /// The executor of an attempt is gone; true if another attempt of the task goes on.
+    fn orphan(&mut self, batch: BatchNumber, at: At, member: Member, out: &mut Vec<Action>) -> bool {
         let Some(job) = self.jobs.get_mut(&batch) else {
-            return;
+            return false;
         };
-        if let TaskState::Running { attempt, .. } = job.task(at).state {
-            if let Some(sink) = job.stage(at.0).sink {
-                out.push(Action::Discard { sink, task: job.id(at, attempt) });
-            }
-            job.set(at, TaskState::Ready);
+        let Some(twin) = job.task(at).attempts().find(|twin| twin.on == member) else {
+            return false;
+        };
+        if let Some(sink) = job.stage(at.0).sink {
+            out.push(Action::Discard { sink, task: job.id(at, twin.attempt) });
+        }
+        let goes_on = job.end_attempt(at, twin.attempt);
+        if !goes_on {
             self.queue.enter(job.key(at));
         }
+        goes_on
     }
 
     /// An accepted output does not count any more.
@@ -126,14 +136,16 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&batch) else {
             return;
         };
-        job.set(at, TaskState::Waiting);
         let (key, sink) = (job.key(at), job.stage(at.0).sink);
-        if let TaskState::Running { attempt, on } = state {
-            let task = job.id(at, attempt);
+        let attempts = match state {
+            TaskState::Running { .. } => job.end_attempts(at),
+            _ => Vec::new(),
+        };
+        job.set(at, TaskState::Waiting);
+        self.queue.leave(key);
+        for (on, task) in attempts {
             self.cancel(on, task);
             out.extend(sink.map(|sink| Action::Discard { sink, task }));
-        } else {
-            self.queue.leave(key);
         }
     }
 
@@ -152,17 +164,21 @@ impl Scheduler {
             return;
         };
         let task = job.task_mut((key.stage, key.partition));
+        // Another attempt may be out, and may have what this one missed.
+        let is_ready = task.state == TaskState::Ready;
         match input {
             DataKey::Block(_) => {
                 task.avoid(reporter);
-                if task.missing == 0 {
-                    self.queue.enter(key);
-                } else {
-                    self.queue.pause(key, now + self.config.block_retry);
+                match (is_ready, task.missing) {
+                    (false, _) => {}
+                    (true, 0) => self.queue.enter(key),
+                    (true, _) => self.queue.pause(key, now + self.config.block_retry),
                 }
             }
             DataKey::Output { task: read, .. } => {
-                self.queue.enter(key);
+                if is_ready {
+                    self.queue.enter(key);
+                }
                 let producer = (read.key.stage, read.key.partition);
                 // If it has been made again already, the report is about the past.
                 if let TaskState::Done { attempt, holder } = job.task(producer).state
@@ -213,9 +229,9 @@ impl Scheduler {
         let job = self.jobs.remove(&batch)?;
         self.queue.leave_batch(batch);
         for (at, task) in job.tasks() {
-            if let TaskState::Running { attempt, on } = task.state {
-                let task = job.id(at, attempt);
-                self.cancel(on, task);
+            for twin in task.attempts() {
+                let task = job.id(at, twin.attempt);
+                self.cancel(twin.on, task);
                 out.extend(job.stage(at.0).sink.map(|sink| Action::Discard { sink, task }));
             }
         }

@@ -1,13 +1,15 @@
 //! Whom the scheduler's performer talks to, as narrow traits: the driver's assembly plugs in links, roles and transport.
 
 use super::{
+    conduct::Misconduct,
     core::Scheduler,
     event::{BatchTimings, Event},
 };
 use crate::{seam::Held, shell::ShellAddress};
 use futures_util::future::BoxFuture;
+use std::time::Duration;
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, Member, TaskKey},
+    id::{BatchNumber, DataKey, Member, TaskId, TaskKey},
     message::ToExecutor,
 };
 
@@ -27,6 +29,12 @@ pub trait Followers: 'static {
     fn released(&self, batch: BatchNumber);
     /// An executor's loss makes these tasks run again.
     fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]);
+    /// Nothing of this leaving executor's tasks and outputs is needed any more.
+    fn drained(&self, member: Member);
+    /// A copy of a task that takes too long on `slow` starts elsewhere.
+    fn copied(&self, task: TaskId, slow: Member);
+    /// An executor gets no tasks for a time.
+    fn excluded(&self, member: Member, time: Duration, why: Misconduct);
     /// Nothing from this batch on will be published, for this reason.
     fn failed(&self, batch: BatchNumber, text: &str);
     /// After a failure or a stop: all that could be published has been.

@@ -15,9 +15,12 @@
 //! |---|---|
 //! | `core` | [`Scheduler`]: which event leads to what |
 //! | `event` | [`Event`], [`Action`] and the values in them |
-//! | `job` | one batch: its tasks, their states, the table of legal transitions |
+//! | `outcome` | what executors say of attempts |
+//! | `job`, `attempts` | one batch: its tasks, their states, the table of legal transitions; at most two attempts of a task |
 //! | `queue` | which tasks could run, and which of them must wait for a block or for a while |
-//! | `executors` | who is there, and how much room each has |
+//! | `executors` | who is there, how much room each has, and how far it is trusted |
+//! | `conduct`, `review` | the policy: who gets no tasks for a time; and carrying it out |
+//! | `pace`, `copies` | the policy: when a task takes too long; and the copies that start then |
 //! | `launch` | which ready task is launched where, in how many messages |
 //! | `placement` | the policy: where a task runs |
 //! | `spec` | what a task is told: its inputs, with those who hold them |
@@ -26,16 +29,23 @@
 //! | `publish` | decide, publish, release, in order of batches |
 //! | `messages`, `actor` | carrying out the actions |
 
+mod attempts;
+mod conduct;
+mod copies;
 mod core;
 mod event;
 mod executors;
 mod job;
 mod launch;
+mod leaving;
 mod lineage;
 mod loss;
+mod outcome;
+mod pace;
 mod placement;
 mod publish;
 mod queue;
+mod review;
 mod spec;
 
 mod actor;
@@ -46,5 +56,7 @@ mod tests;
 
 pub use self::core::{Scheduler, SchedulerConfig};
 pub use actor::SchedulerPerformer;
+pub use conduct::{ConductLimits, Misconduct};
 pub use event::{Action, BatchTimings, BlockPlace, Counter, Event, PreparedPart, PublishFailure};
 pub use messages::{FetchPrepared, Followers, TellExecutors};
+pub use pace::SpeculationLimits;

@@ -65,6 +65,8 @@ impl Scheduler {
         let Some(job) = self.withdraw(batch, out) else {
             return;
         };
+        self.remember_pace(&job);
+        self.judge(now, &job, out);
         out.push(Action::Count(Counter::BatchesPublished, 1));
         out.push(Action::Completed(BatchTimings {
             batch,

@@ -46,6 +46,7 @@ impl Inputs {
             found.parts += list.len();
             found.inputs.push(list);
         }
+        found.sum_up();
         Ok(found)
     }
 
@@ -89,9 +90,18 @@ impl Inputs {
     }
 
     fn weigh(&mut self, holder: Member, bytes: u64) {
-        match self.bytes_at.iter_mut().find(|(member, _)| *member == holder) {
-            Some((_, sum)) => *sum += bytes,
-            None => self.bytes_at.push((holder, bytes)),
-        }
+        self.bytes_at.push((holder, bytes));
+    }
+
+    /// Makes one entry of each holder's: sorting is cheaper than looking each part's holder up.
+    fn sum_up(&mut self) {
+        self.bytes_at.sort_unstable();
+        self.bytes_at.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            if is_same {
+                kept.1 += next.1;
+            }
+            is_same
+        });
     }
 }

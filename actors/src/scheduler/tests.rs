@@ -1,16 +1,22 @@
-//! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, the policies in `policies`, random
-//! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), the performer in `performer`.
+//! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, copies and exclusions in `stragglers`, the
+//! policies in `policies`, random
+//! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), lineage against brute force (`lineage`), the
+//! performer in `performer`.
 
 mod cluster;
 mod endings;
+mod leaving;
+mod lineage;
 mod losses;
 mod oracle;
 mod performer;
 mod policies;
 mod random;
 mod rules;
+mod stragglers;
+mod work;
 
-use super::{Action, BlockPlace, Event, PublishFailure, Scheduler, SchedulerConfig};
+use super::{Action, BlockPlace, ConductLimits, Event, PublishFailure, Scheduler, SchedulerConfig};
 use crate::{
     core::Core,
     seam::{BatchPlan, JobPlan, PlannedBlock, PlannedPart, StageOutput, StagePlan, StreamInput},
@@ -94,6 +100,10 @@ fn line(action: &Action) -> Option<String> {
             let tasks: Vec<_> = tasks.iter().map(|k| format!("{}/{}", k.stage.0, k.partition.0)).collect();
             format!("lost {} of {}: {}", member.node.0, batch.0, tasks.join(" "))
         }
+        Action::ExecutorDrained { member } => format!("drained {}", member.node.0),
+        Action::Copied { task, slow, .. } => format!("copy from {}: {}", slow.node.0, show(*task)),
+        Action::Excluded { member, time, why } => format!("exclude {} for {time:?}: {why:?}", member.node.0),
+        Action::Included { member } => format!("include {}", member.node.0),
         Action::Stopped => "stopped".to_owned(),
         Action::Count(..) => return None,
     })
@@ -134,6 +144,11 @@ impl Table {
             _ => None,
         });
         launched.flatten().find(|spec| spec.task == id(text)).expect("it was launched").clone()
+    }
+
+    /// What it wants to be woken at, from now.
+    fn wakes_in(&self) -> Option<Duration> {
+        self.scheduler.next_deadline().map(|at| at.since(self.now))
     }
 
     fn later(&mut self, by: Duration) {

@@ -20,7 +20,11 @@ pub struct ShellAddress<C: Core>(Arc<Inner<C>>);
 struct Inner<C: Core> {
     address: Address<ShellMessage<C>>,
     flight: Mutex<Flight<C>>,
+    when_refused: Mutex<Option<WhenRefused>>,
 }
+
+/// Called once, with a text that names the role.
+type WhenRefused = Box<dyn FnOnce(String) + Send>;
 
 impl<C: Core> Clone for ShellAddress<C> {
     fn clone(&self) -> Self {
@@ -41,12 +45,21 @@ impl<C: Core> ShellAddress<C> {
         // The data lane is not used: events never wait.
         let mailbox = Mailbox::with_capacity(EVENTS_CAPACITY, 1);
         let flight = Mutex::new(Flight::new());
-        let address = ShellAddress(Arc::new(Inner { address: mailbox.address(), flight }));
+        let inner = Inner { address: mailbox.address(), flight, when_refused: Mutex::new(None) };
+        let address = ShellAddress(Arc::new(inner));
         (address.clone(), ShellInbox { mailbox, address, observer: None })
     }
 
+    /// Calls `hook` when an event is refused because [`EVENTS_CAPACITY`] wait already, once for all refusals, on the thread of
+    /// whoever told the event: it must not wait. Its text names the role. For a core whose books are wrong after a lost event;
+    /// without a hook, refusals are logged and counted only. An earlier hook is replaced.
+    pub fn when_refused(&self, hook: impl FnOnce(String) + Send + 'static) {
+        *self.0.when_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
     /// Queues `event`: never waits, never blocks. False if it was not queued: the shell is gone for good (what is told to
-    /// it is of no use any more), or its lane is full, which is logged and counted (`tidemill_mailbox_refused_total`).
+    /// it is of no use any more), or its lane is full, which is logged, counted (`tidemill_mailbox_refused_total`) and told to
+    /// the hook of [`when_refused`](Self::when_refused).
     pub fn tell(&self, event: C::Event) -> bool {
         self.send(ShellMessage::Event(event))
     }
@@ -77,9 +90,18 @@ impl<C: Core> ShellAddress<C> {
                         ?event,
                         "an event was refused: {EVENTS_CAPACITY} wait already"
                     );
+                    self.refused();
                 }
                 false
             }
+        }
+    }
+
+    fn refused(&self) {
+        let hook = self.0.when_refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(hook) = hook {
+            let role = C::NAME;
+            hook(format!("an event was refused by the {role}, for which {EVENTS_CAPACITY} wait already"));
         }
     }
 

@@ -14,16 +14,18 @@
 mod address;
 mod alarm;
 mod flight;
+mod watchdog;
 
 pub use address::{EVENTS_CAPACITY, ShellAddress, ShellInbox};
 pub use flight::{FLIGHT_RECORDS, FlightRecord, replay};
+pub use watchdog::CONTROL_HELD_MAX;
 
 use crate::{
     core::{Core, Perform},
     supervision::{Actor, ActorError, ChildSpec, Context, Exit, Handler, Message, Start},
 };
 use alarm::Alarm;
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc};
 use tidemill_protocol::time::Time;
 
 /// Sees each action before it is performed: the core's name, and the action as `Debug` writes it. For traces of a
@@ -32,9 +34,6 @@ pub type Observer = Arc<dyn Fn(&'static str, &str) + Send + Sync>;
 
 /// Wakes that may leave a core's overdue deadline as it was; one more is a defect of the core, and a panic.
 const FRUITLESS_WAKES_MAX: u32 = 1_000;
-
-/// How long one event may hold the control thread; what holds it longer is named.
-const CONTROL_HELD_MAX: Duration = Duration::from_millis(1);
 
 /// What reaches a shell.
 pub(crate) enum ShellMessage<C: Core> {
@@ -143,22 +142,19 @@ impl<C: Core> Handler<ShellMessage<C>> for Shell<C> {
         let began = ctx.now();
         self.now = self.now.max(began);
         match message {
-            ShellMessage::Event(event) => self.on_event(event),
+            ShellMessage::Event(event) => {
+                ctx.world().faults.at(C::NAME);
+                self.on_event(event);
+            }
             ShellMessage::Wake => self.on_wake(),
             ShellMessage::End(Exit::Failed(error)) => ctx.fail(ActorError::new(error)),
             ShellMessage::End(_) => ctx.stop(),
         }
         self.alarm.set(self.core.next_deadline());
-        if cfg!(not(debug_assertions)) {
-            report_held::<C>(ctx.now().since(began));
+        if let Some(held) = watchdog::held(began, ctx.now()) {
+            // The last record is what this message led to, if it led to anything.
+            let event = self.me.flight().current.back().map(|record| record.event.clone());
+            watchdog::report::<C>(held, event.as_ref());
         }
-    }
-}
-
-/// Names who held the control thread for too long. Measured in release builds only, where it means something.
-fn report_held<C: Core>(held: Duration) {
-    if held > CONTROL_HELD_MAX {
-        tracing::info!(core = C::NAME, ?held, "held the control thread for more than {CONTROL_HELD_MAX:?}");
-        metrics::counter!("tidemill_control_held_total", "role" => C::NAME).increment(1);
     }
 }

@@ -1,7 +1,7 @@
 //! From the parts that a task names to the data it reads.
 
 use crate::{
-    block_store::{BlockStore, Reserved},
+    block_store::{BlockStore, Reserved, ResourcesExhausted, Share},
     seam::{Held, InputData},
     transport::{FetchError, Transport},
 };
@@ -14,6 +14,8 @@ use tidemill_protocol::{
 
 /// How many parts of one task are asked for at the same time.
 const FETCHES_PER_TASK_MAX: usize = 16;
+/// The credit of the first request for a part, before its size is known: most parts are smaller than that.
+const FIRST_CREDIT_MAX: u64 = 32 * 1024;
 
 /// Where an executor's tasks have their inputs from. Cloning it shares everything.
 #[derive(Clone)]
@@ -30,8 +32,8 @@ pub struct InputSource {
 pub struct Fetched {
     /// For each input of the stage, the parts in the order of the value.
     pub inputs: Vec<Vec<InputData>>,
-    /// Given back when the task has ended.
-    pub reserved: Reserved,
+    /// Given back when the task has ended: for what came at once, and for what needed more.
+    pub reserved: [Reserved; 2],
 }
 
 /// An input could not be had.
@@ -71,7 +73,10 @@ impl InputSource {
     /// How many records the inputs at hand have; what is not at hand counts as none.
     pub fn rows_now(&self, spec: &TaskSpec) -> u64 {
         let rows = |part: &InputPart| match part {
-            InputPart::Held { key, holders } => self.held_now(*key, holders).map_or(0, |held| held.rows()),
+            InputPart::Held { key, holders } => match self.store.weight(*key) {
+                Some(weight) => weight.rows,
+                None => self.held_now(*key, holders).map_or(0, |held| held.rows()),
+            },
             InputPart::Range { from, to, .. } => to.saturating_sub(*from),
         };
         spec.inputs.iter().flatten().map(rows).sum()
@@ -79,37 +84,79 @@ impl InputSource {
 
     /// The inputs of `spec`, from wherever they are.
     ///
+    /// Memory is kept for them before they come. In the first round each part is asked for with a small credit: what is
+    /// within it comes at once, of the rest the size. In the second the rest is fetched, with as much credit as all of it
+    /// needs, taken in one go. So who holds memory of the second round waits for the network only, and who holds some
+    /// of the first waits for those of the second: no circle.
+    ///
     /// # Errors
-    /// [`InputError`] with the first part (in the order of the value) that no holder gives.
+    /// [`InputError`] with the first part (in the order of the value) that no holder gives; one without a part if all
+    /// together are larger than the share of the budget that is for inputs.
     pub async fn fetch(&self, spec: &TaskSpec) -> Result<Fetched, InputError> {
         let parts: Vec<InputPart> = spec.inputs.iter().flatten().cloned().collect();
-        let fetches = parts.into_iter().map(|part| self.clone().fetch_part(part));
-        let fetched: Vec<(InputData, bool)> =
-            stream::iter(fetches).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
-        let brought = fetched.iter().filter(|(_, brought)| *brought);
-        let bytes = brought.map(|(data, _)| if let InputData::Held(held) = data { held.bytes() } else { 0 });
-        let reserved = self.store.reserve(bytes.sum());
-        let mut flat = fetched.into_iter().map(|(data, _)| data);
+        let strange = parts.iter().filter(|part| self.is_elsewhere(part)).count() as u64;
+        let first_max = self.store.budget().share(Share::FirstAsks);
+        let credit = first_max.checked_div(strange).unwrap_or(0).min(FIRST_CREDIT_MAX);
+        let mut first = self.store.credit(Share::FirstAsks, credit * strange).await?;
+        let asked = parts.clone().into_iter().map(|part| self.clone().fetch_part(part, credit));
+        let mut found: Vec<Found> = if planted!(MergeByArrival) {
+            stream::iter(asked).buffer_unordered(FETCHES_PER_TASK_MAX).try_collect().await?
+        } else {
+            stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?
+        };
+        first.shrink_to(found.iter().map(Found::bytes_brought).sum());
+
+        let mut second =
+            self.store.credit(Share::Inputs, found.iter().map(Found::bytes_needed).sum()).await?;
+        let large = parts.into_iter().enumerate().zip(&found);
+        let large: Vec<(usize, InputPart, u64)> =
+            large.filter_map(|((at, part), found)| Some((at, part, found.needs()?))).collect();
+        let asked = large.into_iter().map(|(at, part, bytes)| {
+            let fetch = self.clone().fetch_part(part, bytes);
+            async move { fetch.await.map(|found| (at, found)) }
+        });
+        let came: Vec<(usize, Found)> =
+            stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
+        second.shrink_to(came.iter().map(|(_, found)| found.bytes_brought()).sum());
+        for (at, came) in came {
+            found[at] = came;
+        }
+        let all: Option<Vec<InputData>> = found.into_iter().map(Found::data).collect();
+        let mut flat = all.ok_or_else(|| InputError::grown(spec))?.into_iter();
         let inputs = spec.inputs.iter().map(|parts| flat.by_ref().take(parts.len()).collect()).collect();
-        Ok(Fetched { inputs, reserved })
+        Ok(Fetched { inputs, reserved: [first, second] })
     }
 
-    /// One part, and whether it was brought from elsewhere.
-    async fn fetch_part(self, part: InputPart) -> Result<(InputData, bool), InputError> {
+    /// Whether memory is needed for a part: it is with others, or on disk.
+    fn is_elsewhere(&self, part: &InputPart) -> bool {
+        match part {
+            InputPart::Held { key, .. } => {
+                self.store.weight(*key).is_none_or(|weight| weight.file_bytes.is_some())
+            }
+            InputPart::Range { .. } => false,
+        }
+    }
+
+    /// One part, if it needs no more than the credit.
+    async fn fetch_part(self, part: InputPart, credit: u64) -> Result<Found, InputError> {
         let (key, holders) = match part {
             InputPart::Held { key, holders } => (key, holders),
             InputPart::Range { stream, partition, from, to } => {
-                return Ok((range(stream, partition, from, to), false));
+                return Ok(Found::AtHand(range(stream, partition, from, to)));
             }
         };
+        if let Some(found) = self.find_here(key, credit).await? {
+            return Ok(found);
+        }
         let mut problem = match self.held_now(key, &holders) {
-            Ok(held) => return Ok((InputData::Held(held), false)),
+            Ok(held) => return Ok(Found::AtHand(InputData::Held(held))),
             Err(error) if error.missing.is_none() => return Err(error),
             Err(error) => error,
         };
         for holder in holders.iter().filter(|holder| **holder != self.me) {
-            match self.transport.fetch(*holder, key).await {
-                Ok(held) => return Ok((InputData::Held(held), true)),
+            match self.transport.fetch_within(*holder, key, credit).await {
+                Ok(held) => return Ok(Found::Brought(held)),
+                Err(FetchError::NeedsCredit { bytes, .. }) => return Ok(Found::Needs(bytes)),
                 Err(error) => problem = problem.and(key, &error),
             }
             if problem.missing.is_none() {
@@ -119,9 +166,25 @@ impl InputSource {
         Err(problem)
     }
 
+    /// What the own store has, from disk as well.
+    async fn find_here(&self, key: DataKey, credit: u64) -> Result<Option<Found>, InputError> {
+        let Some(weight) = self.store.weight(key) else { return Ok(None) };
+        let needs = weight.file_bytes.map(|file_bytes| weight.bytes + file_bytes);
+        if let Some(needs) = needs.filter(|needs| *needs > credit) {
+            return Ok(Some(Found::Needs(needs)));
+        }
+        let Some(held) = self.store.load(key).await else { return Ok(None) };
+        let held = self.own(key, held)?;
+        Ok(Some(if needs.is_some() { Found::Brought(held) } else { Found::AtHand(InputData::Held(held)) }))
+    }
+
+    fn own(&self, key: DataKey, held: Held) -> Result<Held, InputError> {
+        self.transport.own(key, held).map_err(|error| InputError::none_of(key).and(key, &error))
+    }
+
     fn held_now(&self, key: DataKey, holders: &[Member]) -> Result<Held, InputError> {
         if let Some(held) = self.store.get(key) {
-            return self.transport.own(key, held).map_err(|error| InputError::none_of(key).and(key, &error));
+            return self.own(key, held);
         }
         let mut problem = InputError::none_of(key);
         for holder in holders.iter().filter(|holder| **holder != self.me) {
@@ -135,7 +198,51 @@ impl InputSource {
     }
 }
 
+/// What came of a request for a part.
+enum Found {
+    /// In this process's memory already.
+    AtHand(InputData),
+    /// New in memory.
+    Brought(Held),
+    /// Not within the credit.
+    Needs(u64),
+}
+
+impl Found {
+    fn bytes_brought(&self) -> u64 {
+        if let Found::Brought(held) = self { held.bytes() } else { 0 }
+    }
+
+    fn needs(&self) -> Option<u64> {
+        if let Found::Needs(bytes) = self { Some(*bytes) } else { None }
+    }
+
+    fn bytes_needed(&self) -> u64 {
+        self.needs().unwrap_or(0)
+    }
+
+    fn data(self) -> Option<InputData> {
+        match self {
+            Found::AtHand(data) => Some(data),
+            Found::Brought(held) => Some(InputData::Held(held)),
+            Found::Needs(_) => None,
+        }
+    }
+}
+
+impl From<ResourcesExhausted> for InputError {
+    /// Nothing is missing; the task may run where there is more memory.
+    fn from(error: ResourcesExhausted) -> Self {
+        InputError { missing: None, message: error.to_string() }
+    }
+}
+
 impl InputError {
+    fn grown(spec: &TaskSpec) -> Self {
+        let message = format!("an input of {} needs more memory than its holder said", spec.task);
+        InputError { missing: None, message }
+    }
+
     fn none_of(key: DataKey) -> Self {
         InputError { missing: Some(key), message: format!("no executor gives {key}") }
     }

@@ -13,6 +13,7 @@ use std::{
 use tidemill_protocol::{
     id::{DataKey, TaskId},
     message::{OutputInfo, TaskFacts, TaskSpec},
+    time::Time,
     world::{Clock, Files},
 };
 
@@ -39,8 +40,10 @@ pub struct Assignment {
     pub fetched: Option<Fetched>,
     /// How it is cancelled and watched.
     pub flags: Flags,
-    /// The virtual time it takes; zero in the real world.
+    /// The virtual time it takes on a sound node; zero in the real world.
     pub cost: Duration,
+    /// When it was given to the slot: a simulated one may be slower than its cost.
+    pub given: Time,
 }
 
 impl SlotWork {
@@ -54,7 +57,7 @@ impl SlotWork {
     }
 
     fn attempt(&self, assignment: Assignment) -> TaskEnd {
-        let Assignment { facts, spec, fetched, flags, cost } = assignment;
+        let Assignment { facts, spec, fetched, flags, cost, given } = assignment;
         if flags.cancelled.load(Ordering::Relaxed) {
             return TaskEnd::Cancelled;
         }
@@ -69,7 +72,12 @@ impl SlotWork {
         let context = TaskContext { facts, task: spec.task, cancelled, progress, files: self.files.clone() };
         let started = self.clock.now();
         let ended = self.tasks.run(TaskRequest { task: spec.task, inputs }, &context);
-        let run_time = self.clock.now().since(started) + cost;
+        let ended_at = self.clock.now();
+        let run_time = match cost {
+            Duration::ZERO => ended_at.since(started),
+            // The simulated slot has slept before the work, longer than the cost on a slow node.
+            cost => ended_at.since(given).max(ended_at.since(started) + cost),
+        };
         match ended {
             // Whoever cancels frees what the batch holds: nothing may be put in its place afterwards.
             _ if context.is_cancelled() => TaskEnd::Cancelled,

@@ -1,24 +1,26 @@
 //! From order to answer, on real threads: what ends well, what ends badly, and what does not end.
 
 use super::{
-    CostModel,
+    CostModel, InputSource,
     rig::{PATIENCE, Rig, clock, member, output, part, range, store, task},
 };
 use crate::{
     block_store::{
-        BlockStore,
+        BlockStore, Budget, Share,
         numbers::{NumbersCodec, held, values},
     },
     core::Core,
     executor::{Event, TaskEnd},
     seam::Held,
-    transport::{BulkClient, BulkError, LocalTransport, QuicTransport, StoreAnswer, serve_fetch},
+    transport::{
+        BulkClient, BulkError, FetchAnswer, LocalTransport, QuicTransport, StoreAnswer, serve_fetch,
+    },
 };
 use futures_util::future::{BoxFuture, ready};
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, DataKey, Member, PartitionId, TaskId},
-    message::{InputPart, OutputInfo, PeerInfo, Piece, ToDriver, ToExecutor},
+    message::{InputPart, OutputInfo, PeerInfo, Piece, TaskSpec, ToDriver, ToExecutor},
     time::Time,
 };
 
@@ -104,7 +106,7 @@ async fn an_output_that_finds_no_room_fails_its_task_and_leaves_nothing() {
     let mut rig = Rig::local(member(1));
     rig.run(task(0, 0), vec![range(0, 200)]);
     let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("there is no room") };
-    let message = "batch-3/stage-0/p0/a0 cannot keep its output: no room for an output of 800 bytes: \
+    let message = "batch-3/stage-0/p0/a0 cannot keep its output: resources exhausted: no room for an output of 800 bytes: \
                    800 of 880 bytes are in use";
     assert_eq!(failure.message, message);
     assert_eq!(rig.store.bytes(), 0);
@@ -134,8 +136,17 @@ impl BulkClient for Peer {
         true
     }
 
-    fn fetch(&self, (): (), key: DataKey) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        Box::pin(ready(serve_fetch(&self.0, key).map_err(|error| BulkError(error.to_string()))))
+    fn fetch(
+        &self,
+        (): (),
+        key: DataKey,
+        credit: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let answer = serve_fetch(&store, key, credit).await;
+            answer.map(|(answer, _)| answer).map_err(|error| BulkError(error.to_string()))
+        })
     }
 
     fn store(&self, (): (), _: BlockId, _: Vec<Piece>) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
@@ -211,4 +222,38 @@ async fn virtual_cost_is_part_of_the_run_time() {
     rig.run(task(1, 0), vec![range(0, 50)]);
     let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
     assert_eq!(outcome.run_ns, 251_000, "200 µs, 50 records of 1 µs, and a tick of the clock");
+}
+
+/// A fan-in of 200 tasks over parts that need more than the first credit: what they bring in never exceeds the share.
+#[tokio::test]
+async fn many_fetches_at_once_stay_within_the_memory_for_inputs() {
+    let (me, peer) = (member(1), member(2));
+    let theirs = BlockStore::new(Budget::new(1 << 20));
+    let mine = BlockStore::new(Budget::new(4_000));
+    let parts: Vec<InputPart> =
+        (0..20).map(|n| part(keep(&theirs, n, held(&[u64::from(n); 4])), peer)).collect();
+    let source =
+        InputSource { me, store: mine.clone(), transport: Arc::new(over_quic(peer, theirs.clone())) };
+    let (inputs_max, first_max) = (mine.budget().share(Share::Inputs), mine.budget().share(Share::FirstAsks));
+    let fetched = (0..200).map(|partition| {
+        let (source, parts) = (source.clone(), parts.clone());
+        async move {
+            let spec = TaskSpec { task: task(1, partition), inputs: vec![parts] };
+            let fetched = source.fetch(&spec).await.expect("each fits alone");
+            assert_eq!(fetched.rows(), 80);
+            // Held for a while, as by a task that waits for a slot and runs.
+            tokio::task::yield_now().await;
+        }
+    });
+    futures_util::future::join_all(fetched).await;
+    assert!(mine.bytes_high_water() <= inputs_max + first_max, "{}", mine.bytes_high_water());
+    assert!(mine.bytes_high_water() > inputs_max / 2, "many did fetch at once");
+    assert_eq!((mine.bytes(), theirs.bytes()), (0, 20 * 32), "all of it was given back");
+
+    let large = keep(&theirs, 99, held(&[1; 300]));
+    let spec = TaskSpec { task: task(1, 999), inputs: vec![vec![part(large, peer)]] };
+    let refused =
+        source.fetch(&spec).await.map(|fetched| fetched.rows()).expect_err("2,400 bytes and their pieces");
+    assert_eq!(refused.missing, None);
+    assert!(refused.message.starts_with("resources exhausted"), "{refused}");
 }

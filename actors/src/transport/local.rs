@@ -96,7 +96,14 @@ fn gone() -> String {
 
 impl Transport for LocalTransport {
     fn fetch(&self, from: Member, key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
-        future::ready(self.take(from, key)).boxed()
+        let local = self.clone();
+        async move {
+            let store =
+                local.store_of(from).ok_or_else(|| FetchError::Gone { peer: from, reason: gone() })?;
+            let held = store.load(key).await.ok_or(FetchError::NotHere { from, key })?;
+            local.own(key, held)
+        }
+        .boxed()
     }
 
     fn replicate(

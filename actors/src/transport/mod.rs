@@ -9,6 +9,8 @@
 //!   QuicTransport    one bulk stream for each request; a cached connection for each peer
 //! ```
 //!
+//! Whoever fetches for a task says how much memory is kept ready for the answer ([`Transport::fetch_within`]).
+//!
 //! Nothing here tries again: who asks knows other holders, or makes the data anew.
 
 mod local;
@@ -20,7 +22,7 @@ mod wire_check;
 
 pub use local::{LocalTransport, RegisterError};
 pub use quic::{BulkClient, BulkError, QuicTransport, StoreAnswer};
-pub use serve::{serve_fetch, serve_store};
+pub use serve::{FetchAnswer, serve_fetch, serve_store};
 pub use wire_check::through_the_wire;
 
 use crate::seam::{Held, PayloadError};
@@ -31,6 +33,17 @@ use tidemill_protocol::id::{BlockId, DataKey, Member};
 pub trait Transport: Send + Sync {
     /// Asks `from` for the data of `key`.
     fn fetch(&self, from: Member, key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>>;
+
+    /// As [`fetch`](Self::fetch), if the data need no more than `credit` bytes of memory here, on their way and after;
+    /// else [`FetchError::NeedsCredit`]. A transport that hands data over by reference needs none.
+    fn fetch_within(
+        &self,
+        from: Member,
+        key: DataKey,
+        _credit: u64,
+    ) -> BoxFuture<'static, Result<Held, FetchError>> {
+        self.fetch(from, key)
+    }
 
     /// Gives `to` a copy of `block`; completes when it is kept there.
     fn replicate(
@@ -78,6 +91,16 @@ pub enum FetchError {
         peer: Member,
         /// What happened.
         reason: String,
+    },
+    /// It is there, and larger than the credit: keep this much memory ready, and ask again.
+    #[error("{key} at {from} needs {bytes} bytes of credit")]
+    NeedsCredit {
+        /// Who was asked.
+        from: Member,
+        /// For what.
+        key: DataKey,
+        /// What it needs.
+        bytes: u64,
     },
     /// It came, but cannot be read; another holder's copy cannot be read either.
     #[error(transparent)]

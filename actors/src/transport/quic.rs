@@ -1,7 +1,7 @@
 //! Executors of other processes: one bulk stream for each request, over a cached connection for each peer. How frames
 //! are cut is the endpoint's business; this file needs no more of it than [`BulkClient`].
 
-use super::{FetchError, ReplicateError, Transport};
+use super::{FetchAnswer, FetchError, ReplicateError, Transport};
 use crate::seam::{Held, PayloadCodec};
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use std::{
@@ -38,12 +38,13 @@ pub trait BulkClient: Send + Sync + 'static {
     /// Whether the connection is still of use.
     fn is_open(&self, connection: &Self::Connection) -> bool;
 
-    /// Asks for the pieces of `key`; `None`: the peer does not have it.
+    /// Asks for the pieces of `key`, with `credit` bytes kept ready for them (`None`: as many as it takes).
     fn fetch(
         &self,
         connection: Self::Connection,
         key: DataKey,
-    ) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>>;
+        credit: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>>;
 
     /// Gives the peer a copy of `block`.
     fn store(
@@ -163,12 +164,14 @@ impl<B: BulkClient> Shared<B> {
         }
     }
 
-    async fn fetch(&self, from: Member, key: DataKey) -> Result<Held, FetchError> {
+    async fn fetch(&self, from: Member, key: DataKey, credit: Option<u64>) -> Result<Held, FetchError> {
         let gone = |error: BulkError| FetchError::Gone { peer: from, reason: error.0 };
-        let answer = async { self.client.fetch(self.connection_to(from).await?, key).await };
-        let pieces = self.in_time(answer).await.map_err(gone)?;
-        let pieces = pieces.ok_or(FetchError::NotHere { from, key })?;
-        Ok(Held::decode(&*self.codec, &pieces)?)
+        let answer = async { self.client.fetch(self.connection_to(from).await?, key, credit).await };
+        match self.in_time(answer).await.map_err(gone)? {
+            FetchAnswer::Found(pieces) => Ok(Held::decode(&*self.codec, &pieces)?),
+            FetchAnswer::NotHere => Err(FetchError::NotHere { from, key }),
+            FetchAnswer::Needs(bytes) => Err(FetchError::NeedsCredit { from, key, bytes }),
+        }
     }
 
     async fn replicate(&self, to: Member, block: BlockId, held: Held) -> Result<(), ReplicateError> {
@@ -185,7 +188,17 @@ impl<B: BulkClient> Shared<B> {
 impl<B: BulkClient> Transport for QuicTransport<B> {
     fn fetch(&self, from: Member, key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
         let shared = self.0.clone();
-        async move { shared.fetch(from, key).await }.boxed()
+        async move { shared.fetch(from, key, None).await }.boxed()
+    }
+
+    fn fetch_within(
+        &self,
+        from: Member,
+        key: DataKey,
+        credit: u64,
+    ) -> BoxFuture<'static, Result<Held, FetchError>> {
+        let shared = self.0.clone();
+        async move { shared.fetch(from, key, Some(credit)).await }.boxed()
     }
 
     fn replicate(

@@ -3,7 +3,7 @@
 
 use super::StoreAnswer;
 use crate::{
-    block_store::BlockStore,
+    block_store::{BlockStore, Reserved, Share},
     seam::{Held, PayloadCodec, PayloadError},
 };
 use tidemill_protocol::{
@@ -11,17 +11,51 @@ use tidemill_protocol::{
     message::Piece,
 };
 
-/// The pieces of `key`, encoded; `None` if it is not here (any more).
+/// What is said to a request for data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchAnswer {
+    /// Here they are.
+    Found(Vec<Piece>),
+    /// They are not here (any more).
+    NotHere,
+    /// They need this much credit.
+    Needs(u64),
+}
+
+/// The pieces of `key`, encoded, if they and what becomes of them need no more than `credit` bytes, and the memory that
+/// is counted for them until they are sent. Waits for others' answers to be sent, whose clients have kept room for them.
 ///
 /// # Errors
 /// [`PayloadError`] if a payload cannot be written. It is this node's fault: log it and give up the request. That it does
 /// not come to this is what the check of [`LocalTransport`](super::LocalTransport) is for.
-pub fn serve_fetch(store: &BlockStore, key: DataKey) -> Result<Option<Vec<Piece>>, PayloadError> {
-    store.get(key).map(|held| held.encode()).transpose()
+pub async fn serve_fetch(
+    store: &BlockStore,
+    key: DataKey,
+    credit: Option<u64>,
+) -> Result<(FetchAnswer, Option<Reserved>), PayloadError> {
+    let Some(weight) = store.weight(key) else { return Ok((FetchAnswer::NotHere, None)) };
+    let credit = credit.unwrap_or(u64::MAX);
+    // Encoded they are about as long as in memory; where it is more, the exact check below says so.
+    let encoded = weight.file_bytes.unwrap_or(weight.bytes + weight.bytes / 8);
+    if weight.bytes > credit || (weight.file_bytes.is_some() && weight.bytes + encoded > credit) {
+        return Ok((FetchAnswer::Needs(weight.bytes + encoded), None));
+    }
+    // Data larger than the whole share are sent alone.
+    let share = encoded.min(store.budget().share(Share::Sending));
+    let mut held = store.credit(Share::Sending, share).await.ok();
+    let Some(pieces) = store.pieces(key).await? else { return Ok((FetchAnswer::NotHere, None)) };
+    let exact: u64 = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+    if weight.bytes.saturating_add(exact) > credit {
+        return Ok((FetchAnswer::Needs(weight.bytes + exact), None));
+    }
+    if let Some(held) = &mut held {
+        held.shrink_to(exact);
+    }
+    Ok((FetchAnswer::Found(pieces), held))
 }
 
-/// Keeps a copy of a peer's block. A block that the store refuses for good is `Full` as well: the peer looks for another
-/// place.
+/// Keeps a copy of a peer's block; `room` was kept for its encoded form. A block that the store refuses for good is `Full`
+/// as well: the peer looks for another place.
 ///
 /// # Errors
 /// [`PayloadError`] if the pieces cannot be read: the peer is of another program, or broken. Nothing is kept.
@@ -29,13 +63,16 @@ pub fn serve_store(
     store: &BlockStore,
     codec: &dyn PayloadCodec,
     block: BlockId,
-    pieces: &[Piece],
+    pieces: Vec<Piece>,
+    room: Option<impl Send>,
 ) -> Result<StoreAnswer, PayloadError> {
     // Looked at first, so that a full store does not decode what it will not keep.
-    if store.is_full() {
+    if room.is_none() && store.is_full() {
         return Ok(StoreAnswer::Full);
     }
-    let held = Held::decode(codec, pieces)?;
+    let held = Held::decode(codec, &pieces)?;
+    // The encoded form makes room for the block itself.
+    drop((pieces, room));
     Ok(match store.put_block(block, held) {
         Ok(()) => StoreAnswer::Stored,
         Err(_) => StoreAnswer::Full,

@@ -160,9 +160,10 @@ impl Wire {
         if self.up.load(Ordering::SeqCst) { Ok(()) } else { Err(BulkError("cut".into())) }
     }
 
-    fn answer(&self, key: DataKey) -> Result<Option<Vec<Piece>>, BulkError> {
+    async fn answer(self, key: DataKey, credit: Option<u64>) -> Result<FetchAnswer, BulkError> {
         self.check_up()?;
-        serve_fetch(&self.store, key).map_err(|error| BulkError(error.to_string()))
+        let answer = serve_fetch(&self.store, key, credit).await;
+        answer.map(|(answer, _)| answer).map_err(|error| BulkError(error.to_string()))
     }
 }
 
@@ -180,9 +181,13 @@ impl BulkClient for Wire {
         *connection == self.connects.load(Ordering::SeqCst)
     }
 
-    fn fetch(&self, _: u32, key: DataKey) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
-        let answer = self.answer(key);
-        Box::pin(async move { answer })
+    fn fetch(
+        &self,
+        _: u32,
+        key: DataKey,
+        credit: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
+        Box::pin(self.clone().answer(key, credit))
     }
 
     fn store(
@@ -191,7 +196,7 @@ impl BulkClient for Wire {
         block: BlockId,
         pieces: Vec<Piece>,
     ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
-        let answer = serve_store(&self.store, &NumbersCodec, block, &pieces);
+        let answer = serve_store(&self.store, &NumbersCodec, block, pieces, None::<()>);
         let answer = answer.map_err(|error| BulkError(error.to_string()));
         Box::pin(async move { answer })
     }
@@ -249,7 +254,7 @@ async fn over_quic_a_new_incarnation_has_a_new_connection_and_the_old_one_is_ref
 fn a_replica_that_cannot_be_read_is_an_error_and_is_not_kept() {
     let store = small_store();
     let torn = Piece { rows: 1, dataset: DatasetId(1), bytes: vec![1, 2, 3] };
-    let error = serve_store(&store, &NumbersCodec, block(0), &[torn]).expect_err("torn");
+    let error = serve_store(&store, &NumbersCodec, block(0), vec![torn], None::<()>).expect_err("torn");
     assert_eq!(error.dataset, DatasetId(1));
     assert_eq!(store.bytes(), 0);
 }
@@ -271,7 +276,12 @@ impl BulkClient for Silent {
         true
     }
 
-    fn fetch(&self, (): (), _: DataKey) -> BoxFuture<'static, Result<Option<Vec<Piece>>, BulkError>> {
+    fn fetch(
+        &self,
+        (): (),
+        _: DataKey,
+        _: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         Box::pin(pending())
     }
 

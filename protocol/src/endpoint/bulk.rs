@@ -1,11 +1,19 @@
 //! Bulk requests: one bidirectional stream each, so that one answer never waits for another.
 //!
 //! ```text
-//!   fetch:  Fetch                    ->      Piece, Piece, … End | NotHere
-//!   store:  Store, Piece, Piece, …   ->      Stored | Full
+//!   fetch:  Fetch { credit }                 ->  Piece, Piece, … End | NotHere | Needs { bytes }
+//!   store:  Store, Piece, Piece, …           ->  Stored | Full
+//!           Store { bytes }                  ->  Credit | Full
+//!                 after Credit: Piece, …     ->  Stored | Full
 //! ```
+//!
+//! **Credit.** A client says how much memory it keeps ready for an answer; data that need more are not sent, but how
+//! much they need. A large block is announced and is sent when the server has kept room for it. So bytes that nobody has
+//! room for are never under way, and a stream that waits for room holds nothing of the connection's window, on which other
+//! streams depend.
 
 use super::link::{LinkError, cut_off};
+use super::pack::{Sent, pack, unpack};
 use crate::frame::stream::read_frame;
 use crate::frame::{WireMessage, decode_message, encode_message};
 use crate::id::{BlockId, DataKey};
@@ -21,6 +29,8 @@ pub const PIECES_MAX: u32 = 65_536;
 pub const STORE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The most bytes of an answer that a client takes.
 pub const FETCH_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Blocks up to this size are sent at once; larger ones when the server has room for them.
+pub const STORE_AHEAD_BYTES_MAX: u64 = 64 * 1024;
 /// How many blocks of one connection a server takes in at once; the pieces of others wait in the stream's window.
 const STORES_AT_ONCE: usize = 4;
 /// How long a client may take to say all of its request, from the moment a server reads it, and to take each piece.
@@ -35,12 +45,30 @@ pub enum StoreOutcome {
     Full,
 }
 
+/// What a client gets of what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchOutcome {
+    /// These pieces.
+    Found(Vec<Piece>),
+    /// It is not there (any more).
+    NotHere,
+    /// It is there, and needs this much credit.
+    Needs(u64),
+}
+
+/// What somebody holds until it is dropped, such as memory that is counted.
+pub type Kept = Box<dyn Send>;
+
 /// Whoever holds data for others.
 pub trait BulkHandler: Send + Sync + 'static {
-    /// The pieces of `key`; `None` if it is not here (any more).
-    fn fetch(&self, key: DataKey) -> BoxFuture<'_, Option<Vec<Piece>>>;
+    /// The pieces of `key`, for a client that keeps `credit` bytes ready (`None`: whatever it takes). With what it gives
+    /// comes the memory that is held for it, which is dropped when it is sent.
+    fn fetch(&self, key: DataKey, credit: Option<u64>) -> BoxFuture<'_, (FetchOutcome, Kept)>;
+    /// Keeps room for a block whose pieces have so many bytes; `None` if there is none now.
+    fn make_room(&self, block: BlockId, bytes: u64) -> Option<Kept>;
     /// Keeps a copy of a block. A copy of one that is here already is `Stored`.
-    fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, StoreOutcome>;
+    /// `room` is what was kept for it.
+    fn store(&self, block: BlockId, pieces: Vec<Piece>, room: Option<Kept>) -> BoxFuture<'_, StoreOutcome>;
 }
 
 /// Asks the peer for `key`; `None` if it is not there (any more).
@@ -51,10 +79,27 @@ pub trait BulkHandler: Send + Sync + 'static {
 /// [`LinkError`]; after one that is rubbish the connection is closed. [`LinkError::Ended`] if the peer gave up this
 /// request only.
 pub async fn fetch(connection: &Connection, key: DataKey) -> Result<Option<Vec<Piece>>, LinkError> {
+    match fetch_within(connection, key, None).await? {
+        FetchOutcome::Found(pieces) => Ok(Some(pieces)),
+        FetchOutcome::NotHere => Ok(None),
+        FetchOutcome::Needs(_) => Err(cut_off(connection, LinkError::OutOfOrder("Needs answers a credit"))),
+    }
+}
+
+/// As [`fetch`], if the data need no more than `credit` bytes here: for the pieces and for what becomes of them.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fetch_within(
+    connection: &Connection,
+    key: DataKey,
+    credit: Option<u64>,
+) -> Result<FetchOutcome, LinkError> {
     let (mut send, mut recv) = connection.open_bi().await?;
-    write(&mut send, &BulkRequest::Fetch { key }).await?;
+    write(&mut send, &BulkRequest::Fetch { key, credit }).await?;
     let _ = send.finish();
-    read_pieces(&mut recv).await.map_err(|error| cut_off(connection, error))
+    let bytes_max = credit.unwrap_or(FETCH_BYTES_MAX).min(FETCH_BYTES_MAX);
+    read_pieces(&mut recv, bytes_max).await.map_err(|error| cut_off(connection, error))
 }
 
 /// Gives the peer a copy of a block.
@@ -70,20 +115,37 @@ pub async fn store(
     pieces: Vec<Piece>,
 ) -> Result<StoreOutcome, LinkError> {
     let count = announced(&pieces)?;
+    let bytes = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
     let (mut send, mut recv) = connection.open_bi().await?;
-    write(&mut send, &BulkRequest::Store { block, pieces: count }).await?;
+    let waits = bytes > STORE_AHEAD_BYTES_MAX;
+    write(&mut send, &BulkRequest::Store { block, pieces: count, bytes: waits.then_some(bytes) }).await?;
+    if waits {
+        let answer = stored(&mut recv, true).await.map_err(|error| cut_off(connection, error))?;
+        if let Some(outcome) = answer {
+            return Ok(outcome);
+        }
+    }
     for piece in pieces {
-        write(&mut send, &BulkRequest::Piece(piece)).await?;
+        match pack(piece) {
+            Sent::Plain(piece) => write(&mut send, &BulkRequest::Piece(piece)).await?,
+            Sent::Packed(piece) => write(&mut send, &BulkRequest::Packed(piece)).await?,
+        }
     }
     let _ = send.finish();
-    let answer = read(&mut recv).await.and_then(|reply| match reply.ok_or(LinkError::Ended)? {
-        BulkReply::Stored => Ok(StoreOutcome::Stored),
-        BulkReply::Full => Ok(StoreOutcome::Full),
-        BulkReply::Piece(_) | BulkReply::End { .. } | BulkReply::NotHere => {
-            Err(LinkError::OutOfOrder("Store is answered by Stored or Full"))
-        }
-    });
-    answer.map_err(|error| cut_off(connection, error))
+    let answer = stored(&mut recv, false).await.map_err(|error| cut_off(connection, error))?;
+    answer.ok_or_else(|| cut_off(connection, NO_ANSWER))
+}
+
+const NO_ANSWER: LinkError = LinkError::OutOfOrder("Store is answered by Stored or Full, and Credit before");
+
+/// The answer to a Store; `None`: go on.
+async fn stored(recv: &mut RecvStream, waits: bool) -> Result<Option<StoreOutcome>, LinkError> {
+    match read(recv).await?.ok_or(LinkError::Ended)? {
+        BulkReply::Stored => Ok(Some(StoreOutcome::Stored)),
+        BulkReply::Full => Ok(Some(StoreOutcome::Full)),
+        BulkReply::Credit if waits => Ok(None),
+        _ => Err(NO_ANSWER),
+    }
 }
 
 /// Serves the requests of one connection until it ends, several at a time. Dropping the future abandons those that run.
@@ -119,34 +181,60 @@ async fn serve_request(
     stores: Arc<Semaphore>,
 ) -> Result<(), LinkError> {
     match in_time(read(&mut recv)).await?.ok_or(LinkError::Ended)? {
-        BulkRequest::Fetch { key } => match handler.fetch(key).await {
-            Some(found) => write_pieces(&mut send, found).await?,
-            None => write(&mut send, &BulkReply::NotHere).await?,
-        },
-        BulkRequest::Store { block, pieces } => {
+        BulkRequest::Fetch { key, credit } => {
+            let (found, _held) = handler.fetch(key, credit).await;
+            match found {
+                FetchOutcome::Found(found) => write_pieces(&mut send, found).await?,
+                FetchOutcome::NotHere => write(&mut send, &BulkReply::NotHere).await?,
+                FetchOutcome::Needs(bytes) => write(&mut send, &BulkReply::Needs { bytes }).await?,
+            }
+        }
+        BulkRequest::Store { block, pieces, bytes } => {
             let _turn = stores.acquire().await.map_err(|_| LinkError::Ended)?;
-            let pieces = in_time(read_block(&mut recv, pieces)).await?;
-            let reply = match handler.store(block, pieces).await {
-                StoreOutcome::Stored => BulkReply::Stored,
-                StoreOutcome::Full => BulkReply::Full,
-            };
+            let reply = take_block(&mut send, &mut recv, &*handler, (block, pieces, bytes)).await?;
             write(&mut send, &reply).await?;
         }
-        BulkRequest::Piece(_) => return Err(LinkError::OutOfOrder("a Piece comes after its Store")),
+        BulkRequest::Piece(_) | BulkRequest::Packed(_) => {
+            return Err(LinkError::OutOfOrder("a Piece comes after its Store"));
+        }
     }
     let _ = send.finish();
     Ok(())
 }
 
+/// Takes a block in; gives the answer to its Store.
+async fn take_block(
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    handler: &dyn BulkHandler,
+    (block, pieces, bytes): (BlockId, u32, Option<u64>),
+) -> Result<BulkReply, LinkError> {
+    let mut room = None;
+    if let Some(bytes) = bytes {
+        room = handler.make_room(block, bytes);
+        if room.is_none() {
+            return Ok(BulkReply::Full);
+        }
+        write(send, &BulkReply::Credit).await?;
+    }
+    let bytes_max = bytes.unwrap_or(STORE_BYTES_MAX).min(STORE_BYTES_MAX);
+    let pieces = in_time(read_block(recv, pieces, bytes_max)).await?;
+    Ok(match handler.store(block, pieces, room).await {
+        StoreOutcome::Stored => BulkReply::Stored,
+        StoreOutcome::Full => BulkReply::Full,
+    })
+}
+
 /// The pieces that a Store announced, and nothing after them.
-async fn read_block(recv: &mut RecvStream, count: u32) -> Result<Vec<Piece>, LinkError> {
-    let mut taken = Taken::new(STORE_BYTES_MAX);
+async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result<Vec<Piece>, LinkError> {
+    let mut taken = Taken::new(bytes_max);
     if count > PIECES_MAX {
         return Err(TOO_MANY_PIECES);
     }
     for _ in 0..count {
         match read(recv).await?.ok_or(LinkError::Ended)? {
             BulkRequest::Piece(piece) => taken.push(piece)?,
+            BulkRequest::Packed(packed) => taken.push(unpack(&packed)?)?,
             BulkRequest::Fetch { .. } | BulkRequest::Store { .. } => {
                 return Err(LinkError::OutOfOrder("as many Pieces follow a Store as it announces"));
             }
@@ -159,18 +247,24 @@ async fn read_block(recv: &mut RecvStream, count: u32) -> Result<Vec<Piece>, Lin
 }
 
 /// The answer to a Fetch.
-async fn read_pieces(recv: &mut RecvStream) -> Result<Option<Vec<Piece>>, LinkError> {
-    let mut taken = Taken::new(FETCH_BYTES_MAX);
+async fn read_pieces(recv: &mut RecvStream, bytes_max: u64) -> Result<FetchOutcome, LinkError> {
+    let mut taken = Taken::new(bytes_max);
     loop {
         match read(recv).await?.ok_or(LinkError::Ended)? {
             BulkReply::Piece(piece) => taken.push(piece)?,
+            BulkReply::Packed(packed) => taken.push(unpack(&packed)?)?,
             BulkReply::End { pieces } if pieces as usize == taken.pieces.len() => {
-                return Ok(Some(taken.pieces));
+                return Ok(FetchOutcome::Found(taken.pieces));
             }
-            BulkReply::NotHere if taken.pieces.is_empty() => return Ok(None),
+            BulkReply::NotHere if taken.pieces.is_empty() => return Ok(FetchOutcome::NotHere),
+            BulkReply::Needs { bytes } if taken.pieces.is_empty() => return Ok(FetchOutcome::Needs(bytes)),
             BulkReply::End { .. } => return Err(LinkError::OutOfOrder("End counts the Pieces before it")),
-            BulkReply::NotHere | BulkReply::Stored | BulkReply::Full => {
-                return Err(LinkError::OutOfOrder("Fetch is answered by Pieces and End, or by NotHere"));
+            BulkReply::NotHere
+            | BulkReply::Stored
+            | BulkReply::Full
+            | BulkReply::Needs { .. }
+            | BulkReply::Credit => {
+                return Err(LinkError::OutOfOrder("Fetch is answered by Pieces and End, NotHere or Needs"));
             }
         }
     }
@@ -179,7 +273,13 @@ async fn read_pieces(recv: &mut RecvStream) -> Result<Option<Vec<Piece>>, LinkEr
 async fn write_pieces(send: &mut SendStream, found: Vec<Piece>) -> Result<(), LinkError> {
     let pieces = announced(&found)?;
     for piece in found {
-        in_time(write(send, &BulkReply::Piece(piece))).await?;
+        in_time(async {
+            match pack(piece) {
+                Sent::Plain(piece) => write(send, &BulkReply::Piece(piece)).await,
+                Sent::Packed(piece) => write(send, &BulkReply::Packed(piece)).await,
+            }
+        })
+        .await?;
     }
     write(send, &BulkReply::End { pieces }).await
 }
@@ -231,5 +331,6 @@ async fn read<M: WireMessage>(recv: &mut RecvStream) -> Result<Option<M>, LinkEr
 
 async fn write<M: WireMessage>(send: &mut SendStream, message: &M) -> Result<(), LinkError> {
     let bytes = encode_message(message).map_err(LinkError::Unsendable)?;
-    Ok(send.write_all(&bytes).await?)
+    // Handed over, not copied.
+    Ok(send.write_chunk(bytes.into()).await?)
 }

@@ -1,27 +1,57 @@
 //! Who a node is, and whom it trusts: a certificate chain with its Ed25519 key, and the cluster's authority.
+//!
+//! ```text
+//!   Identity ── clones share ──> what is shown: chain and key
+//!      │                              ▲
+//!      └─ replace(new) ───────────────┘   handshakes from now on show the new one; connections go on
+//! ```
 
+use crate::identity::{CertificateFacts, Malformed, NameError, PeerName};
+use crate::world::Clock;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::{
-    RootCertStore, SignatureAlgorithm, SignatureScheme,
-    client::Resumption,
+    ConfigBuilder, RootCertStore, SignatureAlgorithm, SignatureScheme, WantsVerifier,
+    client::{ResolvesClientCert, Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem, pem::PemObject},
-    server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime, pem, pem::PemObject},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+    },
+    sign::CertifiedKey,
+    time_provider::{DefaultTimeProvider, TimeProvider},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 /// The ALPN name: the protocol and its version. Peers of another version are refused in the handshake.
 pub const ALPN: &[u8] = b"tidemill/1";
 
-/// The DNS name in every node's certificate. Which node it is stands in the `Hello`; that it may be one at all is what
-/// the authority has signed.
+/// The ALPN name of joining, with its own version.
+pub const JOIN_ALPN: &[u8] = b"tidemill-join/1";
+
+/// The DNS name in the certificate of `test_identity`; real clusters use the names of
+/// [`ClusterName`](crate::identity::ClusterName).
 pub const SERVER_NAME: &str = "node";
 
 /// A node's certificate chain, its key, and the authority that it trusts. `Debug` does not show the key.
+///
+/// Clones share what they show: [`replace`](Identity::replace) on one of them reaches every endpoint that was made of any.
+#[derive(Clone)]
 pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    shown: Arc<Shown>,
     authority: CertificateDer<'static>,
+    time: Arc<dyn TimeProvider>,
+}
+
+/// What handshakes show at present.
+struct Shown(RwLock<Own>);
+
+#[derive(Clone)]
+struct Own {
+    certified: Arc<CertifiedKey>,
+    key_pkcs8: Arc<Vec<u8>>,
 }
 
 /// Why bytes are not an identity.
@@ -48,6 +78,9 @@ pub enum IdentityError {
     /// The authority cannot judge peers.
     #[error(transparent)]
     Authority(#[from] VerifierBuilderError),
+    /// A replacement that is of another authority or has other names.
+    #[error("an identity is replaced by one of the same authority with the same names only")]
+    Another,
     /// The provider lacks QUIC's initial cipher suite.
     #[error(transparent)]
     NoInitialCipherSuite(#[from] NoInitialCipherSuite),
@@ -88,27 +121,105 @@ impl Identity {
         if chain.is_empty() {
             return Err(IdentityError::NoCertificate);
         }
-        let algorithm = provider().key_provider.load_private_key(key.clone_key())?.algorithm();
+        let provider = provider();
+        let algorithm = provider.key_provider.load_private_key(key.clone_key())?.algorithm();
         if algorithm != SignatureAlgorithm::ED25519 {
             return Err(IdentityError::NotEd25519(algorithm));
         }
-        let identity = Identity { chain, key, authority };
+        let key_pkcs8 = Arc::new(key.secret_der().to_vec());
+        let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider)?);
+        let shown = Arc::new(Shown(RwLock::new(Own { certified, key_pkcs8 })));
+        let identity = Identity { shown, authority, time: Arc::new(DefaultTimeProvider) };
         // Built once here, so that a node learns at its start, and not at its first peer, that its files do not fit.
         identity.server()?;
         identity.client()?;
         Ok(identity)
     }
 
+    /// Judges certificates by this clock's wall time instead of the system's. For endpoints that are made afterwards.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Identity { time: Arc::new(WallTime(clock)), ..self }
+    }
+
+    /// Shows `new` in handshakes from now on, on every endpoint made of this identity or a clone. Connections that exist
+    /// go on.
+    ///
+    /// # Errors
+    /// [`IdentityError::Another`]; then nothing has changed.
+    pub fn replace(&self, new: &Identity) -> Result<(), IdentityError> {
+        if new.authority != self.authority || new.name().ok() != self.name().ok() {
+            return Err(IdentityError::Another);
+        }
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = new.shown.own();
+        Ok(())
+    }
+
+    /// Whom the certificate names.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn name(&self) -> Result<PeerName, NameError> {
+        PeerName::of_certificate(&self.certificate())
+    }
+
+    /// Serial number and validity of the certificate.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn facts(&self) -> Result<CertificateFacts, Malformed> {
+        CertificateFacts::read(&self.certificate())
+    }
+
+    /// The certificate that is shown now (DER).
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        self.shown.own().certified.cert.first().map(|own| own.to_vec()).unwrap_or_default()
+    }
+
+    /// The certificate of the authority (DER).
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        &self.authority
+    }
+
+    /// As PEM: chain and key in one text, which is secret; and the authority's certificate.
+    #[must_use]
+    pub fn to_pem(&self) -> (String, String) {
+        let encode = |tag: &str, der: &[u8]| ::pem::encode(&::pem::Pem::new(tag, der));
+        let own = self.shown.own();
+        let chain = own.certified.cert.iter().map(|certificate| encode("CERTIFICATE", certificate));
+        let text = chain.chain([encode("PRIVATE KEY", &own.key_pkcs8)]).collect();
+        (text, encode("CERTIFICATE", &self.authority))
+    }
+
     /// TLS for accepting: the peer must show a certificate of the authority.
     pub(super) fn server(&self) -> Result<Arc<QuicServerConfig>, IdentityError> {
+        self.server_tls(ALPN, false, self.shown.clone())
+    }
+
+    /// TLS for joiners: the authority's certificate is shown too; a peer may show none of its own.
+    pub(super) fn join_server(&self) -> Result<Arc<QuicServerConfig>, IdentityError> {
+        let shown = WithAuthority { shown: self.shown.clone(), authority: self.authority.clone() };
+        self.server_tls(JOIN_ALPN, true, Arc::new(shown))
+    }
+
+    fn server_tls(
+        &self,
+        alpn: &[u8],
+        without_certificate: bool,
+        shown: Arc<dyn ResolvesServerCert>,
+    ) -> Result<Arc<QuicServerConfig>, IdentityError> {
         let provider = Arc::new(provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(self.roots()?, provider.clone()).build()?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider.clone());
+        if without_certificate {
+            verifier = verifier.allow_unauthenticated();
+        }
+        let mut config = rustls::ServerConfig::builder_with_details(provider, self.time.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+            .with_client_cert_verifier(verifier.build()?)
+            .with_cert_resolver(shown);
+        config.alpn_protocols = vec![alpn.to_vec()];
         // A resumed session would skip the certificates, and with them expiry and rotation.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -118,14 +229,19 @@ impl Identity {
 
     /// TLS for connecting.
     pub(super) fn client(&self) -> Result<Arc<QuicClientConfig>, IdentityError> {
-        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
+        self.client_tls(ALPN)
+    }
+
+    /// TLS for renewing.
+    pub(super) fn join_client(&self) -> Result<Arc<QuicClientConfig>, IdentityError> {
+        self.client_tls(JOIN_ALPN)
+    }
+
+    fn client_tls(&self, alpn: &[u8]) -> Result<Arc<QuicClientConfig>, IdentityError> {
+        let config = tls13(self.time.clone())?
             .with_root_certificates(self.roots()?)
-            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.resumption = Resumption::disabled();
-        config.enable_early_data = false;
-        Ok(Arc::new(config.try_into()?))
+            .with_client_cert_resolver(self.shown.clone());
+        without_resumption(config, alpn)
     }
 
     fn roots(&self) -> Result<Arc<RootCertStore>, IdentityError> {
@@ -135,20 +251,103 @@ impl Identity {
     }
 }
 
-impl Clone for Identity {
-    fn clone(&self) -> Self {
-        Identity { chain: self.chain.clone(), key: self.key.clone_key(), authority: self.authority.clone() }
-    }
+/// TLS for a joiner: no certificate of its own, and a server judged by `verifier`.
+pub(super) fn joiner(
+    verifier: Arc<dyn ServerCertVerifier>,
+    clock: Clock,
+) -> Result<Arc<QuicClientConfig>, IdentityError> {
+    let config = tls13(Arc::new(WallTime(clock)))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    without_resumption(config, JOIN_ALPN)
+}
+
+fn tls13(
+    time: Arc<dyn TimeProvider>,
+) -> Result<ConfigBuilder<rustls::ClientConfig, WantsVerifier>, rustls::Error> {
+    rustls::ClientConfig::builder_with_details(Arc::new(provider()), time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+}
+
+fn without_resumption(
+    mut config: rustls::ClientConfig,
+    alpn: &[u8],
+) -> Result<Arc<QuicClientConfig>, IdentityError> {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(Arc::new(config.try_into()?))
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("certificates", &self.chain.len()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("certificates", &self.shown.own().certified.cert.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shown {
+    fn own(&self) -> Own {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.own().certified)
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.own().certified)
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// What joiners are shown: they know the authority by its hash only.
+#[derive(Debug)]
+struct WithAuthority {
+    shown: Arc<Shown>,
+    authority: CertificateDer<'static>,
+}
+
+impl ResolvesServerCert for WithAuthority {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let own = self.shown.own().certified;
+        let chain = own.cert.iter().cloned().chain([self.authority.clone()]).collect();
+        Some(Arc::new(CertifiedKey::new(chain, own.key.clone())))
+    }
+}
+
+/// The wall time of a world.
+struct WallTime(Clock);
+
+impl fmt::Debug for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WallTime")
+    }
+}
+
+impl TimeProvider for WallTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.wall()))
     }
 }
 
 /// ring, with Ed25519 as the only signature: one algorithm to review, and one length, which simulations need.
-fn provider() -> CryptoProvider {
+pub(super) fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     let known = provider.signature_verification_algorithms.mapping;
     let ed25519 = known.iter().position(|(scheme, _)| *scheme == SignatureScheme::ED25519);

@@ -15,18 +15,24 @@
 
 pub mod bulk;
 mod identity;
+pub mod join;
 pub mod link;
+mod pack;
+pub mod request;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;
 
-pub use identity::{ALPN, Identity, IdentityError, SERVER_NAME};
+pub use identity::{ALPN, Identity, IdentityError, JOIN_ALPN, SERVER_NAME};
 pub use link::{ControlLink, LinkError};
 #[cfg(feature = "sim")]
-pub use test_identity::test_identity;
+pub use test_identity::{
+    expired_test_identity_of, foreign_test_identity_of, test_cluster, test_identity, test_identity_of,
+};
 pub use transport::{Mtu, Transport, TransportError};
 
 use crate::world::{SeededRng, Udp};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, Endpoint, TokioRuntime, VarInt};
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -84,6 +90,8 @@ pub enum CloseCode {
     Rubbish = 1,
     /// The peer is not wanted: another program, a dead incarnation, a lower epoch.
     Refused = 2,
+    /// The peer will never be wanted as it is: of another program, without slots, under a wrong name.
+    Foreign = 3,
 }
 
 impl From<CloseCode> for VarInt {
@@ -134,22 +142,42 @@ fn endpoint(
     transport: &Transport,
     rng_seed: Option<u64>,
 ) -> Result<Endpoint, EndpointError> {
+    let client = identity.client()?;
+    let mut endpoint = start(udp, address, transport, Some(identity.server()?), rng_seed)?;
+    endpoint.set_default_client_config(client_config(client, transport)?);
+    Ok(endpoint)
+}
+
+/// An endpoint with these limits; without `server` it only connects.
+fn start(
+    udp: &Udp,
+    address: SocketAddr,
+    transport: &Transport,
+    server: Option<Arc<QuicServerConfig>>,
+    rng_seed: Option<u64>,
+) -> Result<Endpoint, EndpointError> {
     let mut endpoint_config = quinn::EndpointConfig::default();
     endpoint_config.rng_seed(rng_seed.map(spread));
     transport.apply_to_endpoint(&mut endpoint_config)?;
     let quic = Arc::new(transport.to_quinn()?);
-    let mut server = quinn::ServerConfig::with_crypto(identity.server()?);
-    server.transport_config(quic.clone()).migration(false);
-    transport.apply_to_server(&mut server);
-    let mut client = quinn::ClientConfig::new(identity.client()?);
-    client.transport_config(quic);
-
+    let server = server.map(|tls| {
+        let mut server = quinn::ServerConfig::with_crypto(tls);
+        server.transport_config(quic).migration(false);
+        transport.apply_to_server(&mut server);
+        server
+    });
     let socket = udp.bind(address).map_err(|cause| EndpointError::Bind { address, cause })?;
-    let runtime = Arc::new(TokioRuntime);
-    let mut endpoint = Endpoint::new_with_abstract_socket(endpoint_config, Some(server), socket, runtime)
-        .map_err(EndpointError::Start)?;
-    endpoint.set_default_client_config(client);
-    Ok(endpoint)
+    Endpoint::new_with_abstract_socket(endpoint_config, server, socket, Arc::new(TokioRuntime))
+        .map_err(EndpointError::Start)
+}
+
+fn client_config(
+    tls: Arc<QuicClientConfig>,
+    transport: &Transport,
+) -> Result<quinn::ClientConfig, EndpointError> {
+    let mut client = quinn::ClientConfig::new(tls);
+    client.transport_config(Arc::new(transport.to_quinn()?));
+    Ok(client)
 }
 
 /// quinn takes 32 bytes.
@@ -173,7 +201,24 @@ pub enum ConnectError {
     Connection(#[from] quinn::ConnectionError),
 }
 
-/// Connects to the node at `address`, whose certificate must be of our authority.
+/// Connects to the peer at `address`, whose certificate must be of our authority and have the name `expected`:
+/// [`ClusterName::driver`](crate::identity::ClusterName::driver) or [`node`](crate::identity::ClusterName::node). So TLS
+/// checks role and node on this side; the server checks ours with [`admit`](crate::identity::admit).
+///
+/// With TLS 1.3 this can complete before the peer has judged *our* certificate: a refusal then ends the connection at its
+/// first use.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect_to(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    expected: &str,
+) -> Result<Connection, ConnectError> {
+    Ok(endpoint.connect(address, expected)?.await?)
+}
+
+/// As [`connect_to`] with the one name of `test_identity`, which every node of a simulation may share.
 ///
 /// With TLS 1.3 this can complete before the peer has judged *our* certificate: a refusal then ends the connection at its
 /// first use.
@@ -181,7 +226,7 @@ pub enum ConnectError {
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Connection, ConnectError> {
-    Ok(endpoint.connect(address, SERVER_NAME)?.await?)
+    connect_to(endpoint, address, SERVER_NAME).await
 }
 
 /// Closes a connection.

@@ -98,6 +98,22 @@ impl Transport {
         }
     }
 
+    /// For joining: one message each way, from peers that nobody knows yet.
+    #[must_use]
+    pub fn join() -> Self {
+        Transport {
+            stream_window_bytes: 8 * 1024,
+            receive_window_bytes: 8 * 1024,
+            send_window_bytes: 16 * 1024,
+            uni_streams_max: 0,
+            bidi_streams_max: 1,
+            mtu: Mtu::Smallest,
+            incoming_max: 16,
+            incoming_bytes_max: 8 * 1024,
+            ..Transport::control()
+        }
+    }
+
     /// The largest datagram we may send, or probe for.
     fn payload_bytes_max(&self) -> Result<u16, TransportError> {
         let bytes = match self.mtu {

@@ -41,23 +41,33 @@ pub enum FrameKind {
     BulkRequest = 4,
     /// A [`BulkReply`](crate::message::BulkReply).
     BulkReply = 5,
+    /// A [`Request`](crate::message::Request).
+    Request = 8,
+    /// A [`Reply`](crate::message::Reply).
+    Reply = 9,
 }
 
 impl FrameKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [FrameKind; 5] = [
+    pub const ALL: [FrameKind; 7] = [
         FrameKind::Hello,
         FrameKind::ToExecutor,
         FrameKind::ToDriver,
         FrameKind::BulkRequest,
         FrameKind::BulkReply,
+        FrameKind::Request,
+        FrameKind::Reply,
     ];
 
     /// What a body of this kind may be.
     #[must_use]
     pub const fn limits(self) -> Limits {
         match self {
-            FrameKind::Hello | FrameKind::ToExecutor | FrameKind::ToDriver => Limits::CONTROL,
+            FrameKind::Hello
+            | FrameKind::ToExecutor
+            | FrameKind::ToDriver
+            | FrameKind::Request
+            | FrameKind::Reply => Limits::CONTROL,
             FrameKind::BulkRequest | FrameKind::BulkReply => Limits::BULK,
         }
     }

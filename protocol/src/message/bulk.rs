@@ -15,23 +15,46 @@ pub struct Piece {
     pub bytes: Vec<u8>,
 }
 
+/// A piece whose bytes are compressed, as a block of lz4 without a length of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedPiece {
+    /// As of the piece.
+    pub rows: u64,
+    /// As of the piece.
+    pub dataset: DatasetId,
+    /// The length of the piece's bytes. What does not unpack to exactly so many is refused.
+    pub bytes_unpacked: u32,
+    /// lz4.
+    #[serde(with = "serde_bytes")]
+    pub packed: Vec<u8>,
+}
+
 /// What is asked on a bulk stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BulkRequest {
-    /// Send me this; answered by as many `Piece` replies as there are, then `End`.
+    /// Send me this; answered by as many `Piece` or `Packed` replies as there are, then `End`.
     Fetch {
         /// What.
         key: DataKey,
+        /// The memory that the client keeps ready, in bytes: for the pieces, and for what they become. Data that need
+        /// more are answered by `Needs`. Without it there is no limit.
+        #[serde(default)]
+        credit: Option<u64>,
     },
-    /// Keep a copy of this block; `pieces` Piece frames follow; answered by `Stored`.
+    /// Keep a copy of this block; `pieces` Piece or Packed frames follow; answered by `Stored` or `Full`.
     Store {
         /// The block.
         block: BlockId,
         /// How many pieces follow.
         pieces: u32,
+        /// How many bytes the pieces have, not packed. With it, nothing follows before the answer `Credit`.
+        #[serde(default)]
+        bytes: Option<u64>,
     },
     /// A piece of the block being stored.
     Piece(Piece),
+    /// The same, compressed.
+    Packed(PackedPiece),
 }
 
 /// What is answered on a bulk stream.
@@ -50,4 +73,13 @@ pub enum BulkReply {
     NotHere,
     /// No room: the memory budget is used up.
     Full,
+    /// A piece of what was asked for, compressed.
+    Packed(PackedPiece),
+    /// It is here, but the client's credit does not suffice. Nothing follows.
+    Needs {
+        /// The credit that does.
+        bytes: u64,
+    },
+    /// There is room for the block: send it.
+    Credit,
 }

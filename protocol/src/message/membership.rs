@@ -16,6 +16,22 @@ pub struct Registration {
     /// Where it serves blocks and shuffle outputs; none inside the driver's process.
     #[serde(default)]
     pub bulk_address: Option<SocketAddr>,
+    /// What the program is made of, to say what differs.
+    #[serde(default)]
+    pub print: ProgramPrint,
+}
+
+/// What a program is made of, as hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramPrint {
+    /// The file that runs.
+    pub executable: u64,
+    /// How many partitions a shuffle has that does not say.
+    pub partitions: u32,
+    /// The application's parameters.
+    pub parameters: u64,
+    /// The lines of the graph's description, at most 4,096.
+    pub operators: Vec<u64>,
 }
 
 /// A live executor, as others see it.

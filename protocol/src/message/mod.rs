@@ -4,6 +4,7 @@
 //!   driver ──ToExecutor──> executor        control: one long-lived QUIC stream per direction
 //!   driver <──ToDriver──── executor
 //!   any    ──BulkRequest─> executor        bulk: one QUIC stream per request, answered on the same stream
+//!   machine ──JoinRequest─> driver        joining: one message each way, on a connection of its own
 //! ```
 //!
 //! Control bodies are MessagePack with field names: unknown fields are ignored, added ones need `#[serde(default)]`.
@@ -11,16 +12,22 @@
 
 mod bulk;
 mod hello;
+mod join;
 mod membership;
 mod pages;
 mod receive;
+mod request;
 mod samples;
+mod status;
 mod task;
 
-pub use bulk::{BulkReply, BulkRequest, Piece};
+pub use bulk::{BulkReply, BulkRequest, PackedPiece, Piece};
 pub use hello::Hello;
-pub use membership::{PeerInfo, Registration};
+pub use join::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest, Secret};
+pub use membership::{PeerInfo, ProgramPrint, Registration};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
+pub use request::{NamedValue, ProgramFacts, Reply, Request};
+pub use status::StatusEntry;
 pub use task::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};
@@ -95,6 +102,18 @@ pub enum ToExecutor {
     },
     /// Leave: stop receivers, drop everything, end.
     Shutdown,
+    /// Copy a block that is held here to another executor; answered by [`ToDriver::BlockCopied`].
+    Replicate {
+        /// The block.
+        block: BlockId,
+        /// Who shall hold it too.
+        to: Member,
+    },
+    /// Which executors are about to leave: receivers give them no copies. Replaces the list sent before.
+    PeersLeaving {
+        /// Who, by node.
+        members: Vec<Member>,
+    },
 }
 
 /// What an executor tells its driver. Each message travels with the sender's [`Member`], and what a dead incarnation says
@@ -154,4 +173,16 @@ pub enum ToDriver {
         /// As in the ping.
         nonce: u64,
     },
+    /// The answer to [`ToExecutor::Replicate`].
+    BlockCopied {
+        /// The block.
+        block: BlockId,
+        /// Whom it was to be copied to.
+        to: Member,
+        /// Whether it is held there now.
+        kept: bool,
+    },
+    /// The executor wants to leave: it goes on until [`ToExecutor::Shutdown`], which comes once nothing that is needed is held
+    /// here alone.
+    Leaving,
 }

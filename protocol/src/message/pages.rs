@@ -1,6 +1,6 @@
 //! Lists that grow with the cluster, in messages that fit a control frame.
 
-use super::ToExecutor;
+use super::{Reply, StatusEntry, ToExecutor};
 use crate::codec::{self, CodecError, Limits};
 use serde::Serialize;
 
@@ -30,6 +30,16 @@ impl ToExecutor {
             }
             whole => vec![whole],
         })
+    }
+}
+
+impl Reply {
+    /// A status in as many replies as control frames need; at least one.
+    ///
+    /// # Errors
+    /// As [`codec::encode`].
+    pub fn status(entries: Vec<StatusEntry>) -> Result<Vec<Reply>, CodecError> {
+        Ok(cut(entries)?.into_iter().map(Reply::Status).collect())
     }
 }
 
@@ -91,6 +101,26 @@ mod tests {
             }
             assert_eq!(found, expected, "{count} tasks of {inputs} parts");
         }
+    }
+
+    #[test]
+    fn a_long_status_becomes_several_replies_that_fit_their_frames_and_say_the_same() {
+        let samples = Reply::samples();
+        let entries = samples.iter().find_map(|reply| match reply {
+            Reply::Status(entries) => Some(entries),
+            _ => None,
+        });
+        let entries: Vec<_> = entries.unwrap().iter().cycle().take(2_000).cloned().collect();
+        let pages = Reply::status(entries.clone()).unwrap();
+        assert!(pages.len() > 1);
+        let mut found = Vec::new();
+        for page in pages {
+            encode_message(&page).unwrap();
+            let Reply::Status(page) = page else { panic!("another reply") };
+            found.extend(page);
+        }
+        assert_eq!(found, entries);
+        assert_eq!(Reply::status(Vec::new()).unwrap(), [Reply::Status(Vec::new())]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! examples makes the exhaustive `match` of `variant`.
 
 use super::{
-    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PeerInfo, Piece, ReceiverExitReason,
-    ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, ToExecutor,
+    BlockInfo, BulkReply, BulkRequest, Hello, InputPart, OutputInfo, PackedPiece, PeerInfo, Piece,
+    ReceiverExitReason, ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver,
+    ToExecutor,
 };
+use super::{CertificateBytes, JoinRefusal, JoinReply, JoinRequest, Secret};
+use super::{NamedValue, ProgramFacts, ProgramPrint, Reply, Request, StatusEntry};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
     Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
@@ -73,6 +76,8 @@ samples!(ToExecutor {
     ReleaseOutputs => ToExecutor::ReleaseOutputs { up_to: BatchNumber(4) };
     Ping => ToExecutor::Ping { nonce: 99 };
     Shutdown => ToExecutor::Shutdown;
+    Replicate => ToExecutor::Replicate { block: block(), to: member(2) };
+    PeersLeaving => ToExecutor::PeersLeaving { members: vec![member(1), member(2)] };
 });
 
 samples!(ToDriver {
@@ -80,6 +85,7 @@ samples!(ToDriver {
         ToDriver::Register(Registration {
             member: member(1), slots: 4, program: ProgramId(0xfeed_f00d),
             bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+            print: ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![3, u64::MAX] },
         });
     ReceiverStarted => ToDriver::ReceiverStarted { receiver: receiver() };
     BlockAdded =>
@@ -116,14 +122,21 @@ samples!(ToDriver {
         });
     SlotLeaked => ToDriver::SlotLeaked { task: task() };
     Alive => ToDriver::Alive { nonce: 99 };
+    BlockCopied =>
+        ToDriver::BlockCopied { block: block(), to: member(2), kept: true },
+        ToDriver::BlockCopied { block: block(), to: member(2), kept: false };
+    Leaving => ToDriver::Leaving;
 });
 
 samples!(BulkRequest {
     Fetch =>
-        BulkRequest::Fetch { key: output() },
-        BulkRequest::Fetch { key: DataKey::Block(block()) };
-    Store => BulkRequest::Store { block: block(), pieces: 2 };
+        BulkRequest::Fetch { key: output(), credit: None },
+        BulkRequest::Fetch { key: DataKey::Block(block()), credit: Some(65_536) };
+    Store =>
+        BulkRequest::Store { block: block(), pieces: 2, bytes: None },
+        BulkRequest::Store { block: block(), pieces: 2, bytes: Some(100_000) };
     Piece => BulkRequest::Piece(piece());
+    Packed => BulkRequest::Packed(packed());
 });
 
 samples!(BulkReply {
@@ -132,6 +145,62 @@ samples!(BulkReply {
     Stored => BulkReply::Stored;
     NotHere => BulkReply::NotHere;
     Full => BulkReply::Full;
+    Packed => BulkReply::Packed(packed());
+    Needs => BulkReply::Needs { bytes: 1 << 20 };
+    Credit => BulkReply::Credit;
+});
+
+samples!(JoinRequest {
+    Join =>
+        JoinRequest::Join { secret: Secret([7; 32]), public_key: [9; 32], nodes: Some(2) },
+        JoinRequest::Join { secret: Secret([7; 32]), public_key: [9; 32], nodes: None };
+    Renew => JoinRequest::Renew { public_key: [9; 32] };
+});
+
+samples!(JoinReply {
+    Joined =>
+        JoinReply::Joined {
+            chain: vec![CertificateBytes(vec![0x30, 3, 2, 1, 1]), CertificateBytes(vec![0x30, 0])],
+            cluster: "0123456789abcdef.tidemill".to_string(), nodes: vec![NodeId(1), NodeId(2)],
+            control: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 7000)),
+        };
+    Refused =>
+        JoinReply::Refused(JoinRefusal::Unknown),
+        JoinReply::Refused(JoinRefusal::TooMany(2)),
+        JoinReply::Refused(JoinRefusal::Denied(NodeId(3)));
+});
+
+samples!(Request {
+    Program => Request::Program;
+    Status => Request::Status;
+});
+
+samples!(Reply {
+    Program =>
+        Reply::Program(ProgramFacts {
+            settings: vec![NamedValue { name: "block_interval_ms".to_string(), value: "200".to_string() }],
+            parameters: vec![NamedValue { name: "from".to_string(), value: "10.0.0.9:9999".to_string() }],
+        });
+    Status =>
+        Reply::Status(vec![
+            StatusEntry::Driver { program: "00000000feedf00d".to_string(), state: "running".to_string() },
+            StatusEntry::Executor {
+                member: member(1), slots: 4, bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
+            },
+            StatusEntry::Receiver {
+                receiver: receiver(), stream: "lines".to_string(), on: member(1), records_per_s: 20_000.0,
+                permitted_records_per_s: Some(40_000),
+            },
+            StatusEntry::Batch {
+                batch: BatchNumber(5), records: 10_000, scheduling_delay_ms: 0.5, processing_ms: 12.5,
+                total_delay_ms: 13.0,
+            },
+            StatusEntry::Actor {
+                path: "node-0/driver/node".to_string(), state: "running".to_string(), restarts: 1, mailbox_depth: 0,
+                last_exit: Some("failed: struck".to_string()),
+            },
+        ]);
+    Refused => Reply::Refused("a node may not ask for the status".to_string());
 });
 
 impl Hello {
@@ -161,6 +230,16 @@ fn task() -> TaskId {
 
 fn output() -> DataKey {
     DataKey::Output { task: task(), partition: PartitionId(9) }
+}
+
+/// Eight times the byte 7, then as often the last one.
+fn packed() -> PackedPiece {
+    PackedPiece {
+        rows: 3,
+        dataset: DatasetId(4),
+        bytes_unpacked: 8,
+        packed: vec![0x80, 7, 7, 7, 7, 7, 7, 7, 7],
+    }
 }
 
 fn piece() -> Piece {

@@ -1,5 +1,5 @@
-//! Files of sources and sinks: whole files only, because a micro-batch reads and writes whole files. Calls block; callers
-//! on the control thread go through [`Spawner::blocking`](super::Spawner::blocking).
+//! Files of sources and sinks, and scratch files of the block store: whole files only, because a micro-batch reads and writes
+//! whole files. Calls block; callers on the control thread go through [`Spawner::blocking`](super::Spawner::blocking).
 
 use std::{
     io,
@@ -22,6 +22,39 @@ pub trait FileSystem: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file; no error if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder of this process's own in `parent` (without one: where the system keeps temporary files).
+    /// Files that have no such folders say so.
+    fn scratch_folder(&self, _parent: Option<&Path>) -> io::Result<ScratchFolder> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Removes the scratch folders in `parent` whose processes have died; says how many. No error if there is no `parent`.
+    fn sweep_scratch(&self, _parent: Option<&Path>) -> io::Result<usize> {
+        Ok(0)
+    }
+    /// Writes a whole file, which need not survive the process, and so is not synced. After an error nothing is left of it.
+    fn write_scratch(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write(path, bytes)
+    }
+}
+
+/// A folder that belongs to one process; dropping it removes the folder with all that is in it.
+pub struct ScratchFolder {
+    path: PathBuf,
+    // Removes the folder, and until then shows others that its process lives.
+    _owner: Box<dyn Send + Sync>,
+}
+
+impl ScratchFolder {
+    /// The folder at `path`; dropping `owner` removes it.
+    pub fn new(path: PathBuf, owner: impl Send + Sync + 'static) -> Self {
+        ScratchFolder { path, _owner: Box::new(owner) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// A shared handle to the world's files.

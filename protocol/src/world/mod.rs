@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use clock::{Clock, ClockSource};
 pub use entropy::{Entropy, SeededRng};
 pub use faults::{FaultHook, Faults};
-pub use files::{FileSystem, Files};
+pub use files::{FileSystem, Files, ScratchFolder};
 pub use net::{ByteStream, Network, Tcp, TcpAcceptor, TcpListenerBox, Udp};
 pub use spawner::{Job, SLOT_QUEUE, Slot, SlotThread, Spawner, SpawnerSource};
 

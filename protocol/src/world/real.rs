@@ -10,6 +10,7 @@
 
 mod files;
 mod net;
+mod scratch;
 mod spawner;
 mod udp;
 

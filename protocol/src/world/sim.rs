@@ -30,6 +30,7 @@ mod stream;
 mod tcp;
 mod trace;
 
+pub use files::SimDisk;
 pub use link::{FaultCounts, Link};
 pub use net::SimNet;
 pub use tcp::TcpConnection;
@@ -146,6 +147,11 @@ impl SimWorld {
         Files::new(self.0.files.of_nobody())
     }
 
+    /// The disk of those files: its space and its damage.
+    pub fn disk(&self) -> SimDisk {
+        SimDisk::new(self.0.files.clone())
+    }
+
     /// Kills the node at `ip` as a power cut would: first its sockets are cut (datagrams on their way still arrive,
     /// later ones do not leave; TCP peers see a reset), then its spawned work is dropped and its slots' jobs are forgotten.
     /// Gives false if it was dead already. Futures that were not spawned through the node's spawner (actors, quinn's
@@ -155,6 +161,7 @@ impl SimWorld {
             return false;
         };
         self.0.trace.event(&format!("kill {ip}"));
+        self.0.net.pause(ip, None);
         self.0.net.cut_off(ip);
         work.into_iter().for_each(|work| work.abort());
         true
@@ -185,6 +192,27 @@ impl SimWorld {
     /// How many jobs of the node at `ip` a slowdown has changed, in all its lives.
     pub fn slowed(&self, ip: IpAddr) -> u64 {
         self.0.nodes.change(ip, |node| node.slowed)
+    }
+
+    /// Lets the node at `ip` stand still for this long, as SIGSTOP does: its waits and its slots' jobs end late, it reads nothing,
+    /// and what it would send leaves when it goes on. Then it goes on as if nothing had been. A kill ends it. (quinn's own timers
+    /// are not the node's: a connection that is silent for longer than its idle timeout is lost meanwhile, and the node finds it
+    /// lost when it goes on, as a stopped process does.)
+    pub fn pause(&self, ip: IpAddr, lasts: Duration) {
+        let until = Instant::now() + lasts;
+        self.0.trace.event(&format!("pause {ip} {}", lasts.as_millis()));
+        self.0.nodes.pause(ip, until);
+        self.0.net.pause(ip, Some(until));
+    }
+
+    /// Lets the node at `ip` write this many more bytes into files, in this life and the next ones; none: as many as it likes.
+    pub fn set_disk_free(&self, ip: IpAddr, bytes: Option<u64>) {
+        self.0.nodes.change(ip, |node| node.disk_free = bytes);
+    }
+
+    /// How many writes of the node at `ip` found no room, in all its lives.
+    pub fn disk_refused(&self, ip: IpAddr) -> u64 {
+        self.0.nodes.change(ip, |node| node.disk_refused)
     }
 
     /// Sets how many milliseconds the wall clock of the node at `ip` is ahead (negative: behind). May jump.

@@ -6,7 +6,9 @@ use quinn::{Connection, ConnectionError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tidemill_protocol::codec::PIECE_BYTES_MAX;
-use tidemill_protocol::endpoint::bulk::{BulkHandler, PIECES_MAX, StoreOutcome, fetch, serve_bulk, store};
+use tidemill_protocol::endpoint::bulk::{
+    BulkHandler, FetchOutcome, Kept, PIECES_MAX, StoreOutcome, fetch, fetch_within, serve_bulk, store,
+};
 use tidemill_protocol::endpoint::{CloseCode, LinkError};
 use tidemill_protocol::frame::{encode_message, stream::write_frame};
 use tidemill_protocol::id::{
@@ -46,14 +48,24 @@ struct Shelf {
 }
 
 impl BulkHandler for Shelf {
-    fn fetch(&self, key: DataKey) -> BoxFuture<'_, Option<Vec<Piece>>> {
+    fn fetch(&self, key: DataKey, credit: Option<u64>) -> BoxFuture<'_, (FetchOutcome, Kept)> {
         Box::pin(async move {
             assert_ne!(key, cursed(), "a handler that panics");
-            self.blocks.lock().unwrap().get(&key).cloned()
+            let Some(pieces) = self.blocks.lock().unwrap().get(&key).cloned() else {
+                return (FetchOutcome::NotHere, Box::new(()) as Kept);
+            };
+            let needs = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+            let enough = credit.is_none_or(|credit| needs <= credit);
+            (if enough { FetchOutcome::Found(pieces) } else { FetchOutcome::Needs(needs) }, Box::new(()))
         })
     }
 
-    fn store(&self, block: BlockId, pieces: Vec<Piece>) -> BoxFuture<'_, StoreOutcome> {
+    fn make_room(&self, _block: BlockId, bytes: u64) -> Option<Kept> {
+        let held: usize = self.blocks.lock().unwrap().values().flatten().map(|piece| piece.bytes.len()).sum();
+        (held + bytes as usize <= self.bytes_max).then(|| Box::new(()) as Kept)
+    }
+
+    fn store(&self, block: BlockId, pieces: Vec<Piece>, _room: Option<Kept>) -> BoxFuture<'_, StoreOutcome> {
         Box::pin(async move {
             let mut blocks = self.blocks.lock().unwrap();
             let held: usize = blocks.values().flatten().chain(&pieces).map(|piece| piece.bytes.len()).sum();
@@ -143,7 +155,7 @@ async fn a_request_whose_handler_panics_or_whose_client_leaves_ends_alone() {
     let panicked = within(fetch(&connection, cursed())).await.unwrap_err();
     assert!(matches!(panicked, LinkError::Ended) && panicked.is_retryable(), "{panicked}");
     // A client that stops in the middle of a frame, and one that says nothing.
-    let frame = encode_message(&BulkRequest::Store { block: block(0), pieces: 1 }).unwrap();
+    let frame = encode_message(&BulkRequest::Store { block: block(0), pieces: 1, bytes: None }).unwrap();
     for part in [&frame[..4], &frame[..10], &frame[..]] {
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
         send.write_all(part).await.unwrap();
@@ -176,12 +188,15 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
     within(store(&good, block(0), sent.clone())).await.unwrap();
     let request = |request: BulkRequest| encode_message(&request).unwrap();
     let piece = || request(BulkRequest::Piece(pieces(0, 1, 10).remove(0)));
-    let announce = |pieces| request(BulkRequest::Store { block: block(9), pieces });
+    let announce = |pieces| request(BulkRequest::Store { block: block(9), pieces, bytes: None });
     let cases = [
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         ("a reply", encode_message(&BulkReply::Stored).unwrap()),
         ("a piece without a store", piece()),
-        ("a fetch inside a store", [announce(1), request(BulkRequest::Fetch { key: cursed() })].concat()),
+        (
+            "a fetch inside a store",
+            [announce(1), request(BulkRequest::Fetch { key: cursed(), credit: None })].concat(),
+        ),
         ("one piece too many", [announce(1), piece(), piece()].concat()),
         ("more pieces than a block has", announce(PIECES_MAX + 1)),
         ("a frame of 16 MiB", vec![1, 0, 0, 0, 1, 4]),
@@ -229,4 +244,46 @@ async fn a_frame_is_written_with_its_header() {
     send.finish().unwrap();
     let (_send, mut recv) = within(far.accept_bi()).await.unwrap();
     assert_eq!(within(recv.read_to_end(100)).await.unwrap(), [0, 0, 0, 3, 1, 5, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn data_that_need_more_than_the_credit_say_how_much() {
+    let (connection, _server) = served(&shelf()).await;
+    let sent = pieces(8, 2, 50_000);
+    assert_eq!(within(store(&connection, block(0), sent.clone())).await.unwrap(), StoreOutcome::Stored);
+    let key = DataKey::Block(block(0));
+    let short = within(fetch_within(&connection, key, Some(99_999))).await.unwrap();
+    assert_eq!(short, FetchOutcome::Needs(100_000));
+    let enough = within(fetch_within(&connection, key, Some(100_000))).await.unwrap();
+    assert_eq!(enough, FetchOutcome::Found(sent));
+    let missing = within(fetch_within(&connection, DataKey::Block(block(9)), Some(0))).await.unwrap();
+    assert_eq!(missing, FetchOutcome::NotHere);
+}
+
+#[tokio::test]
+async fn a_large_block_is_refused_before_it_is_sent() {
+    let shelf = Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 1_000_000 });
+    let (connection, _server) = served(&shelf).await;
+    let before = connection.stats().udp_tx.bytes;
+    assert_eq!(
+        within(store(&connection, block(0), pieces(9, 2, 600_000))).await.unwrap(),
+        StoreOutcome::Full
+    );
+    assert!(connection.stats().udp_tx.bytes - before < 64 * 1024, "the pieces stayed here");
+    assert_eq!(
+        within(store(&connection, block(1), pieces(9, 1, 900_000))).await.unwrap(),
+        StoreOutcome::Stored
+    );
+    assert!(connection.stats().udp_tx.bytes - before > 900_000);
+}
+
+#[tokio::test]
+async fn text_crosses_compressed() {
+    let (connection, _server) = served(&shelf()).await;
+    let text = b"all that the tide brings, the tide takes. ".repeat(50_000);
+    let sent = vec![Piece { rows: 1, dataset: DatasetId(3), bytes: text }];
+    let before = connection.stats().udp_tx.bytes;
+    assert_eq!(within(store(&connection, block(0), sent.clone())).await.unwrap(), StoreOutcome::Stored);
+    assert!(connection.stats().udp_tx.bytes - before < 500_000, "2 MB shrink to less than a quarter");
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(0)))).await.unwrap(), Some(sent));
 }

@@ -1,5 +1,6 @@
 //! The command line of an [`App`](super::App), and what a process installs once.
 
+use super::cluster_args::{CaCommand, DriverArgs, ExecutorArgs, NodeArgs, StatusArgs};
 use crate::{BatchInterval, Config, config::check_metrics_address};
 use clap::{Args, Parser, Subcommand};
 use std::{net::SocketAddr, time::Duration};
@@ -27,6 +28,30 @@ pub enum Command {
     Local(LocalArgs),
     /// Print the graph and the program id
     Graph(GraphArgs),
+    /// Run the driver of a cluster
+    Driver(DriverArgs),
+    /// Run executors on this machine, for a driver
+    Node(NodeArgs),
+    /// Say what goes on in a cluster
+    Status(StatusArgs),
+    /// Make a cluster's authority, and tokens for its machines
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// One executor; started by `node`
+    #[command(hide = true)]
+    Executor(ExecutorArgs),
+}
+
+impl Command {
+    /// What is logged unless `RUST_LOG` says otherwise: who runs for long tells what happens to it.
+    pub fn log_level(&self) -> &'static str {
+        match self {
+            Command::Driver(_) | Command::Node(_) => "warn,tidemill=info,tidemill_actors=info",
+            // How its incarnation ends, it says in one line at its end.
+            Command::Executor(_) => "warn,tidemill_actors::supervision=off",
+            _ => "warn",
+        }
+    }
 }
 
 /// Options of `local`; what is not given stays as the application has it.

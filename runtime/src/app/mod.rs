@@ -13,6 +13,10 @@
 //!   lines                  as `lines local`
 //!   lines local …          driver and executors in this process
 //!   lines graph [--dot]    the graph as text or for Graphviz, with the program id
+//!   lines ca init DIR      an authority for a cluster of processes;  lines ca token DIR
+//!   lines driver …         the driver of such a cluster
+//!   lines node …           executors on this machine, each a process
+//!   lines status …         what goes on there
 //! ```
 //!
 //! Exit codes: 0 done, 1 a failed job, 2 wrong usage, 3 refused by the cluster, 130 interrupted.
@@ -20,9 +24,13 @@
 //! [`App::main`] is the one place that installs something global: the log, the metrics endpoint, the signal handler. Those
 //! who keep a command line of their own call [`App::run`], which installs nothing.
 
+mod cluster;
+mod cluster_args;
 mod command;
 mod signal;
+mod status;
 
+pub use cluster_args::{CaCommand, DriverArgs, ExecutorArgs, NodeArgs, StatusArgs};
 pub(crate) use command::install_metrics;
 pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
 pub use signal::Interrupt;
@@ -77,8 +85,9 @@ impl App {
             Ok(line) => line,
             Err(refused) => return ExitCode::from(refuse(&self.name, &refused)),
         };
-        command::install_log("warn");
-        ExitCode::from(self.run(line.command(), Interrupt::on_signals()))
+        let command = line.command();
+        command::install_log(command.log_level());
+        ExitCode::from(self.run(command, Interrupt::on_signals()))
     }
 
     /// Runs one command and gives the exit code; `interrupt` ends `local` early.
@@ -86,6 +95,11 @@ impl App {
         match command {
             Command::Local(args) => self.local(&args, &interrupt),
             Command::Graph(args) => self.graph(&args),
+            Command::Driver(args) => self.driver(&args, &interrupt),
+            Command::Node(args) => self.node(&args, &interrupt),
+            Command::Ca(command) => cluster::ca(&self.name, &command),
+            Command::Status(args) => status::status(&self.name, &args),
+            Command::Executor(args) => self.executor(&args),
         }
     }
 

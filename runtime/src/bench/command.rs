@@ -2,7 +2,8 @@
 
 use super::{
     delay, engine, hand_loop, input, machine,
-    report::{self, Comparison, Delay, DemoRss, EmptyBatch, Report, Run},
+    report::{self, Comparison, Delay, DemoRss, EmptyBatch, Report, Run, Shuffle},
+    shuffle,
     statistics::median,
 };
 use crate::app::{EXIT_DONE, EXIT_FAILED, complain};
@@ -36,6 +37,9 @@ pub struct BenchArgs {
     /// Seconds of `steady`
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..))]
     seconds: u64,
+    /// Millions of bytes of each run of `shuffle`
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    megabytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,6 +57,11 @@ enum Name {
     Steady,
     /// The demo's peak memory
     DemoRss,
+    /// Outputs fetched from another process, beside a bare stream of quinn
+    Shuffle,
+    /// The other process of `shuffle`
+    #[value(hide = true)]
+    ShuffleServer,
     /// All of them
     All,
 }
@@ -60,6 +69,12 @@ enum Name {
 impl BenchArgs {
     /// Runs and gives the exit code.
     pub fn run(&self) -> u8 {
+        if self.name == Name::ShuffleServer {
+            return match shuffle::serve_outputs() {
+                Ok(()) => EXIT_DONE,
+                Err(error) => complain("tidemill bench", &error, EXIT_FAILED),
+            };
+        }
         let names = match self.name {
             Name::All => {
                 vec![
@@ -69,6 +84,7 @@ impl BenchArgs {
                     Name::EmptyBatch,
                     Name::Steady,
                     Name::DemoRss,
+                    Name::Shuffle,
                 ]
             }
             one => vec![one],
@@ -107,7 +123,11 @@ impl BenchArgs {
             Name::EmptyBatch => self.empty_batch(),
             Name::Steady => Ok(vec![Report::Steady(delay::steady(STEADY_RATE, self.seconds)?)]),
             Name::DemoRss => Ok(vec![Report::DemoRss(DemoRss::of(demo_peak_bytes()?))]),
-            Name::All => Ok(Vec::new()),
+            Name::Shuffle => {
+                let runs = shuffle::measure(self.runs, self.megabytes)?;
+                Ok(vec![Report::Shuffle(Shuffle::of(runs).ok_or("no run")?)])
+            }
+            Name::All | Name::ShuffleServer => Ok(Vec::new()),
         }
     }
 

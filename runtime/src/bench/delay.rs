@@ -23,6 +23,8 @@ pub fn empty_batch() -> Result<Delay, String> {
         batch_interval: BatchInterval::Every(Duration::from_millis(10)),
         executors: 1,
         slots_per_executor: 2,
+        // Three records each, however the machine is: the delay of nearly nothing is measured, not the throttle.
+        rate_records_per_s_initial: 1_000_000,
         ..Config::default()
     });
     let delays = Arc::new(Mutex::new(Vec::new()));

@@ -5,7 +5,7 @@
 //!         └────────> the engine ─┴─ runs ──> statistics ──> report (JSON lines, markdown)
 //! ```
 //!
-//! Only `engine` and `delay` know the engine: what is compared shares no code.
+//! Only `engine`, `delay` and `shuffle` know the engine: what is compared shares no code.
 
 mod command;
 pub mod delay;
@@ -15,6 +15,7 @@ pub mod input;
 pub mod machine;
 pub mod report;
 pub mod sender;
+pub mod shuffle;
 pub mod statistics;
 pub mod stopwatch;
 

@@ -1,6 +1,9 @@
 //! The figures as they are told: one JSON object a line, and a markdown page.
 
-use super::statistics::{median, percentile, slope};
+use super::{
+    shuffle::ShuffleRun,
+    statistics::{median, percentile, slope},
+};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -140,6 +143,31 @@ impl DemoRss {
     }
 }
 
+/// Outputs fetched from another process, beside a bare stream of quinn.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shuffle {
+    /// Always `shuffle`.
+    pub bench: String,
+    /// The median of ours.
+    pub mb_per_s: f64,
+    /// The median of the bare stream's.
+    pub bare_quinn_mb_per_s: f64,
+    /// The one divided by the other.
+    pub ratio: f64,
+    /// Every run.
+    pub runs: Vec<ShuffleRun>,
+}
+
+impl Shuffle {
+    /// Sums up `runs`; `None` of no runs.
+    pub fn of(runs: Vec<ShuffleRun>) -> Option<Self> {
+        let of = |pick: fn(&ShuffleRun) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
+        let (mb_per_s, bare_quinn_mb_per_s) = (of(|run| run.mb_per_s)?, of(|run| run.bare_quinn_mb_per_s)?);
+        let ratio = mb_per_s / bare_quinn_mb_per_s;
+        Some(Shuffle { bench: "shuffle".into(), mb_per_s, bare_quinn_mb_per_s, ratio, runs })
+    }
+}
+
 /// A benchmark's result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -152,6 +180,8 @@ pub enum Report {
     Steady(Steady),
     /// Memory.
     DemoRss(DemoRss),
+    /// The way between processes.
+    Shuffle(Shuffle),
 }
 
 impl Report {
@@ -212,6 +242,7 @@ pub fn markdown(machine: &str, reports: &[Report]) -> String {
             s.spans.iter().map(row).collect()
         },
     );
+    between_processes(&mut page, reports);
     section(&mut page, "Memory", "| bench | peak MB |", reports, |report| {
         let Report::DemoRss(d) = report else {
             return Vec::new();
@@ -219,6 +250,22 @@ pub fn markdown(machine: &str, reports: &[Report]) -> String {
         vec![format!("| {} | {:.0} |", d.bench, d.peak_mb)]
     });
     page
+}
+
+fn between_processes(page: &mut String, reports: &[Report]) {
+    section(
+        page,
+        "Between two processes",
+        "| bench | MB/s | bare quinn | ratio | runs |",
+        reports,
+        |report| {
+            let Report::Shuffle(s) = report else {
+                return Vec::new();
+            };
+            let (ours, bare) = (s.mb_per_s, s.bare_quinn_mb_per_s);
+            vec![format!("| {} | {ours:.0} | {bare:.0} | {:.2} | {} |", s.bench, s.ratio, s.runs.len())]
+        },
+    );
 }
 
 /// Appends a table of the rows that `rows` gives, if there are any.
@@ -262,6 +309,20 @@ mod tests {
             Report::DemoRss(DemoRss::of(123_400_000)).json(),
             "{\"bench\":\"demo_rss\",\"peak_mb\":123.4}"
         );
+    }
+
+    #[test]
+    fn a_shuffle_is_told_with_its_ratio() {
+        let run = |mb_per_s, bare_quinn_mb_per_s| ShuffleRun { mb_per_s, bare_quinn_mb_per_s };
+        let shuffle = Shuffle::of(vec![run(300.0, 400.0), run(100.0, 900.0), run(800.0, 200.0)]);
+        assert_eq!(
+            Report::Shuffle(shuffle.expect("there are runs")).json(),
+            "{\"bench\":\"shuffle\",\"mb_per_s\":300.0,\"bare_quinn_mb_per_s\":400.0,\"ratio\":0.75,\
+             \"runs\":[{\"mb_per_s\":300.0,\"bare_quinn_mb_per_s\":400.0},\
+             {\"mb_per_s\":100.0,\"bare_quinn_mb_per_s\":900.0},\
+             {\"mb_per_s\":800.0,\"bare_quinn_mb_per_s\":200.0}]}"
+        );
+        assert_eq!(Shuffle::of(Vec::new()), None);
     }
 
     #[test]

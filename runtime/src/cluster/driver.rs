@@ -15,11 +15,13 @@
 
 use super::{
     figures,
-    inbox::{generator_event, scheduler_event},
+    holdings::Holdings,
+    inbox::fail_when_full,
     ledger::Ledger,
     local::Prepared,
     progress::{ClusterEvent, Progress},
-    role_configs::{generator_config, rate_config, rate_inputs, rate_interval},
+    role_configs::{generator_config, rate_config, rate_inputs, rate_interval, scheduler_config},
+    routes::Routes,
 };
 use crate::{
     config::{BatchInterval, Checked},
@@ -36,11 +38,10 @@ use tidemill_actors::{
         PlanOutlet,
     },
     core::Core,
-    node::{self, Destination, DownReason, Links, Membership, MembershipConfig, MembershipPerformer},
+    node::{self, Links, Membership, MembershipConfig, MembershipPerformer},
     rate_controller::{InputKey, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
-        self, BatchTimings, BlockPlace, Followers, Scheduler, SchedulerConfig, SchedulerPerformer,
-        TellExecutors,
+        self, BatchTimings, BlockPlace, Followers, Misconduct, Scheduler, SchedulerPerformer, TellExecutors,
     },
     seam::{BatchPlan, Program, StreamInfo, StreamKind},
     shell::{Observer, Shell, ShellAddress, ShellInbox},
@@ -48,8 +49,8 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, StreamId, TaskKey},
-    message::{PeerInfo, Registration, TaskFailure, ToDriver, ToExecutor},
+    id::{BatchNumber, BlockId, Epoch, Member, StreamId, TaskId, TaskKey},
+    message::{PeerInfo, ToExecutor},
     world::World,
 };
 
@@ -127,16 +128,18 @@ impl Roles {
 const FAILURE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the driver's roles tell each other through: shared by their performers.
-struct Wires<L> {
-    roles: Roles,
-    links: L,
-    pipeline: Arc<Pipeline>,
-    progress: Progress,
-    ledger: Ledger,
-    world: World,
-    has_cuts: bool,
-    peers: Option<PeersListener>,
-    alive: Mutex<BTreeMap<Member, PeerInfo>>,
+pub(super) struct Wires<L> {
+    pub(super) roles: Roles,
+    pub(super) links: L,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) progress: Progress,
+    pub(super) ledger: Ledger,
+    pub(super) world: World,
+    pub(super) has_cuts: bool,
+    pub(super) peers: Option<PeersListener>,
+    pub(super) alive: Mutex<BTreeMap<Member, PeerInfo>>,
+    /// What executors hold; kept where they do not say themselves what went with them.
+    pub(super) holdings: Option<Mutex<Holdings>>,
 }
 
 impl<L: TellExecutors + Send + Sync> ExecutorOutlet for Wires<L> {
@@ -146,6 +149,11 @@ impl<L: TellExecutors + Send + Sync> ExecutorOutlet for Wires<L> {
 }
 
 impl<L> Wires<L> {
+    pub(super) fn holdings<T>(&self, change: impl FnOnce(&mut Holdings) -> T) -> Option<T> {
+        let holdings = self.holdings.as_ref()?;
+        Some(change(&mut holdings.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
     fn hand_over(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>) {
         let version = self.ledger.plan(&plan);
         // The generator's books decide what becomes of a block without holders: the scheduler waits for them.
@@ -179,6 +187,10 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
         self.roles.scheduler.tell(scheduler::Event::BatchSafe { batch });
     }
 
+    fn drained(&self, member: Member) {
+        self.roles.node.tell(node::Event::Drained { member, of: node::Drain::Blocks });
+    }
+
     fn note(&self, note: GeneratorNote) {
         match &note {
             GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
@@ -194,6 +206,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
                 tracing::error!(blocks, records, "blocks are gone with all their holders");
                 metrics::counter!("tidemill_blocks_lost_total").increment(*blocks as u64);
             }
+            GeneratorNote::BlockCopied { .. } => figures::block_copied(),
         }
         self.progress.tell(ClusterEvent::Note(note));
     }
@@ -261,11 +274,24 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
     }
 
     fn released(&self, batch: BatchNumber) {
+        self.0.holdings(|holdings| holdings.released(batch));
         self.0.roles.generator.tell(GeneratorEvent::BatchReleased(batch));
     }
 
     fn tasks_lost(&self, batch: BatchNumber, _member: Member, tasks: &[TaskKey]) {
         self.0.progress.tell(ClusterEvent::TasksLost { batch, count: tasks.len() as u64 });
+    }
+
+    fn drained(&self, member: Member) {
+        self.0.roles.node.tell(node::Event::Drained { member, of: node::Drain::Outputs });
+    }
+
+    fn copied(&self, task: TaskId, slow: Member) {
+        self.0.progress.tell(ClusterEvent::TaskCopied { task, slow });
+    }
+
+    fn excluded(&self, member: Member, time: Duration, _why: Misconduct) {
+        self.0.progress.tell(ClusterEvent::ExecutorExcluded { member, time });
     }
 
     /// The batches before the failed one are still to be published; `stopped` says when they are.
@@ -283,95 +309,13 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
     }
 }
 
-/// Membership's way to the other roles.
-struct Routes<L>(Arc<Wires<L>>);
-
-impl<L> Routes<L> {
-    fn tell_peers(&self, change: impl FnOnce(&mut BTreeMap<Member, PeerInfo>)) {
-        let peers = {
-            let mut alive = self.0.alive.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut alive);
-            alive.values().cloned().collect()
-        };
-        if let Some(listener) = &self.0.peers {
-            listener(peers);
-        }
-    }
-}
-
-impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
-    fn executor_up(&self, registration: &Registration) {
-        let Registration { member, slots, bulk_address, .. } = registration.clone();
-        self.tell_peers(|alive| {
-            alive.insert(member, PeerInfo { member, bulk_address });
-        });
-        let wires = &self.0;
-        wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
-        wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
-        wires.progress.tell(ClusterEvent::ExecutorUp(member));
-    }
-
-    fn executor_down(&self, member: Member, reason: DownReason) {
-        // At the end of the pipeline they are stopped before us, which is no news.
-        match self.0.progress.outcome() {
-            None => tracing::warn!(%member, ?reason, "an executor is gone"),
-            Some(_) => tracing::debug!(%member, ?reason, "an executor is gone"),
-        }
-        self.tell_peers(|alive| {
-            alive.remove(&member);
-        });
-        let wires = &self.0;
-        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
-        wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
-        wires.progress.tell(ClusterEvent::ExecutorDown(member));
-    }
-
-    fn deliver(&self, to: Destination, from: Member, message: ToDriver) {
-        let wires = &self.0;
-        match to {
-            Destination::BatchGenerator => {
-                if let ToDriver::ReceiverStarted { receiver } = &message {
-                    wires.progress.tell(ClusterEvent::ReceiverStarted { receiver: *receiver, on: from });
-                }
-                if let Some(event) = generator_event(message) {
-                    wires.roles.generator.tell(event);
-                }
-            }
-            Destination::Scheduler => {
-                match &message {
-                    ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
-                        tracing::info!(%task, on = %from, message, "an attempt has failed");
-                        let (task, message) = (*task, message.clone());
-                        wires.progress.tell(ClusterEvent::TaskFailed { task, on: from, message });
-                    }
-                    ToDriver::SlotLeaked { task } => {
-                        tracing::warn!(%task, on = %from, "a task does not stop: its slot goes on with a new thread");
-                        wires.progress.tell(ClusterEvent::SlotReplaced { task: *task, on: from });
-                    }
-                    _ => {}
-                }
-                if let Some(event) = scheduler_event(message) {
-                    wires.roles.scheduler.tell(event);
-                }
-            }
-            Destination::Reports => {
-                if let ToDriver::SourceReport { stream, what, count } = message {
-                    tracing::info!(%stream, what, count, "a source reports");
-                    figures::source_report(&what, count);
-                    wires.progress.tell(ClusterEvent::SourceReport { stream, what, count });
-                }
-            }
-            Destination::Node => {}
-        }
-    }
-}
-
 /// The driver's children, in start order.
 pub(crate) fn children<L>(parts: DriverParts<L>, roles: &Roles, inboxes: RoleInboxes) -> Vec<ChildSpec>
 where
     L: TellExecutors + Links + Clone + Send + Sync,
 {
     let DriverParts { config, pipeline, world, progress, links, transport, peers } = parts;
+    fail_when_full(roles, &progress, &world);
     let wires = Arc::new(Wires {
         roles: roles.clone(),
         links: links.clone(),
@@ -380,23 +324,31 @@ where
         ledger: Ledger::default(),
         world: world.clone(),
         has_cuts: matches!(config.batch_interval, BatchInterval::Every(_)),
+        holdings: peers.is_some().then(Mutex::default),
         peers,
         alive: Mutex::default(),
     });
     let program = Program::id(&*pipeline);
     let node = {
         let (links, wires) = (links.clone(), wires.clone());
-        let membership = MembershipConfig { epoch: EPOCH, program, ..MembershipConfig::default() };
+        let membership = MembershipConfig {
+            epoch: EPOCH,
+            program,
+            print: pipeline.print(),
+            operators: pipeline.operators(),
+            ..MembershipConfig::default()
+        };
         Shell::child_spec(
             "node",
             inboxes.node,
-            move |_| Membership::new(membership),
+            move |_| Membership::new(membership.clone()),
             move |_| MembershipPerformer { links: links.clone(), roles: Routes(wires.clone()) },
         )
     };
     let rate_controller = {
         let (outlet, rates) = (wires.clone(), rate_config(&config));
-        let (interval, inputs, start) = (rate_interval(&config), rate_inputs(&pipeline), roles.rates.clone());
+        let (interval, inputs, start) =
+            (rate_interval(&config), rate_inputs(&config, &pipeline), roles.rates.clone());
         Shell::child_spec(
             "rate_controller",
             inboxes.rates,
@@ -439,11 +391,7 @@ where
         )
     };
     let scheduler = {
-        let core = SchedulerConfig {
-            epoch: EPOCH,
-            failures_max: config.task_attempts_max,
-            ..SchedulerConfig::default()
-        };
+        let core = scheduler_config(config, EPOCH);
         let (wires, pipeline, spawner) = (wires.clone(), pipeline.clone(), world.spawner.clone());
         Shell::child_spec(
             "scheduler",

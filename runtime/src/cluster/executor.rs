@@ -11,8 +11,10 @@
 //! the three ends the incarnation: its store is cleared, its connection closed, and the next one registers anew.
 
 use super::{
-    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Leave, Order, Plumbing, Uplink},
+    ports::Ports,
     progress::{ClusterEvent, Progress},
+    unconnected::Unconnected,
 };
 use crate::{config::Checked, graph::Pipeline};
 use futures_util::future::BoxFuture;
@@ -22,13 +24,11 @@ use std::{
     time::Duration,
 };
 use tidemill_actors::{
-    block_store::{BlockStore, Budget},
+    block_store::{BlockStore, Budget, SpillConfig},
     core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
-    receiver::{
-        BlockHold, ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator,
-    },
-    seam::{Held, Program, SourceHost, Tasks},
+    receiver::{ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator},
+    seam::{Held, PayloadCodec, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
     supervision::Address,
@@ -36,14 +36,13 @@ use tidemill_actors::{
         Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
         Strategy, SupervisorHandle, SupervisorSpec,
     },
-    transport::{FetchError, ReplicateError, Transport},
+    transport::Transport,
 };
 use tidemill_protocol::{
     id::{BlockId, DataKey, Incarnation, Member, NodeId, ReceiverId},
     message::{PeerInfo, ReceiverExitReason, ReceiverOrder, Registration, ToDriver, ToExecutor},
     world::World,
 };
-use tokio::sync::watch;
 
 /// How many requests to end may wait for an agent: one is enough.
 const ENDINGS_MAX: usize = 16;
@@ -62,6 +61,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) first: Incarnation,
     /// Sees each action of each core, in simulation.
     pub(crate) observer: Option<Observer>,
+    /// How many incarnations it may have before it gives up; none: a thousand in 10 s.
+    pub(crate) intensity: Option<Intensity>,
 }
 
 impl ExecutorParts {
@@ -76,10 +77,10 @@ impl ExecutorParts {
 }
 
 /// One incarnation.
-struct Life {
+pub(super) struct Life {
     member: Member,
-    store: BlockStore,
-    connected: Connected,
+    pub(super) store: BlockStore,
+    pub(super) connected: Connected,
 }
 
 impl Life {
@@ -104,12 +105,20 @@ impl Current {
 
 /// The subtree of one executor, and the address that kills its current incarnation.
 pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
+    let (child, die, _) = executor_that_leaves(parts);
+    (child, die)
+}
+
+/// The same, with the address that makes it leave in good order: then its agent ends for good, and nothing is started again.
+pub(crate) fn executor_that_leaves(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>, Address<Leave>) {
     let id = format!("executor-{}", parts.node.0);
     let current = Current::default();
     let (tasks, tasks_pair) = parts.shell::<ExecutorCore>();
     let receivers = SupervisorSpec::new("receivers", Strategy::OneForOne);
+    let intensity =
+        parts.intensity.unwrap_or(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) });
     let mailbox = Mailbox::<Agent>::with_capacity(EVENTS_CAPACITY, ENDINGS_MAX);
-    let die = mailbox.address::<Die>();
+    let (die, leave) = (mailbox.address::<Die>(), mailbox.address::<Leave>());
     let agent = {
         let (parts, current, receivers, orders) =
             (parts.clone(), current.clone(), receivers.handle(), mailbox.address::<Order>());
@@ -127,10 +136,13 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
                 receivers: receivers.clone(),
                 running: BTreeMap::new(),
                 peers: Vec::new(),
+                leaving_peers: Vec::new(),
+                is_leaving: false,
                 orders: orders.clone(),
                 die: die.clone(),
             }
         })
+        .restart(Restart::Transient)
         .shutdown(Shutdown::Brutal)
     };
     let tasks = {
@@ -145,7 +157,7 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
         .shutdown(Shutdown::Brutal)
     };
     let spec = SupervisorSpec::new(id, Strategy::OneForAll)
-        .intensity(Intensity { restarts_max: 1_000, period: Duration::from_secs(10) })
+        .intensity(intensity)
         .backoff(Backoff {
             initial: Duration::from_millis(100),
             max: Duration::from_secs(2),
@@ -154,7 +166,7 @@ pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
         .child(agent)
         .child(tasks)
         .child(ChildSpec::supervisor(receivers).shutdown(Shutdown::Brutal));
-    (ChildSpec::supervisor(spec), die)
+    (ChildSpec::supervisor(spec), die, leave)
 }
 
 fn executor_config(parts: &ExecutorParts, life: Option<&Life>) -> ExecutorConfig {
@@ -181,6 +193,22 @@ fn receiver_config(config: &Checked) -> ReceiverConfig {
     }
 }
 
+/// An empty store, and where it spills to.
+fn new_store(parts: &ExecutorParts) -> BlockStore {
+    let config = &parts.config;
+    let budget = Budget::new(config.memory_bytes_max);
+    if config.spill_bytes_max == 0 {
+        return BlockStore::new(budget);
+    }
+    let spill = SpillConfig {
+        folder: config.spill_dir.clone(),
+        bytes_max: config.spill_bytes_max,
+        from_percent: config.spill_from_percent,
+    };
+    let codec: Arc<dyn PayloadCodec> = parts.pipeline.clone();
+    BlockStore::spilling(budget, spill, codec, &parts.world)
+}
+
 fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>) -> executor::Performer {
     let member = executor_config(parts, life.as_deref()).member;
     let (store, transport, uplink): (BlockStore, Arc<dyn Transport>, Arc<dyn Uplink>) = match &life {
@@ -194,7 +222,7 @@ fn task_hands(parts: &ExecutorParts, life: Option<Arc<Life>>, die: Address<Die>)
         files: parts.world.files.clone(),
     };
     let slots = (parts.world.spawner.clone(), parts.config.slots_per_executor);
-    let bulk = tokio::runtime::Handle::current();
+    let bulk = parts.plumbing.bulk();
     executor::Performer::new(
         work,
         slots,
@@ -220,30 +248,6 @@ impl Lifecycle for Process {
     }
 }
 
-/// Stands in while there is no incarnation: nothing can be had, nothing is heard.
-struct Unconnected;
-
-impl Uplink for Unconnected {
-    fn tell(&self, _message: ToDriver) {}
-}
-
-impl Transport for Unconnected {
-    fn fetch(&self, from: Member, _key: DataKey) -> BoxFuture<'static, Result<Held, FetchError>> {
-        let reason = "this executor is not connected".to_owned();
-        Box::pin(async move { Err(FetchError::Gone { peer: from, reason }) })
-    }
-
-    fn replicate(
-        &self,
-        to: Member,
-        _block: BlockId,
-        _held: Held,
-    ) -> BoxFuture<'static, Result<(), ReplicateError>> {
-        let reason = "this executor is not connected".to_owned();
-        Box::pin(async move { Err(ReplicateError::Gone { peer: to, reason }) })
-    }
-}
-
 /// Takes the driver's orders.
 struct Agent {
     parts: Arc<ExecutorParts>,
@@ -253,15 +257,18 @@ struct Agent {
     tasks: ShellAddress<ExecutorCore>,
     receivers: SupervisorHandle,
     running: BTreeMap<ReceiverId, ShellAddress<ReceiverCore>>,
+    /// Who may be given copies of blocks, together with those who are about to leave.
     peers: Vec<Member>,
+    leaving_peers: Vec<Member>,
+    /// It was told to leave: the end of this incarnation is the last.
+    is_leaving: bool,
     orders: Address<Order>,
     die: Address<Die>,
 }
 
 impl Actor for Agent {
     fn started(&mut self, _ctx: &mut Context<Self>) -> Result<(), ActorError> {
-        let budget = Budget::new(self.parts.config.memory_bytes_max);
-        let store = BlockStore::new(budget);
+        let store = new_store(&self.parts);
         let plumbing = &self.parts.plumbing;
         let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
         let connected = connected.map_err(ActorError::new)?;
@@ -274,6 +281,7 @@ impl Actor for Agent {
             slots: self.parts.config.slots_per_executor,
             program: Program::id(&*self.parts.pipeline),
             bulk_address,
+            print: self.parts.pipeline.print(),
         }));
         self.life = Some(life);
         Ok(())
@@ -344,7 +352,7 @@ impl Agent {
             return;
         }
         ctx.spawn_local(end_with(exits, id, self.die.clone()));
-        address.tell(ReceiverEvent::Peers { members: self.peers.clone() });
+        address.tell(ReceiverEvent::Peers { members: self.staying_peers() });
         address.tell(ReceiverEvent::Start);
         self.running.retain(|_, running| running.alive());
         self.running.insert(id, address);
@@ -353,9 +361,29 @@ impl Agent {
     fn set_peers(&mut self, peers: &[PeerInfo]) {
         self.parts.plumbing.peers(self.member, peers);
         self.peers = peers.iter().map(|peer| peer.member).collect();
+        self.tell_receivers_peers();
+    }
+
+    /// Those who are about to leave are given no copies.
+    fn staying_peers(&self) -> Vec<Member> {
+        self.peers.iter().filter(|peer| !self.leaving_peers.contains(peer)).copied().collect()
+    }
+
+    fn tell_receivers_peers(&self) {
+        let members = self.staying_peers();
         for receiver in self.running.values() {
-            receiver.tell(ReceiverEvent::Peers { members: self.peers.clone() });
+            receiver.tell(ReceiverEvent::Peers { members: members.clone() });
         }
+    }
+
+    /// Gives another executor a copy of a block that is held here, and tells the driver how it ended.
+    fn copy_block(&self, block: BlockId, to: Member) {
+        let Some(life) = self.life.clone() else { return };
+        let ports = Ports { life: life.clone() };
+        self.parts.world.spawner.spawn(async move {
+            let kept = ports.replicate(block, to).await;
+            life.connected.uplink.tell(ToDriver::BlockCopied { block, to, kept });
+        });
     }
 
     fn tell_receiver(&self, id: ReceiverId, event: ReceiverEvent) {
@@ -380,6 +408,11 @@ impl Handler<Order> for Agent {
         }
         match message {
             ToExecutor::Peers { peers } => self.set_peers(&peers),
+            ToExecutor::PeersLeaving { members } => {
+                self.leaving_peers = members;
+                self.tell_receivers_peers();
+            }
+            ToExecutor::Replicate { block, to } => self.copy_block(block, to),
             ToExecutor::StartReceiver(order) => self.start_receiver(order, ctx),
             ToExecutor::StopReceiver { receiver } => self.tell_receiver(receiver, ReceiverEvent::Stop),
             ToExecutor::Cut { batch, at } => {
@@ -428,38 +461,20 @@ impl Agent {
 impl Handler<Die> for Agent {
     fn handle(&mut self, die: Die, ctx: &mut Context<Self>) {
         self.bury();
-        ctx.fail(ActorError::new(die.reason));
+        if self.is_leaving {
+            tracing::info!(member = %self.member, reason = die.reason, "this executor has left");
+            ctx.stop();
+        } else {
+            ctx.fail(ActorError::new(die.reason));
+        }
     }
 }
 
-/// What a receiver needs from its executor.
-struct Ports {
-    life: Arc<Life>,
-}
-
-impl BlockHold for Ports {
-    fn put(&self, block: BlockId, held: Held) {
-        // Refused only when the executor was killed meanwhile: then the block is lost with all others.
-        let _ = self.life.store.put_received(block, held);
-    }
-
-    fn room(&self) -> watch::Receiver<bool> {
-        self.life.store.has_room()
-    }
-}
-
-impl Replicator for Ports {
-    fn replicate(&self, block: BlockId, to: Member) -> BoxFuture<'static, bool> {
-        let Some(held) = self.life.store.get(DataKey::Block(block)) else {
-            return Box::pin(async { false });
-        };
-        let copy = self.life.connected.transport.replicate(to, block, held);
-        Box::pin(async move { copy.await.is_ok() })
-    }
-}
-
-impl tidemill_actors::receiver::TellDriver for Ports {
-    fn tell(&self, message: ToDriver) {
-        self.life.connected.uplink.tell(message);
+impl Handler<Leave> for Agent {
+    fn handle(&mut self, _leave: Leave, _ctx: &mut Context<Self>) {
+        self.is_leaving = true;
+        if let Some(life) = &self.life {
+            life.connected.uplink.tell(ToDriver::Leaving);
+        }
     }
 }

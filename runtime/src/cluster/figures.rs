@@ -42,6 +42,9 @@ pub(super) fn declare() {
         ),
         ("tidemill_blocks_struck_total", "Blocks that were not safe and were struck from their batches"),
         ("tidemill_blocks_lost_total", "Blocks that are gone with all their holders"),
+        ("tidemill_received_bytes_total", "What the blocks of receivers take in memory"),
+        ("tidemill_transport_sent_bytes_total", "Blocks and outputs sent to other nodes, as encoded"),
+        ("tidemill_transport_received_bytes_total", "Blocks and outputs got from other nodes, as encoded"),
         ("tidemill_frames_refused_total", "Frames of other nodes that were refused"),
     ];
     for (name, meaning) in counters {
@@ -63,9 +66,19 @@ pub(super) fn source_report(what: &str, count: u64) {
     counter!("tidemill_source_reports_total", "what" => what).increment(count);
 }
 
+/// A receiver has closed a block.
+pub(super) fn block_received(bytes: u64) {
+    counter!("tidemill_received_bytes_total").increment(bytes);
+}
+
 /// A receiver is permitted another rate.
 pub(super) fn rate_set(input: InputKey, records_per_s_max: u64) {
     let InputKey { stream, receiver } = input;
     gauge!("tidemill_rate_permitted_records_per_s", "stream" => stream.0.to_string(), "receiver" => receiver.0.to_string())
         .set(records_per_s_max as f64);
+}
+
+/// A block that had lost a holder, or is to lose one, has another.
+pub(super) fn block_copied() {
+    counter!("tidemill_blocks_copied_total").increment(1);
 }

@@ -130,12 +130,7 @@ pub(crate) struct Prepared(pub(crate) Arc<dyn Transport>);
 
 impl FetchPrepared for Prepared {
     fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Option<Held>> {
-        match self.0.fetch_now(holder, key) {
-            Some(found) => Box::pin(async move { found.ok() }),
-            None => {
-                let fetch = self.0.fetch(holder, key);
-                Box::pin(async move { fetch.await.ok() })
-            }
-        }
+        let fetch = self.0.fetch(holder, key);
+        Box::pin(async move { fetch.await.ok() })
     }
 }

@@ -41,6 +41,14 @@ impl Message for Die {
     type Reply = ();
 }
 
+/// This executor shall leave in good order: its agent asks the driver, and ends for good once it may.
+#[derive(Debug)]
+pub(crate) struct Leave;
+
+impl Message for Leave {
+    type Reply = ();
+}
+
 /// How incarnations are ended.
 pub(crate) trait End {
     /// Ends the present incarnation. Such messages have a lane of their own, which orders cannot fill: if it is full, the
@@ -80,6 +88,11 @@ pub(crate) trait Plumbing: Send + Sync {
         orders: Address<Order>,
         die: Address<Die>,
     ) -> Result<Connected, String>;
+
+    /// Where data are fetched, encoded and decoded.
+    fn bulk(&self) -> tokio::runtime::Handle {
+        tokio::runtime::Handle::current()
+    }
 
     /// The driver's list of live executors.
     fn peers(&self, member: Member, peers: &[PeerInfo]);

@@ -12,7 +12,10 @@ use tidemill_actors::{
     rate_controller::{BatchInfo, InputKey},
     supervision::panic::catch,
 };
-use tidemill_protocol::id::{BatchNumber, Member, NodeId, ReceiverId, StreamId, TaskId};
+use tidemill_protocol::{
+    id::{BatchNumber, Member, NodeId, ReceiverId, StreamId, TaskId},
+    message::Registration,
+};
 
 /// How many batches are remembered.
 pub const BATCHES_REMEMBERED_MAX: usize = 1_000;
@@ -26,6 +29,12 @@ pub enum ClusterEvent {
     ExecutorUp(Member),
     /// An executor is lost.
     ExecutorDown(Member),
+    /// An executor is silent for longer than usual: others are preferred.
+    ExecutorSuspected(Member),
+    /// A suspected executor is heard again as usual.
+    ExecutorTrusted(Member),
+    /// An executor leaves in good order; `ExecutorDown` follows when it has.
+    ExecutorLeaving(Member),
     /// A receiver runs.
     ReceiverStarted {
         /// Which, and which of its lives.
@@ -74,6 +83,20 @@ pub enum ClusterEvent {
         /// Where.
         on: Member,
     },
+    /// A task takes too long: a copy of it was started elsewhere, and the first to end is taken.
+    TaskCopied {
+        /// The copy.
+        task: TaskId,
+        /// Where the attempt runs that takes too long.
+        slow: Member,
+    },
+    /// An executor gets no tasks for a time: they fail there, or take much longer than elsewhere.
+    ExecutorExcluded {
+        /// Which.
+        member: Member,
+        /// For how long.
+        time: Duration,
+    },
     /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `connect_failed`, `reconnect`, `lost_connection`,
     /// `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
     SourceReport {
@@ -113,6 +136,8 @@ struct State {
     batches: VecDeque<BatchInfo>,
     outcome: Option<Result<(), PipelineError>>,
     receivers: BTreeMap<(StreamId, u16), (ReceiverId, Member)>,
+    executors: BTreeMap<NodeId, Registration>,
+    permitted: BTreeMap<InputKey, u64>,
 }
 
 /// The shared memory of what happened. Cloning gives another handle.
@@ -138,6 +163,21 @@ impl Progress {
     /// The receivers that run, and where.
     pub fn receivers(&self) -> Vec<(ReceiverId, Member)> {
         lock(&self.state.0).receivers.values().copied().collect()
+    }
+
+    /// The executors that live, by node.
+    pub(crate) fn executors(&self) -> Vec<Registration> {
+        lock(&self.state.0).executors.values().cloned().collect()
+    }
+
+    /// An executor has registered.
+    pub(crate) fn remember_executor(&self, registration: &Registration) {
+        lock(&self.state.0).executors.insert(registration.member.node, registration.clone());
+    }
+
+    /// The rate that an input is permitted, once it has been set.
+    pub(crate) fn permitted(&self, input: InputKey) -> Option<u64> {
+        lock(&self.state.0).permitted.get(&input).copied()
     }
 
     /// What the executors of this process hold in memory, by node: at most `memory_bytes_max`, and a quarter on top for
@@ -206,7 +246,13 @@ impl Progress {
             ClusterEvent::ReceiverStarted { receiver, on } => {
                 state.receivers.insert((receiver.stream, receiver.index.0), (*receiver, *on));
             }
-            ClusterEvent::ExecutorDown(member) => state.receivers.retain(|_, (_, on)| on != member),
+            ClusterEvent::ExecutorDown(member) => {
+                state.receivers.retain(|_, (_, on)| on != member);
+                state.executors.retain(|_, executor| executor.member != *member);
+            }
+            ClusterEvent::RateSet { input, records_per_s_max } => {
+                state.permitted.insert(*input, *records_per_s_max);
+            }
             ClusterEvent::Failed(text) => drop(state.outcome.get_or_insert(Err(PipelineError(text.clone())))),
             ClusterEvent::Ended => drop(state.outcome.get_or_insert(Ok(()))),
             _ => {}

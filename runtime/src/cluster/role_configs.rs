@@ -8,9 +8,13 @@ use std::time::Duration;
 use tidemill_actors::{
     batch_generator::GeneratorConfig,
     rate_controller::{InputKey, RateConfig},
+    scheduler::{SchedulerConfig, SpeculationLimits},
     seam::{Program, StreamInfo, StreamKind},
 };
-use tidemill_protocol::{id::ReceiverIndex, world::World};
+use tidemill_protocol::{
+    id::{Epoch, ReceiverIndex},
+    world::World,
+};
 
 pub(super) fn generator_config(config: &Checked, pipeline: &Pipeline, world: &World) -> GeneratorConfig {
     GeneratorConfig {
@@ -25,9 +29,18 @@ pub(super) fn generator_config(config: &Checked, pipeline: &Pipeline, world: &Wo
             .collect(),
         executors_expected: usize::from(config.executors),
         in_flight_max: config.batches_in_flight_max,
-        // Receivers get theirs from the rate controller; planned sources are read as fast as batches are decided.
-        rate_initial: u64::MAX,
+        rate_initial: config.rate_records_per_s_initial,
+        throttled: throttled(config, pipeline).map(|info| info.id).collect(),
         ..GeneratorConfig::default()
+    }
+}
+
+pub(super) fn scheduler_config(config: &Checked, epoch: Epoch) -> SchedulerConfig {
+    SchedulerConfig {
+        epoch,
+        failures_max: config.task_attempts_max,
+        speculation: config.speculation.then(SpeculationLimits::default),
+        ..SchedulerConfig::default()
     }
 }
 
@@ -47,11 +60,21 @@ pub(super) fn rate_interval(config: &Checked) -> Duration {
     }
 }
 
-/// What is throttled: every receiver.
-pub(super) fn rate_inputs(pipeline: &Pipeline) -> Vec<InputKey> {
-    let of_stream = |stream: &StreamInfo| {
+/// What is throttled: every receiver, and every planned stream that counts its records and is read by the clock.
+pub(super) fn rate_inputs(config: &Checked, pipeline: &Pipeline) -> Vec<InputKey> {
+    let receivers = Program::streams(pipeline).iter().flat_map(|stream: &StreamInfo| {
         let id = stream.id;
         (0..stream.receivers).map(move |index| InputKey { stream: id, receiver: ReceiverIndex(index) })
-    };
-    Program::streams(pipeline).iter().flat_map(of_stream).collect()
+    });
+    let planned =
+        throttled(config, pipeline).map(|info| InputKey { stream: info.id, receiver: ReceiverIndex(0) });
+    receivers.chain(planned).collect()
+}
+
+/// The planned streams that are throttled. `AvailableNow` drains what there is, so there none is.
+fn throttled<'a>(config: &Checked, pipeline: &'a Pipeline) -> impl Iterator<Item = &'a StreamInfo> {
+    let has_interval = matches!(config.batch_interval, BatchInterval::Every(_));
+    Program::streams(pipeline).iter().filter(move |info| {
+        has_interval && info.kind == StreamKind::Planned && pipeline.counts_records(info.id)
+    })
 }

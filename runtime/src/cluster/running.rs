@@ -5,7 +5,7 @@ use super::{
     plumbing::Die,
     progress::{PipelineError, Progress},
 };
-use std::{collections::BTreeMap, thread::JoinHandle, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, thread::JoinHandle, time::Duration};
 use tidemill_actors::supervision::{Address, SupervisorHandle, Tree};
 use tidemill_protocol::id::NodeId;
 
@@ -15,6 +15,7 @@ pub struct Running {
     pub(super) roles: Roles,
     pub(super) root: SupervisorHandle,
     pub(super) executors: BTreeMap<NodeId, Address<Die>>,
+    pub(super) address: Option<SocketAddr>,
     pub(super) control: Option<JoinHandle<()>>,
 }
 
@@ -79,6 +80,11 @@ impl Running {
     /// What happens: events, the last batches, the receivers.
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Where the driver listens for executors; `None` if it runs them in this process.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// The supervision tree, with restarts, mailbox depths and last exits.

@@ -12,6 +12,7 @@ use super::{
     executor::{ExecutorParts, executor},
     figures,
     inbox::DriverInbox,
+    lane::BulkThread,
     local::LocalPlumbing,
     plumbing::Die,
     progress::{ClusterEvent, Progress},
@@ -21,10 +22,12 @@ use crate::{
     config::{BatchInterval, Checked, ConfigError},
     context::StreamContext,
     graph::{BuildOptions, GraphError, Pipeline},
+    params::ParamsError,
 };
 use std::{
     collections::BTreeMap,
     io,
+    net::SocketAddr,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -36,13 +39,17 @@ use tidemill_actors::{
     transport::LocalTransport,
 };
 use tidemill_protocol::{
+    endpoint::{CloseCode, EndpointError},
     id::{Incarnation, NodeId},
+    identity::AuthorityError,
     world::World,
 };
 use tokio::sync::Notify;
 
 /// How long the actors may take to stop once the pipeline has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long peers may take to hear that this process ends.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Why a pipeline was not started; nothing was read. Not retryable, except for [`Thread`](StartError::Thread).
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +83,15 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// A parameter that is none, or that nobody asks for.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// The cluster's authority cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The driver cannot listen.
+    #[error("the driver cannot listen: {0}")]
+    Endpoint(#[from] EndpointError),
 }
 
 impl StreamContext {
@@ -86,15 +102,23 @@ impl StreamContext {
     /// # Errors
     /// [`StartError`], with the remedy; nothing was read.
     pub fn start(&self) -> Result<Running, StartError> {
+        let parts = self.prepare()?;
+        self.launch(parts, |parts| Ok(assemble(parts)))
+    }
+
+    /// Checks everything that can be checked before anything runs.
+    pub(super) fn prepare(&self) -> Result<Parts, StartError> {
         tidemill_actors::supervision::assert_unwinding()?;
         let config = self.config().check()?;
         let world = config.seed.map_or_else(World::real, World::real_seeded);
         let options = BuildOptions {
             default_partitions: config.default_partitions(),
             executable: executable_hash()?,
+            parameters: self.params().canonical(),
             ..BuildOptions::default()
         };
         let pipeline = Arc::new(self.build(options, world.files.clone())?);
+        self.params().check_asked()?;
         pipeline.attach(world.clone());
         check_interval(&config, &pipeline)?;
         pipeline.preflight().map_err(StartError::Unusable)?;
@@ -105,41 +129,66 @@ impl StreamContext {
         let late = progress.clone();
         self.when_added_late(move |error| late.tell(ClusterEvent::Failed(error.to_string())));
         figures::declare();
-        let parts = Parts { config, pipeline, world, progress: progress.clone(), users: self.take_actors() };
+        Ok(Parts { config, pipeline, world, progress, users: self.take_actors() })
+    }
+
+    /// Has `assemble` put the tree together on a control thread of its own.
+    pub(super) fn launch(
+        &self,
+        parts: Parts,
+        assemble: impl FnOnce(Parts) -> Result<Assembled, StartError> + Send + 'static,
+    ) -> Result<Running, StartError> {
+        let progress = parts.progress.clone();
         let (tell, told) = mpsc::sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let control = std::thread::Builder::new()
             .name("tidemill-control".into())
-            .spawn(move || control(runtime, parts, &tell))
+            .spawn(move || control(runtime, parts, assemble, &tell))
             .map_err(StartError::Thread)?;
         match told.recv() {
-            Ok(Handles { roles, root, executors }) => {
-                Ok(Running { progress, roles, root, executors, control: Some(control) })
+            Ok(Ok(Handles { roles, root, executors, address })) => {
+                Ok(Running { progress, roles, root, executors, address, control: Some(control) })
             }
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::Thread(io::Error::other("the control thread ended before it began"))),
         }
     }
 }
 
 /// What the control thread is given.
-struct Parts {
-    config: Checked,
-    pipeline: Arc<Pipeline>,
-    world: World,
-    progress: Progress,
-    users: Vec<ChildSpec>,
+pub(super) struct Parts {
+    pub(super) config: Checked,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) world: World,
+    pub(super) progress: Progress,
+    pub(super) users: Vec<ChildSpec>,
 }
 
 /// What the control thread gives back.
-struct Handles {
-    roles: Roles,
-    root: SupervisorHandle,
-    executors: BTreeMap<NodeId, Address<Die>>,
+pub(super) struct Handles {
+    pub(super) roles: Roles,
+    pub(super) root: SupervisorHandle,
+    pub(super) executors: BTreeMap<NodeId, Address<Die>>,
+    /// Where the driver listens for executors, if it does.
+    pub(super) address: Option<SocketAddr>,
 }
 
-fn control(runtime: tokio::runtime::Runtime, parts: Parts, tell: &mpsc::SyncSender<Handles>) {
-    let _guard = Outcome(parts.progress.clone());
+/// A tree that runs, and what must outlive it.
+pub(super) struct Assembled {
+    pub(super) handles: Handles,
+    /// To be closed after the tree, with a goodbye.
+    pub(super) endpoints: Vec<quinn::Endpoint>,
+    pub(super) bulk: Option<BulkThread>,
+}
+
+fn control(
+    runtime: tokio::runtime::Runtime,
+    parts: Parts,
+    assemble: impl FnOnce(Parts) -> Result<Assembled, StartError>,
+    tell: &mpsc::SyncSender<Result<Handles, StartError>>,
+) {
+    let guard = Outcome(parts.progress.clone());
     // Asked for one runtime, once.
     let mut runtime = Some(runtime);
     let system = actix_rt::System::with_tokio_rt(move || runtime.take().expect("a System has one runtime"));
@@ -151,9 +200,16 @@ fn control(runtime: tokio::runtime::Runtime, parts: Parts, tell: &mpsc::SyncSend
                 notify.notify_one();
             }
         });
-        let handles = assemble(parts);
+        let Assembled { handles, endpoints, bulk } = match assemble(parts) {
+            Ok(assembled) => assembled,
+            Err(error) => {
+                // Who asked is told; there is nobody else.
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
         let (roles, root) = (handles.roles.clone(), handles.root.clone());
-        if tell.send(handles).is_err() {
+        if tell.send(Ok(handles)).is_err() {
             return;
         }
         roles.start(&world);
@@ -167,7 +223,28 @@ fn control(runtime: tokio::runtime::Runtime, parts: Parts, tell: &mpsc::SyncSend
             _ = root.ended() => {}
             () = world.clock.sleep(FAREWELL) => tracing::error!("the actors did not stop in {FAREWELL:?}"),
         }
+        say_goodbye(&endpoints, &world).await;
+        drop(bulk);
     });
+    drop(guard);
+}
+
+/// Closes endpoints so that their peers hear of it at once.
+pub(super) async fn say_goodbye(endpoints: &[quinn::Endpoint], world: &World) {
+    for endpoint in endpoints {
+        endpoint.close(CloseCode::Done.into(), b"the process ends");
+    }
+    let all = async {
+        for endpoint in endpoints {
+            endpoint.wait_idle().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = all => {}
+        // Whoever does not answer finds out by itself.
+        () = world.clock.sleep(GOODBYE) => {}
+    }
 }
 
 /// Whatever ends the control thread, nobody waits for ever.
@@ -182,7 +259,7 @@ impl Drop for Outcome {
 }
 
 /// The whole tree of a process: driver, user actors, executors.
-fn assemble(parts: Parts) -> Handles {
+fn assemble(parts: Parts) -> Assembled {
     let Parts { config, pipeline, world, progress, users } = parts;
     let (roles, inboxes) = Roles::new(None);
     let inbox = Arc::new(DriverInbox::new(roles.clone()));
@@ -220,11 +297,13 @@ fn assemble(parts: Parts) -> Handles {
             cost: None,
             first: Incarnation(1),
             observer: None,
+            intensity: None,
         }));
         root = root.child(child.restart(Restart::Permanent));
         executors.insert(node, die);
     }
-    Handles { roles, root: Supervisor::start(root, &world), executors }
+    let handles = Handles { roles, root: Supervisor::start(root, &world), executors, address: None };
+    Assembled { handles, endpoints: Vec::new(), bulk: None }
 }
 
 pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
@@ -239,7 +318,7 @@ pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<()
 }
 
 /// The hash of the running program's file: other builds are other programs.
-fn executable_hash() -> Result<u64, StartError> {
+pub(super) fn executable_hash() -> Result<u64, StartError> {
     // Where there is a /proc, this is the file that runs, even when another has taken its name meanwhile.
     let running = std::path::Path::new("/proc/self/exe");
     let bytes = std::fs::read(running).or_else(|_| std::fs::read(std::env::current_exe()?));

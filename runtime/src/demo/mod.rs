@@ -9,6 +9,7 @@
 //! Nothing in these files knows the engine: the oracle would prove little if it shared code with what it judges.
 
 pub mod bundled;
+mod cluster;
 pub mod feeder;
 mod ledger;
 pub mod oracle;

@@ -8,6 +8,7 @@
 
 use super::{
     bundled,
+    cluster::Cluster,
     feeder::{FeedGauge, FeedPlan, Feeder},
     oracle::{self, OriginTotal},
     pipeline::{self, Totals},
@@ -15,7 +16,7 @@ use super::{
     verdict::{self, Losses, Summary},
 };
 use crate::{
-    BatchInterval, ClusterEvent, Config, Running, StreamContext,
+    BatchInterval, ClusterEvent, Config, Params, StreamContext,
     app::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Interrupt, complain},
 };
 use clap::Args;
@@ -51,6 +52,9 @@ pub struct DemoArgs {
     /// One JSON object for each batch, and the verdict last
     #[arg(long)]
     pub json: bool,
+    /// Run the executors in this process, not in processes of their own
+    #[arg(long)]
+    pub in_process: bool,
     /// Address of the Prometheus endpoint, on loopback
     #[arg(long)]
     pub metrics: Option<SocketAddr>,
@@ -68,7 +72,7 @@ pub fn run(args: &DemoArgs, interrupt: &Interrupt) -> u8 {
 }
 
 struct Demo {
-    running: Running,
+    cluster: Cluster,
     totals: Arc<Mutex<Totals>>,
     gauge: Arc<FeedGauge>,
     fed: mpsc::Receiver<Result<u64, String>>,
@@ -105,9 +109,11 @@ impl Demo {
             rate_records_per_s_initial: args.rate.saturating_mul(2).max(10_000),
             ..Config::default()
         };
-        let context = StreamContext::with_config(config);
+        let params = Params::parse([format!("from={address}")]).map_err(|error| error.to_string())?;
+        let context = StreamContext::with_params(config, params);
         let folded = totals.clone();
-        pipeline::build(&context, &address.to_string(), move |rows| lock(&folded).fold(rows))
+        let from = context.params().text("from", "");
+        pipeline::build(&context, &from, move |rows| lock(&folded).fold(rows))
             .map_err(|error| error.to_string())?;
         let (tell, events) = mpsc::sync_channel(EVENTS_MAX);
         let clock = world.clock.clone();
@@ -116,8 +122,11 @@ impl Demo {
             // A table that cannot keep up loses rows, never the pipeline's time; the outcome is asked for separately.
             let _ = tell.try_send((now.now(), event.clone()));
         });
-        let running = context.start().map_err(|error| error.to_string())?;
-        Ok(Demo { running, totals, gauge, fed, events, clock, lines })
+        let cluster = match args.in_process {
+            true => Cluster::in_process(&context)?,
+            false => Cluster::of_processes(&context, &world)?,
+        };
+        Ok(Demo { cluster, totals, gauge, fed, events, clock, lines })
     }
 
     fn play(self, args: &DemoArgs, interrupt: &Interrupt) -> Result<u8, String> {
@@ -129,13 +138,18 @@ impl Demo {
         );
         let mut table = Table::new(std::io::stdout(), mode);
         let mut seen = Seen::default();
-        let half = moment_of_the_kill(&self.clock, Duration::from_secs(args.seconds) / 2);
-        let last = self.clock.now() + Duration::from_secs(args.seconds) + DRAIN;
+        let seconds = Duration::from_secs(args.seconds);
+        // Half time of the feed, which begins when somebody reads it.
+        let mut half = None;
+        let last = self.clock.now() + seconds + DRAIN;
         while seen.outcome.is_none() && !interrupt.struck() {
             if let Ok((at, event)) = self.events.recv_timeout(Duration::from_millis(20)) {
                 self.show(&mut table, &mut seen, at, event)?;
             }
-            if seen.killed.is_none() && self.clock.now() >= half {
+            if half.is_none() && !self.cluster.running().progress().receivers().is_empty() {
+                half = Some(moment_of_the_kill(&self.clock, seconds / 2));
+            }
+            if seen.killed.is_none() && half.is_some_and(|half| self.clock.now() >= half) {
                 seen.killed = self.kill(&mut table)?;
             }
             if self.clock.now() > last {
@@ -212,9 +226,11 @@ impl Demo {
 
     /// Kills the executor that hosts the receiver, while it holds something.
     fn kill(&self, table: &mut Table<Stdout>) -> Result<Option<(NodeId, Time)>, String> {
-        let Some((_, host)) = self.running.progress().receivers().first().copied() else { return Ok(None) };
+        let Some((_, host)) = self.cluster.running().progress().receivers().first().copied() else {
+            return Ok(None);
+        };
         let now = self.clock.now();
-        if !self.running.kill_executor(host.node) {
+        if !self.cluster.kill(host.node) {
             return Ok(None);
         }
         let text = format!("half time: {}, which reads the lines, is killed", host.node);
@@ -249,8 +265,7 @@ impl Demo {
             println!("interrupted; totals so far: {flights} flights in {batches} batches");
             next_commands();
         }
-        // The outcome of a pipeline that was told to end is of no more interest.
-        let _ = self.running.stop_now();
+        self.cluster.stop_now();
         Ok(EXIT_INTERRUPTED)
     }
 

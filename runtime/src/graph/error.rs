@@ -36,6 +36,18 @@ pub enum GraphError {
         /// What it asks for.
         partitions: u32,
     },
+    /// A parameter of the application that the pipeline cannot use.
+    #[error("the parameter {name}={value} is not a {wanted}: {cause}")]
+    BadParameter {
+        /// Its name.
+        name: String,
+        /// What was given.
+        value: String,
+        /// The type that is wanted.
+        wanted: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Names tell outputs, streams and state apart in logs and stores.
     #[error("the name {name:?} is given twice: choose another for one of them")]
     NameTwice {

@@ -17,10 +17,14 @@ use tidemill_actors::seam::{
 };
 use tidemill_protocol::{
     id::{DatasetId, PartitionId, ProgramId, StageId, StreamId},
+    message::ProgramPrint,
     time::BatchTime,
     world::{Files, World},
 };
+use xxhash_rust::xxh3::xxh3_64;
 
+/// How many lines of the graph a program's print has: it travels in one message.
+const OPERATORS_MAX: usize = 4_096;
 /// How many batches' graphs are remembered where `transform` makes them differ: more than are ever in flight.
 const FLATS_MAX: usize = 64;
 
@@ -48,6 +52,32 @@ impl Pipeline {
     /// Gives received sources the world that they read in; the first one stays.
     pub(crate) fn attach(&self, world: World) {
         let _ = self.world.set(world);
+    }
+
+    /// Whether a stream's records are counted when a batch is planned: only then its rate can be kept.
+    pub(crate) fn counts_records(&self, stream: StreamId) -> bool {
+        self.streams.get(usize::from(stream.0)).is_some_and(|node| node.source.counts_records())
+    }
+
+    /// What this program is made of, for those who must run the same.
+    pub(crate) fn print(&self) -> ProgramPrint {
+        let BuildOptions { executable, default_partitions, parameters, .. } = &self.options;
+        ProgramPrint {
+            executable: *executable,
+            partitions: *default_partitions,
+            parameters: xxh3_64(parameters.as_bytes()),
+            operators: self
+                .operators()
+                .iter()
+                .take(OPERATORS_MAX)
+                .map(|line| xxh3_64(line.as_bytes()))
+                .collect(),
+        }
+    }
+
+    /// The lines of the graph's description.
+    pub(crate) fn operators(&self) -> Vec<String> {
+        self.graph.describe().lines().map(str::to_owned).collect()
     }
 
     /// Asks sources and sinks whether they could work at all.

@@ -30,6 +30,12 @@ pub trait PlannedSource<T>: Send + Sync + 'static {
     /// Whether no later call of `next_ranges` will give a range.
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool;
 
+    /// Whether ranges say how many records they hold, and `next_ranges` keeps to `records_max`. Only then the stream is
+    /// throttled; else its batches hold what the source says, and the rate controller leaves it alone.
+    fn counts_records(&self) -> bool {
+        true
+    }
+
     /// Reads `from..to` of a partition, always the same records in the same order, and pushes them.
     ///
     /// # Errors
@@ -119,6 +125,7 @@ pub(crate) trait AnySource: Send + Sync {
         records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError>;
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool;
+    fn counts_records(&self) -> bool;
     fn received(&self) -> Option<Arc<dyn ReceivedSource>>;
 }
 
@@ -141,6 +148,13 @@ impl<T: Data> AnySource for TypedSource<T> {
         match &self.0 {
             Source::Planned(source) => source.is_exhausted(planned),
             Source::Received(_) => false,
+        }
+    }
+
+    fn counts_records(&self) -> bool {
+        match &self.0 {
+            Source::Planned(source) => source.counts_records(),
+            Source::Received(_) => true,
         }
     }
 

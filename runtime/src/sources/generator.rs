@@ -1,11 +1,15 @@
 //! Records computed from their number: the source that needs nothing.
 
+use super::reached;
 use crate::{
     data::Data,
     graph::{Admitted, PlannedSource, Push, TaskEnv},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
+use tidemill_actors::{
+    rate_controller::share::by_lag,
+    seam::{PlannedRange, SourceError, TaskError},
+};
 use tidemill_protocol::{id::PartitionId, world::Files};
 
 /// Computes record `offset` of each partition as `make(partition, offset)`, which must be pure: a task that is run again
@@ -35,7 +39,8 @@ impl<T: Data> Generator<T> {
         Generator { partitions: partitions.max(1), per_batch: 1000, total: u64::MAX, make: Arc::new(make) }
     }
 
-    /// How many records a batch has at most, over all partitions; the permitted rate may lower it.
+    /// How many records a batch has at most, over all partitions; the permitted rate may lower it. Partitions share them by
+    /// what each still has to give.
     #[must_use]
     pub fn records_per_batch(mut self, records: u64) -> Self {
         self.per_batch = records;
@@ -49,10 +54,10 @@ impl<T: Data> Generator<T> {
         self
     }
 
-    /// The share of partition `number` in `records`: the first ones take the rest.
-    fn share(&self, records: u64, number: u32) -> u64 {
+    /// How many records partition `number` has in all: the first ones take the rest.
+    fn length(&self, number: u32) -> u64 {
         let partitions = u64::from(self.partitions);
-        records / partitions + u64::from(u64::from(number) < records % partitions)
+        self.total / partitions + u64::from(u64::from(number) < self.total % partitions)
     }
 }
 
@@ -63,20 +68,23 @@ impl<T: Data> PlannedSource<T> for Generator<T> {
         planned: &BTreeMap<PartitionId, u64>,
         records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError> {
-        let records = self.per_batch.min(records_max.unwrap_or(u64::MAX));
-        let range = |number: u32| {
+        let from = |partition: &PartitionId| reached(planned, *partition);
+        let lag = |number: u32| {
             let partition = PartitionId(number);
-            let from = planned.get(&partition).copied().unwrap_or(0);
-            let to = from.saturating_add(self.share(records, number)).min(self.share(self.total, number));
-            (from < to).then_some(PlannedRange { partition, from, to, rows: to.saturating_sub(from) })
+            (partition, self.length(number).saturating_sub(from(&partition)))
         };
-        Ok((0..self.partitions).filter_map(range).collect())
+        let turn = planned.values().fold(0, |sum: u64, offset| sum.wrapping_add(*offset));
+        let records = self.per_batch.min(records_max.unwrap_or(u64::MAX));
+        let shares = by_lag(records, &(0..self.partitions).map(lag).collect(), turn);
+        let range = |(partition, rows)| {
+            let from = from(&partition);
+            PlannedRange { partition, from, to: from + rows, rows }
+        };
+        Ok(shares.into_iter().map(range).collect())
     }
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
-        (0..self.partitions).all(|number| {
-            planned.get(&PartitionId(number)).copied().unwrap_or(0) >= self.share(self.total, number)
-        })
+        (0..self.partitions).all(|number| reached(planned, PartitionId(number)) >= self.length(number))
     }
 
     fn read(

@@ -14,7 +14,11 @@
 //! | [`TextQueue`] | one pushed list of blocks of lines | tests, benchmarks |
 //! | [`Generator`] | a number of computed records | demonstrations, load |
 //! | [`TextFiles`] | the files that are new in a folder | files |
+//!
+//! Receivers and the [`Generator`] are throttled: they read at the rate that the rate controller permits, unless the
+//! interval is `AvailableNow`. The other planned sources are not, because their batches cannot be cut by records.
 
+mod datasets;
 mod generator;
 mod queue;
 mod static_rows;
@@ -45,7 +49,7 @@ use crate::{
 use bytes::Bytes;
 use memchr::memchr;
 use std::{collections::BTreeMap, sync::Arc};
-use tidemill_actors::seam::{PlannedRange, TaskError};
+use tidemill_actors::seam::TaskError;
 use tidemill_protocol::id::PartitionId;
 
 /// The part of `len` things that partition `number` of `partitions` gets: contiguous, and as even as can be.
@@ -54,24 +58,9 @@ fn share(len: usize, number: u32, partitions: u32) -> std::ops::Range<usize> {
     at(number)..at(number + 1)
 }
 
-/// One range for each partition: the next dataset after those that were planned.
-fn next_dataset(
-    planned: &BTreeMap<PartitionId, u64>,
-    partitions: u32,
-    datasets: usize,
-    rows: impl Fn(usize, u32) -> u64,
-) -> Vec<PlannedRange> {
-    let next = planned.get(&PartitionId(0)).copied().unwrap_or(0);
-    if next >= datasets as u64 {
-        return Vec::new();
-    }
-    let range = |number| PlannedRange {
-        partition: PartitionId(number),
-        from: next,
-        to: next + 1,
-        rows: rows(next as usize, number),
-    };
-    (0..partitions).map(range).collect()
+/// How far a partition was planned.
+fn reached(planned: &BTreeMap<PartitionId, u64>, partition: PartitionId) -> u64 {
+    planned.get(&partition).copied().unwrap_or(0)
 }
 
 /// How many bytes are validated and split at once: they are then still in the second-level cache when operators read them,

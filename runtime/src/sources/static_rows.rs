@@ -41,6 +41,11 @@ impl<T: Data> PlannedSource<T> for StaticRows<T> {
         true
     }
 
+    // Every batch sees all rows.
+    fn counts_records(&self) -> bool {
+        false
+    }
+
     fn read(
         &self,
         _partition: PartitionId,

@@ -1,6 +1,6 @@
 //! The lines of files that appear in a folder.
 
-use super::push_block;
+use super::{push_block, reached};
 use crate::{
     data::Text,
     graph::{PlannedSource, Push, TaskEnv},
@@ -21,6 +21,9 @@ const BLOCK_BYTES_MAX: u64 = 1 << 20;
 /// Reads every file of a folder once, each new file in the next batch, one task a file. Files must be whole when they
 /// appear (write elsewhere, then rename); one that grows later is read on from where it ended. Names that begin with `.`
 /// or `_` are ignored. What is not UTF-8 is replaced by U+FFFD. All nodes must see the same folder.
+///
+/// It is not throttled, because nobody knows how many lines a file has before it is read: a batch holds all files that have
+/// appeared.
 ///
 /// A file is a partition of the stream, numbered by the hash of its name, so that every node finds it without being told;
 /// a batch's lines come in that order, not in order of names.
@@ -62,13 +65,18 @@ impl PlannedSource<Text> for TextFiles {
     ) -> Result<Vec<PlannedRange>, SourceError> {
         let found = self.list(files).map_err(|e| SourceError(format!("{}: {e}", self.folder.display())))?;
         let range = |(partition, (_, to)): (PartitionId, (PathBuf, u64))| {
-            let from = planned.get(&partition).copied().unwrap_or(0);
+            let from = reached(planned, partition);
             (from < to).then_some(PlannedRange { partition, from, to, rows: 0 })
         };
         Ok(found.into_iter().filter_map(range).collect())
     }
 
     fn is_exhausted(&self, _planned: &BTreeMap<PartitionId, u64>) -> bool {
+        false
+    }
+
+    // Lines are not counted before a task has read them.
+    fn counts_records(&self) -> bool {
         false
     }
 

@@ -1,6 +1,6 @@
 //! A queue of blocks of lines: each list of blocks becomes one batch.
 
-use super::{next_dataset, push_block, share};
+use super::{datasets::Datasets, push_block};
 use crate::{
     data::Text,
     graph::{PlannedSource, Push, TaskEnv},
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,7 +17,8 @@ use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
 use tidemill_protocol::{id::PartitionId, world::Files};
 
 /// Blocks of bytes in memory, a list for each batch; each block holds whole lines. A handle: clones share the queue. Tasks
-/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted.
+/// validate and split the blocks; what is not UTF-8 is replaced by U+FFFD and its lines are counted. It is not throttled: a
+/// batch is exactly one list.
 ///
 /// ```
 /// use tidemill::{sources::TextQueue, StreamContext, testing::LocalRunner};
@@ -32,40 +33,29 @@ use tidemill_protocol::{id::PartitionId, world::Files};
 /// ```
 #[derive(Clone)]
 pub struct TextQueue {
-    partitions: u32,
-    state: Arc<Mutex<State>>,
+    lists: Datasets<Bytes>,
     bad_lines: Arc<AtomicU64>,
-}
-
-#[derive(Default)]
-struct State {
-    datasets: Vec<Arc<[Bytes]>>,
-    closed: bool,
 }
 
 impl TextQueue {
     /// An empty queue; a task reads one of `partitions` (at least one) contiguous parts of each list.
     pub fn new(partitions: u32) -> Self {
-        TextQueue { partitions: partitions.max(1), state: Arc::default(), bad_lines: Arc::default() }
+        TextQueue { lists: Datasets::new(partitions), bad_lines: Arc::default() }
     }
 
     /// Appends the blocks of a batch.
     pub fn push(&self, blocks: Vec<Bytes>) {
-        self.lock().datasets.push(blocks.into());
+        self.lists.push(blocks);
     }
 
     /// Says that nothing more will be pushed.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.lists.close();
     }
 
     /// How many lines were not UTF-8, each counted as often as a task has read it.
     pub fn bad_lines(&self) -> u64 {
         self.bad_lines.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -77,13 +67,16 @@ impl PlannedSource<Text> for TextQueue {
         _records_max: Option<u64>,
     ) -> Result<Vec<PlannedRange>, SourceError> {
         // Lines are not counted before a task has read them.
-        Ok(next_dataset(planned, self.partitions, self.lock().datasets.len(), |_, _| 0))
+        Ok(self.lists.next_ranges(planned, |_| 0))
     }
 
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
-        let state = self.lock();
-        let next = planned.get(&PartitionId(0)).copied().unwrap_or(0);
-        state.closed && next >= state.datasets.len() as u64
+        self.lists.is_exhausted(planned)
+    }
+
+    // A batch is exactly one list of blocks, and nobody has counted their lines.
+    fn counts_records(&self) -> bool {
+        false
     }
 
     fn read(
@@ -94,15 +87,12 @@ impl PlannedSource<Text> for TextQueue {
         down: &mut dyn Push<Text>,
         env: &TaskEnv,
     ) -> Result<(), TaskError> {
-        for number in from..to {
-            let blocks = self.lock().datasets.get(number as usize).cloned();
-            let blocks =
-                blocks.ok_or_else(|| TaskError::Failed(format!("the queue has no dataset {number}")))?;
-            for block in &blocks[share(blocks.len(), partition.0, self.partitions)] {
+        self.lists.read(partition, from, to, |blocks| {
+            for block in blocks {
                 let bad = push_block(block, down, env)?;
                 self.bad_lines.fetch_add(bad, Ordering::Relaxed);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{
     senders::{accept, listen},
-    support::{config, events, published, reports, stop},
+    support::{clock, config, events, published, reports, stop, wait},
 };
 use std::{io::Write, net::TcpListener, time::Duration};
 use tidemill::{Config, StreamContext};
-use tidemill_protocol::world::{Clock, World};
+use tidemill_protocol::world::Clock;
 
 const OVERLOAD: Duration = Duration::from_secs(5);
 /// What one record costs; on two slots that is 2,000 records in a second at most.
@@ -22,7 +22,7 @@ fn overload(listener: &TcpListener, clock: &Clock) -> u64 {
     while clock.now().since(began) < OVERLOAD {
         let due = clock.now().since(began).as_millis() as u64 * OFFERED_PER_S / 1_000;
         if sent + late >= due {
-            std::thread::yield_now();
+            wait(clock.sleep(Duration::from_millis(1)));
             continue;
         }
         // What is not taken in its time is not offered again: it is the sender that keeps the rest.
@@ -38,7 +38,7 @@ fn overload(listener: &TcpListener, clock: &Clock) -> u64 {
 #[test]
 fn ten_times_the_capacity_for_5_s_from_a_real_sender_stays_within_the_byte_limit_and_every_line_counts() {
     let (listener, address) = listen();
-    let clock = World::real().clock;
+    let clock = clock();
     let sender = {
         let clock = clock.clone();
         std::thread::spawn(move || {
@@ -49,10 +49,7 @@ fn ten_times_the_capacity_for_5_s_from_a_real_sender_stays_within_the_byte_limit
     };
     let context = StreamContext::with_config(Config { memory_bytes_max: MEMORY_BYTES_MAX, ..config() });
     let numbers = context.tcp_lines(address.to_string()).map(move |line| {
-        let began = clock.now();
-        while clock.now().since(began) < COST {
-            std::thread::yield_now();
-        }
+        wait(clock.sleep(COST));
         line.trim_end().parse::<u64>().unwrap()
     });
     let (numbers, events) = (published(&numbers), events(&context));

@@ -1,10 +1,11 @@
 //! Senders of lines, as plain code on threads: what a source talks to.
 
-use super::support::DEADLINE;
+use super::support::{DEADLINE, clock, wait};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// A listener on a port of its own, and its address.
@@ -29,12 +30,16 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
 
 /// Connects to a listener that may not be there yet.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    loop {
+    let (clock, mut last) = (clock(), None);
+    let until = clock.now() + DEADLINE;
+    while clock.now() < until {
         match TcpStream::connect(address) {
             Ok(stream) => return stream,
-            Err(_) => std::thread::yield_now(),
+            Err(error) => last = Some(error),
         }
+        wait(clock.sleep(Duration::from_millis(2)));
     }
+    panic!("nobody listens on {address} after {DEADLINE:?}: {last:?}");
 }
 
 /// Reads until the peer has closed.

@@ -3,22 +3,22 @@
 use super::support::{available_now, end, events, failures, published};
 use std::{
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tidemill::{ClusterEvent, Config, StreamContext, sources::Generator};
 
-/// Lets the loops end with the test, however it ends.
+/// Lets the tasks go with the test, however it ends. They wait instead of looping, which is the same to the runtime: the
+/// thread is held, and nobody asks whether the task is cancelled.
 #[derive(Clone, Default)]
-struct Loops(Arc<AtomicBool>);
+struct Loops(Arc<(Mutex<bool>, Condvar)>);
 
 impl Loops {
     fn run(&self) {
-        while !self.0.load(Ordering::Relaxed) {
-            std::thread::yield_now();
-        }
+        let (ended, changed) = &*self.0;
+        drop(changed.wait_while(ended.lock().unwrap(), |ended| !*ended).unwrap());
     }
 }
 
@@ -26,7 +26,9 @@ struct EndLoops(Loops);
 
 impl Drop for EndLoops {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        let (ended, changed) = &*self.0.0;
+        *ended.lock().unwrap() = true;
+        changed.notify_all();
     }
 }
 

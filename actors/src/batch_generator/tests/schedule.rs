@@ -33,7 +33,17 @@ enum Next {
     Drop(Member, Vec<BlockId>),
     Cut(Member, BatchNumber, BatchTime),
     Source(Member, ReceiverId),
-    Copy { from: Member, block: BlockId, to: Member },
+    /// A copy that the driver has ordered.
+    OrderedCopy {
+        from: Member,
+        block: BlockId,
+        to: Member,
+    },
+    Copy {
+        from: Member,
+        block: BlockId,
+        to: Member,
+    },
     WakeReceiver(Member, ReceiverId),
     WakeGenerator,
     Scheduler(Action),
@@ -90,6 +100,7 @@ struct Town {
     sent: BTreeMap<Key, u64>,
     deaths: u32,
     struck: usize,
+    copied: usize,
 }
 
 impl Town {
@@ -117,6 +128,7 @@ impl Town {
             sent: BTreeMap::new(),
             deaths: 0,
             struck: 0,
+            copied: 0,
         };
         town.at(0, Next::Generator(Event::Start { wall: Duration::from_millis(1_000_003) }));
         (1..=4).for_each(|node| town.at(u64::from(node), Next::Up(member(node))));
@@ -178,6 +190,7 @@ impl Town {
             }
             Next::Source(on, receiver) => self.source(on, receiver),
             Next::Copy { from, block, to } => self.copy(from, block, to),
+            Next::OrderedCopy { from, block, to } => self.ordered_copy(from, block, to),
             Next::WakeReceiver(on, receiver) => self.receiver(on, receiver, ReceiverEvent::Wake),
             Next::Scheduler(action) => self.scheduler_hears(action),
             Next::Decide => self.decide(),
@@ -226,11 +239,15 @@ impl Town {
                 Action::DropBlocks { member, blocks } => {
                     self.send(0, member.node.0, Next::Drop(member, blocks))
                 }
+                Action::CopyBlock { from, block, to } => {
+                    self.send(0, from.node.0, Next::OrderedCopy { from, block, to });
+                }
                 Action::ReadWall => {
                     let wall = Duration::from_nanos(self.now + 1_000_003 * MS);
                     self.at(self.now, Next::Generator(Event::Wall { wall }));
                 }
                 Action::Note(GeneratorNote::BlocksStruck { blocks, .. }) => self.struck += blocks,
+                Action::Note(GeneratorNote::BlockCopied { .. }) => self.copied += 1,
                 Action::Note(_) => {}
                 Action::Fail(why) => panic!("{why}"),
                 other => self.at(self.now, Next::Scheduler(other)),
@@ -253,6 +270,7 @@ impl Town {
             ToDriver::ReceiverStarted { receiver } => Event::ReceiverStarted(receiver),
             ToDriver::BlockAdded(info) => Event::BlockAdded(info),
             ToDriver::BlockSafe { block, replica } => Event::BlockSafe { block, replica },
+            ToDriver::BlockCopied { block, to, kept } => Event::BlockCopied { block, to, kept },
             ToDriver::EndOfBatch { receiver, batch } => Event::EndOfBatch { receiver, batch },
             ToDriver::ReceiverExited { receiver, reason } => Event::ReceiverExited { receiver, reason },
             other => panic!("a receiver does not say {other:?}"),
@@ -354,7 +372,7 @@ fn blocks_of(plan: &BatchPlan, stream: StreamId) -> Vec<BlockId> {
 
 #[test]
 fn each_record_is_in_exactly_one_decided_batch_whatever_dies() {
-    let (mut deaths, mut struck) = (0, 0);
+    let (mut deaths, mut struck, mut copied) = (0, 0, 0);
     for seed in 0..40 {
         let mut town = Town::new(seed);
         town.run();
@@ -362,10 +380,11 @@ fn each_record_is_in_exactly_one_decided_batch_whatever_dies() {
         town.check();
         deaths += town.deaths;
         struck += town.struck;
+        copied += town.copied;
     }
     assert!(
-        deaths > 60 && struck > 60,
-        "the schedules are too kind: {deaths} deaths, {struck} blocks struck"
+        deaths > 60 && struck > 60 && copied > 60,
+        "the schedules are too kind: {deaths} deaths, {struck} blocks struck, {copied} copied"
     );
 }
 

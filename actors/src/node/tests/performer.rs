@@ -31,6 +31,9 @@ impl Roles for Notes {
     fn executor_down(&self, member: Member, reason: DownReason) {
         self.note(format!("down {member} {reason:?}"));
     }
+    fn standing(&self, member: Member, standing: Standing) {
+        self.note(format!("{member} {standing:?}"));
+    }
     fn deliver(&self, to: Destination, from: Member, _message: ToDriver) {
         self.note(format!("{to:?} from {from}"));
     }
@@ -41,6 +44,7 @@ fn the_performer_tells_the_links_and_the_roles() {
     let member = life(1, 1);
     let peers = vec![PeerInfo { member, bulk_address: None }];
     let told = format!("{member} {:?}", ToExecutor::Peers { peers: peers.clone() });
+    let leaving = format!("{member} {:?}", ToExecutor::PeersLeaving { members: vec![member] });
     let reason = DownReason::Replaced;
     let rows: Vec<(Action, Vec<&str>)> = vec![
         (
@@ -61,6 +65,9 @@ fn the_performer_tells_the_links_and_the_roles() {
             vec!["Scheduler from node-1.i1"],
         ),
         (Action::Shutdown { member }, vec!["node-1.i1 Shutdown"]),
+        (Action::Standing { member, standing: Standing::Suspected }, vec!["node-1.i1 Suspected"]),
+        (Action::PeersLeaving { to: vec![member], members: vec![member] }, vec![&leaving]),
+        (Action::Alive { live: 1, suspected: 0 }, vec![]),
     ];
     for (action, expected) in rows {
         let notes = Notes::default();

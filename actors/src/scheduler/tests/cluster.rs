@@ -28,8 +28,8 @@ pub(super) struct World {
     store: BTreeMap<(Member, DataKey), (Value, Origin)>,
     /// Launched and not answered: by attempt, with what a zombie may still answer.
     running: BTreeMap<TaskId, (Member, TaskSpec)>,
-    /// Attempts that the scheduler counts as running.
-    current: BTreeMap<TaskKey, (TaskId, Member)>,
+    /// Attempts that the scheduler counts as running: one or two of a task.
+    current: BTreeMap<TaskKey, Vec<(TaskId, Member)>>,
     /// Accepted: by whom, and whether there is an output to lose.
     done: BTreeMap<TaskKey, (TaskId, Member, bool)>,
     launched: BTreeSet<TaskId>,
@@ -39,6 +39,11 @@ pub(super) struct World {
     decided: u64,
     incarnations: u32,
     pub(super) reruns: u64,
+    pub(super) copies: u64,
+    /// Copies that were announced and are to be launched.
+    announced: BTreeSet<TaskId>,
+    pub(super) excluded: BTreeSet<Member>,
+    pub(super) exclusions: u64,
 }
 
 impl World {
@@ -46,7 +51,9 @@ impl World {
     pub(super) fn new(seed: u64, rng: SeededRng) -> World {
         // With blocks on a node that is never lost, no history may end in a failure: reports of missing inputs are bounded
         // far off.
-        let config = SchedulerConfig { missing_max: 5_000, ..SchedulerConfig::default() };
+        // An exclusion lasts for some tens of events.
+        let conduct = ConductLimits { exclusion_min: Duration::from_millis(40), ..ConductLimits::default() };
+        let config = SchedulerConfig { missing_max: 5_000, conduct, ..SchedulerConfig::default() };
         let mut world = World {
             scheduler: Scheduler::new(config),
             rng,
@@ -66,6 +73,10 @@ impl World {
             decided: 0,
             incarnations: 0,
             reruns: 0,
+            copies: 0,
+            announced: BTreeSet::new(),
+            excluded: BTreeSet::new(),
+            exclusions: 0,
         };
         world.processes.insert(KEEPER);
         world.live.insert(KEEPER);
@@ -88,12 +99,7 @@ impl World {
             }
             Action::Cancel { tasks, .. } => {
                 for task in tasks {
-                    assert_eq!(
-                        self.current.remove(&task.key).map(|(id, _)| id),
-                        Some(task),
-                        "seed {}",
-                        self.seed
-                    );
+                    assert!(self.end(task), "seed {}: {task} does not run", self.seed);
                 }
             }
             Action::Drop { member, keys } => {
@@ -121,7 +127,18 @@ impl World {
                 };
                 assert!(!self.publishing.as_ref().is_some_and(being_published), "seed {}", self.seed);
             }
+            Action::Copied { task, .. } => {
+                assert_eq!(self.current[&task.key].len(), 1, "seed {}: {task} is a third", self.seed);
+                self.announced.insert(task);
+            }
+            Action::Excluded { member, .. } => {
+                self.excluded.insert(member);
+                self.exclusions += 1;
+                assert!(self.live.iter().any(|m| !self.excluded.contains(m)), "seed {}: all are", self.seed);
+            }
+            Action::Included { member } => assert!(self.excluded.remove(&member), "seed {}", self.seed),
             Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
+            Action::ExecutorDrained { .. } => {}
         }
     }
 
@@ -130,18 +147,37 @@ impl World {
         let seed = self.seed;
         assert!(self.live.contains(&member), "seed {seed}: {member} is dead");
         assert!(self.launched.insert(spec.task), "seed {seed}: {} was used before", spec.task);
-        assert!(!self.current.contains_key(&key), "seed {seed}: {key} runs already");
+        assert!(!self.excluded.contains(&member), "seed {seed}: {member} is excluded");
+        let is_copy = self.announced.remove(&spec.task);
+        let others = self.current.get(&key).map_or(&[][..], |attempts| attempts);
+        assert_eq!(others.len(), usize::from(is_copy), "seed {seed}: {key} runs already");
+        assert!(others.iter().all(|(_, on)| *on != member), "seed {seed}: {key} runs twice on {member}");
         // An empty output that is spoiled is dropped without a word, so exactness is asked of deterministic jobs only.
         let is_exact = self.jobs[&key.batch].stages.iter().all(|s| s.deterministic);
         if let Some((_, holder, full)) = self.done.remove(&key) {
             assert!(!full && !is_exact, "seed {seed}: {holder} still holds the output of {key}");
         }
+        self.copies += u64::from(is_copy);
         if spec.task.attempt.0 > 0 {
-            self.reruns += 1;
+            self.reruns += u64::from(!is_copy);
             assert!(!is_exact || self.is_needed(key), "seed {seed}: nobody needs {key}");
         }
-        self.current.insert(key, (spec.task, member));
+        self.current.entry(key).or_default().push((spec.task, member));
         self.running.insert(spec.task, (member, spec));
+    }
+
+    /// An attempt does not count as running any more; false if it did not before.
+    fn end(&mut self, task: TaskId) -> bool {
+        let Some(attempts) = self.current.get_mut(&task.key) else {
+            return false;
+        };
+        let before = attempts.len();
+        attempts.retain(|(id, _)| *id != task);
+        let ended = attempts.len() < before;
+        if attempts.is_empty() {
+            self.current.remove(&task.key);
+        }
+        ended
     }
 
     /// Whether a sink or a task that is not done needs this.
@@ -192,7 +228,11 @@ impl World {
             self.processes.remove(&member);
             self.store.retain(|(holder, _), _| *holder != member);
         }
-        self.current.retain(|_, (_, on)| *on != member);
+        self.excluded.remove(&member);
+        self.current.retain(|_, attempts| {
+            attempts.retain(|(_, on)| *on != member);
+            !attempts.is_empty()
+        });
         let publishing = self.publishing.as_ref().map(|(b, s, _)| (*b, *s));
         let (jobs, published) = (&self.jobs, &self.published);
         self.done.retain(|key, (_, holder, full)| {
@@ -212,6 +252,17 @@ impl World {
     pub(super) fn crash(&mut self, member: Member) {
         self.processes.remove(&member);
         self.store.retain(|(holder, _), _| *holder != member);
+    }
+
+    /// The failure detector says something about somebody.
+    pub(super) fn suspect(&mut self) {
+        if let Some(member) = pick(&mut self.rng, &self.live) {
+            let suspected = self.rng.chance(0.5);
+            self.tell(match suspected {
+                true => Event::ExecutorSuspected { member },
+                false => Event::ExecutorTrusted { member },
+            });
+        }
     }
 
     /// The driver notices a crash.
@@ -249,7 +300,7 @@ impl World {
         if !self.processes.contains(&member) {
             return;
         }
-        let is_current = self.current.get(&task.key) == Some(&(task, member));
+        let is_current = self.current.get(&task.key).is_some_and(|out| out.contains(&(task, member)));
         let failures = self.failures.entry(task.key).or_default();
         if self.rng.chance(0.05) && *failures < 3 {
             *failures += u32::from(is_current);
@@ -285,10 +336,12 @@ impl World {
             self.store.insert((member, key), (value, origin.clone()));
         }
         if is_current {
-            self.current.remove(&task.key);
+            self.end(task);
             self.done.insert(task.key, (task, member, full));
         }
-        let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns: 1, read };
+        // Node 1 is slow.
+        let run_ns = if member.node.0 == 1 { 20_000_000 } else { 1_000_000 };
+        let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns, read };
         if self.rng.chance(0.05) {
             self.tell(Event::TaskDone(outcome.clone()));
         }
@@ -297,7 +350,7 @@ impl World {
 
     fn fail(&mut self, task: TaskId, reporter: Member, missing: Option<DataKey>, is_current: bool) {
         if is_current {
-            self.current.remove(&task.key);
+            self.end(task);
         }
         // A report about an accepted output makes it lost, whoever still holds it.
         if let Some(DataKey::Output { task: producer, .. }) = missing

@@ -1,7 +1,7 @@
 //! The performer against fakes: which word goes to whom, and how publication ends.
 
 use super::super::{
-    BatchTimings, FetchPrepared, Followers, PreparedPart, SchedulerPerformer, TellExecutors,
+    BatchTimings, FetchPrepared, Followers, Misconduct, PreparedPart, SchedulerPerformer, TellExecutors,
     messages::TellScheduler,
 };
 use super::*;
@@ -44,8 +44,17 @@ impl Followers for Notes {
     fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]) {
         self.note(format!("lost {} {} {}", batch.0, member.node.0, tasks.len()));
     }
+    fn copied(&self, task: TaskId, slow: Member) {
+        self.note(format!("copied {} from {}", show(task), slow.node.0));
+    }
+    fn excluded(&self, member: Member, time: Duration, why: Misconduct) {
+        self.note(format!("excluded {} {time:?} {why:?}", member.node.0));
+    }
     fn failed(&self, batch: BatchNumber, text: &str) {
         self.note(format!("failed {} {text}", batch.0));
+    }
+    fn drained(&self, member: Member) {
+        self.note(format!("drained {}", member.node.0));
     }
     fn stopped(&self) {
         self.note("stopped".to_owned());

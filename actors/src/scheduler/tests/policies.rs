@@ -1,15 +1,24 @@
 //! The policies by hand: placement and lineage.
 
 use super::super::{
-    executors::{Executor, Executors},
+    executors::{Executors, Standing},
     lineage::{Copy, LineageStage, LineageTask, rebuild},
     placement::Placement,
 };
 use super::{node, plan};
-use tidemill_protocol::id::{Member, PartitionId, StageId};
+use tidemill_protocol::{
+    id::{Member, PartitionId, StageId},
+    world::SeededRng,
+};
 
-fn executor(slots: u32, tasks: u32) -> Executor {
-    Executor { slots, tasks, tasks_max: slots * 2 }
+/// Executors (node, slots, tasks) with a queue as long as their slots.
+fn executors(list: &[(u16, u32, u32)]) -> Executors {
+    let mut executors = Executors::default();
+    for (n, slots, tasks) in list {
+        executors.enter(node(*n), *slots as u16, 1);
+        (0..*tasks).for_each(|_| executors.take(node(*n)));
+    }
+    executors
 }
 
 /// One row: (name, executors (node, slots, tasks), bytes at, avoid, expected).
@@ -34,13 +43,55 @@ const PLACEMENTS: &[PlacementRow] = &[
 
 #[test]
 fn placement_prefers_a_free_slot_then_locality_then_load_then_the_lower_id() {
-    for (name, executors, bytes_at, avoid, expected) in PLACEMENTS {
+    for (name, list, bytes_at, avoid, expected) in PLACEMENTS {
         let bytes_at: Vec<(Member, u64)> = bytes_at.iter().map(|(n, bytes)| (node(*n), *bytes)).collect();
         let avoid: Vec<Member> = avoid.iter().map(|n| node(*n)).collect();
         let policy = Placement { bytes_at: &bytes_at, avoid: &avoid };
-        let decision =
-            policy.decide(executors.iter().map(|(n, slots, tasks)| (node(*n), executor(*slots, *tasks))));
+        let decision = policy.decide(&executors(list));
         assert_eq!(decision, expected.map(node), "{name}");
+    }
+}
+
+#[test]
+fn placement_by_the_order_is_that_of_a_look_at_all_executors() {
+    let mut rng = SeededRng::new(5);
+    for round in 0..5_000 {
+        let mut all = Executors::default();
+        let mut plain = Vec::new();
+        for n in 1..=rng.range(1, 8) as u16 {
+            let (slots, suspected) = (rng.range(1, 4), rng.chance(0.2));
+            let tasks = rng.range(0, 2 * slots + 1);
+            let standing = match rng.range(0, 6) {
+                0 => Standing::Excluded,
+                1 => Standing::OnProbation,
+                _ => Standing::Good,
+            };
+            all.enter(node(n), slots as u16, 1);
+            (0..tasks).for_each(|_| all.take(node(n)));
+            all.suspect(node(n), suspected);
+            all.set_standing(node(n), standing);
+            plain.push((n, slots, tasks, suspected, standing));
+        }
+        let some = |rng: &mut SeededRng, chance| (1..8).filter(|_| rng.chance(chance)).collect::<Vec<u16>>();
+        let avoid = some(&mut rng, 0.2);
+        let bytes: Vec<(u16, u64)> = some(&mut rng, 0.4).into_iter().map(|n| (n, rng.range(0, 5))).collect();
+        let most = bytes.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+        let is_included = |e: &&(u16, u64, u64, bool, Standing)| e.4 != Standing::Excluded;
+        let must_avoid = plain.iter().filter(is_included).any(|e| !avoid.contains(&e.0));
+        let has_room = |e: &&(u16, u64, u64, bool, Standing)| match e.4 {
+            Standing::Good => e.2 < 2 * e.1,
+            Standing::OnProbation => e.2 < 1,
+            Standing::Excluded => false,
+        };
+        let candidates = plain.iter().filter(has_room).filter(|e| !(must_avoid && avoid.contains(&e.0)));
+        let expected = candidates.min_by_key(|(n, slots, tasks, suspected, _)| {
+            let is_local = bytes.iter().any(|(holder, bytes)| holder == n && bytes * 2 >= most);
+            (*suspected, tasks >= slots, !is_local, tasks * 1_000 / slots, *n)
+        });
+        let bytes_at: Vec<(Member, u64)> = bytes.iter().map(|(n, bytes)| (node(*n), *bytes)).collect();
+        let avoid: Vec<Member> = avoid.iter().map(|n| node(*n)).collect();
+        let decided = Placement { bytes_at: &bytes_at, avoid: &avoid }.decide(&all);
+        assert_eq!(decided, expected.map(|e| node(e.0)), "round {round}: {plain:?}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Random graphs on a model cluster: executors that come, die, return as zombies, fail tasks and forget outputs. Whatever
+//! Random graphs on a model cluster: executors that come, die, return as zombies, are suspected and excluded, fail tasks and
+//! forget outputs, while copies of late tasks run beside them. Whatever
 //! happens, each batch is published once, in order, with the value that a plain recursive evaluation gives; no attempt number
 //! is used twice; no two runs of a task that is not deterministic are mixed; and nothing runs again whose output is still
 //! held, or that nobody needs.
@@ -49,7 +50,7 @@ impl History {
     /// One thing happens; after a while (`quiet`) nothing is lost any more.
     fn step(&mut self, quiet: bool) {
         let world = &mut self.world;
-        match world.rng.range(0, 20) {
+        match world.rng.range(0, 21) {
             0 if self.planned < self.batches => self.plan_batch(),
             1 if !self.unsafe_batches.is_empty() => world.tell(safe(self.unsafe_batches.swap_remove(0))),
             2 => world.up(),
@@ -66,6 +67,7 @@ impl History {
                 }
             }
             8 => world.notice(),
+            9 => world.suspect(),
             _ => world.step(),
         }
     }
@@ -76,13 +78,14 @@ impl History {
     }
 }
 
-/// Runs one random history; gives how many attempts were made again.
-fn run(seed: u64) -> u64 {
+/// Runs one random history; gives how many attempts were made again, how many copies were made, and how many executors were
+/// excluded.
+fn run(seed: u64) -> [u64; 3] {
     let mut history = History::new(seed);
     for round in 0..20_000 {
         history.step(round > 3_000);
         if history.is_over() {
-            return history.world.reruns;
+            return [history.world.reruns, history.world.copies, history.world.exclusions];
         }
     }
     let (published, expected) = (history.world.published.len(), history.expected);
@@ -91,6 +94,11 @@ fn run(seed: u64) -> u64 {
 
 #[test]
 fn whatever_is_lost_every_batch_is_published_once_in_order_with_the_value_of_a_quiet_run() {
-    let reruns: u64 = (0..2_500).map(run).sum();
+    let mut sums = [0; 3];
+    for counted in (0..2_500).map(run) {
+        (0..3).for_each(|n| sums[n] += counted[n]);
+    }
+    let [reruns, copies, exclusions] = sums;
     assert!(reruns > 5_000, "the losses must cost something, or nothing was tested: {reruns}");
+    assert!(copies > 1_000 && exclusions > 300, "{copies} copies and {exclusions} exclusions");
 }

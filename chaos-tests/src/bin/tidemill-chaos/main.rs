@@ -1,16 +1,15 @@
 //! `tidemill-chaos`: simulated clusters under faults, from the command line.
 
+mod long;
+mod relay;
+
 use clap::{Args, Parser, Subcommand};
-use std::{
-    collections::BTreeMap,
-    process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+use std::process::ExitCode;
+use tidemill::cluster::sim::Planted;
+use tidemill_chaos::{
+    Scenario, Swarm, faults,
+    swarm::{PLANTED, told},
 };
-use tidemill_chaos::{Report, Scenario, faults};
 
 /// Puts faults into a simulated cluster and proves that nothing was lost or counted twice.
 #[derive(Debug, Parser)]
@@ -19,7 +18,10 @@ use tidemill_chaos::{Report, Scenario, faults};
     after_help = "Examples:\n  \
     tidemill-chaos sim --seed 7           the fixed scenario: loss, reordering, a cut, a kill\n  \
     tidemill-chaos sim --seed 7 --random  faults drawn from the seed\n  \
-    tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own"
+    tidemill-chaos sim --seed 7 --shrink  the smallest part of those that still goes wrong\n  \
+    tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own\n  \
+    tidemill-chaos long                   all long scenarios\n  \
+    tidemill-chaos relay --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --loss 0.3"
 )]
 struct Line {
     #[command(subcommand)]
@@ -32,6 +34,10 @@ enum Command {
     Sim(SimArgs),
     /// Run many seeds, each with random faults; exit 1 if anything was lost or counted twice
     Swarm(SwarmArgs),
+    /// Run the long scenarios, one line each; exit 1 if one fails
+    Long(long::LongArgs),
+    /// Stand between a UDP server and its peers, and lose, delay, double or cut what passes
+    Relay(relay::RelayArgs),
 }
 
 #[derive(Args, Debug)]
@@ -43,6 +49,12 @@ struct SimArgs {
     /// Faults drawn from the seed, instead of the fixed ones; one that misses is no failure then
     #[arg(long)]
     random: bool,
+    /// Draw the faults from the seed; if the run goes wrong, leave out faults while it still does, and print the rest
+    #[arg(long, conflicts_with_all = ["json", "trace", "unseeded"])]
+    shrink: bool,
+    /// Plant this defect first, to see that it is found
+    #[arg(long, value_parser = planted)]
+    planted: Option<Planted>,
     /// Let quinn draw its own lots: runs of one seed then differ
     #[arg(long)]
     unseeded: bool,
@@ -63,6 +75,15 @@ struct SwarmArgs {
     /// How many run at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     jobs: u64,
+    /// Plant this defect in all of them, and end at the first that goes wrong
+    #[arg(long, value_parser = planted)]
+    planted: Option<Planted>,
+}
+
+fn planted(name: &str) -> Result<Planted, String> {
+    let names = PLANTED.map(|(name, _)| name).join(", ");
+    let found = PLANTED.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, bug)| bug).ok_or_else(|| format!("there are {names}"))
 }
 
 #[derive(Clone, Debug)]
@@ -84,14 +105,21 @@ fn main() -> ExitCode {
     faults::silence_planned_panics();
     let is_well = match Line::parse().command {
         Command::Sim(args) => sim(&args),
-        Command::Swarm(args) => swarm(&args),
+        Command::Swarm(args) => swarm(args),
+        Command::Long(args) => long::run(&args),
+        Command::Relay(args) => relay::run(&args),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 fn sim(args: &SimArgs) -> bool {
-    let scenario = if args.random { Scenario::random(args.seed) } else { Scenario::fixed(args.seed) };
-    let scenario = Scenario { is_unseeded: args.unseeded, trace_lines: args.trace, ..scenario };
+    let is_random = args.random || args.shrink;
+    let scenario = if is_random { Scenario::random(args.seed) } else { Scenario::fixed(args.seed) };
+    let scenario =
+        Scenario { is_unseeded: args.unseeded, trace_lines: args.trace, planted: args.planted, ..scenario };
+    if args.shrink {
+        return shrink(&scenario);
+    }
     let report = match scenario.run() {
         Ok(report) => report,
         Err(error) => {
@@ -101,48 +129,35 @@ fn sim(args: &SimArgs) -> bool {
     };
     report.trace.iter().for_each(|line| println!("{line}"));
     println!("{}", if args.json { report.json() } else { report.text() });
-    report.is_right() && (args.random || report.missed().is_empty())
+    report.is_right() && (is_random || report.missed().is_empty())
 }
 
-fn swarm(args: &SwarmArgs) -> bool {
-    let (next, end) = (AtomicU64::new(args.seeds.0.start), args.seeds.0.end);
-    let reports = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..args.jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    let outcome = Scenario::random(seed).run().map_err(|error| error.to_string());
-                    tell(seed, &outcome);
-                    reports.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                }
-            });
-        }
+fn shrink(scenario: &Scenario) -> bool {
+    let Some(shrunk) = scenario.shrink() else {
+        println!("seed {} does not go wrong", scenario.seed);
+        return true;
+    };
+    let all = scenario.faults.len();
+    println!(
+        "seed {}: {} of {all} faults suffice, found in {} runs",
+        scenario.seed,
+        shrunk.faults.len(),
+        shrunk.runs
+    );
+    shrunk.faults.iter().for_each(|scheduled| println!("  {scheduled}"));
+    false
+}
+
+fn swarm(args: SwarmArgs) -> bool {
+    let planted = args.planted;
+    let swarm = Swarm { seeds: args.seeds.0, jobs: args.jobs, planted, ends_at_first: planted.is_some() };
+    let found = swarm.run(|seed, outcome| {
+        told(seed, planted, outcome).into_iter().for_each(|text| println!("{text}"));
     });
-    let reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let all_right = reports.len() as u64 == end - args.seeds.0.start
-        && reports.iter().all(|outcome| outcome.as_ref().is_ok_and(Report::is_right));
-    let sum = |of: fn(&Report) -> u64| reports.iter().flatten().map(of).sum::<u64>();
-    let (struck, lost, repeated) =
-        (sum(Report::faults_struck), sum(|r| r.difference.lost), sum(|r| r.difference.repeated));
-    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-    for (kind, count) in reports.iter().flatten().flat_map(Report::strikes) {
-        *kinds.entry(kind).or_default() += count;
+    if let Some((seed, struck)) = found.fewest_struck() {
+        println!("fewest: {struck} faults struck with seed {seed}");
     }
-    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-    println!("struck: {}", kinds.join(", "));
-    println!("{} seeds, {struck} faults struck, {lost} lost, {repeated} repeated", reports.len());
-    all_right
-}
-
-/// A seed that went wrong is told in full; run it alone with `sim --random --seed`.
-fn tell(seed: u64, outcome: &Result<Report, String>) {
-    match outcome {
-        Ok(report) if report.is_right() => {}
-        Ok(report) => println!("{}\n", report.text()),
-        Err(error) => println!("seed {seed}: {error}\n"),
-    }
+    println!("struck: {}", found.kinds());
+    println!("{}", found.totals());
+    found.is_right()
 }

@@ -1,6 +1,7 @@
 //! Files of the real world: std::fs, whole files, durable when `write` or `rename` has returned.
 
-use crate::world::FileSystem;
+use super::scratch;
+use crate::world::{FileSystem, ScratchFolder};
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -102,5 +103,21 @@ impl FileSystem for RealFiles {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn scratch_folder(&self, parent: Option<&Path>) -> io::Result<ScratchFolder> {
+        let count = self.written.fetch_add(1, Ordering::Relaxed);
+        scratch::create(parent, &format!("{}-{:x}-{count}", process::id(), self.token))
+    }
+
+    fn sweep_scratch(&self, parent: Option<&Path>) -> io::Result<usize> {
+        scratch::sweep(parent)
+    }
+
+    fn write_scratch(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        fs::write(path, bytes).inspect_err(|_| {
+            // The first error is the one to tell; the folder is removed as a whole in the end.
+            let _ = fs::remove_file(path);
+        })
     }
 }

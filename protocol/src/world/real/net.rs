@@ -34,20 +34,18 @@ impl Network for RealNetwork {
     }
 
     fn connect_tcp(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> {
-        Box::pin(async move {
-            let stream = TcpStream::connect(&address).await?;
-            tune(&stream)?;
-            Ok(Box::new(stream) as Box<dyn ByteStream>)
-        })
+        Box::pin(async move { Ok(Box::new(connect(&address).await?) as Box<dyn ByteStream>) })
     }
 
     fn listen_tcp(&self, address: String) -> BoxFuture<'static, io::Result<TcpListenerBox>> {
-        Box::pin(async move {
-            let listener = TcpListener::bind(&address).await?;
-            let address = listener.local_addr()?;
-            Ok(Box::new(RealAcceptor { listener, address }) as TcpListenerBox)
-        })
+        Box::pin(async move { Ok(Box::new(RealAcceptor::bind(&address).await?) as TcpListenerBox) })
     }
+}
+
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    tune(&stream)?;
+    Ok(stream)
 }
 
 /// Small writes leave at once, and a peer that has lost its power is noticed within half a minute, though nothing is sent.
@@ -62,17 +60,50 @@ struct RealAcceptor {
     address: SocketAddr,
 }
 
+impl RealAcceptor {
+    async fn bind(address: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(RealAcceptor { listener, address })
+    }
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, from) = self.listener.accept().await?;
+        // Refused only for a connection that has ended already; its first read will tell. It is no fault of the listener.
+        let _ = tune(&stream);
+        Ok((stream, from))
+    }
+}
+
 impl TcpAcceptor for RealAcceptor {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn ByteStream>, SocketAddr)>> {
         Box::pin(async move {
-            let (stream, from) = self.listener.accept().await?;
-            // Refused only for a connection that has ended already; its first read will tell. It is no fault of the listener.
-            let _ = tune(&stream);
+            let (stream, from) = self.next().await?;
             Ok((Box::new(stream) as Box<dyn ByteStream>, from))
         })
     }
 
     fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_ends_of_a_connection_ask_a_silent_peer_and_send_at_once() {
+        let acceptor = RealAcceptor::bind("127.0.0.1:0").await.unwrap();
+        let address = acceptor.local_addr().to_string();
+        let (connected, accepted) = tokio::join!(connect(&address), acceptor.next());
+        for (end, stream) in [("connected", connected.unwrap()), ("accepted", accepted.unwrap().0)] {
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap(), "{end}");
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10), "{end}");
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5), "{end}");
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4, "{end}");
+            assert!(stream.nodelay().unwrap(), "{end}");
+        }
     }
 }

@@ -34,7 +34,13 @@ impl ClockSource for SimClock {
 
     fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()> {
         match self.start.checked_add(Duration::from_nanos(deadline.0)) {
-            Some(deadline) => Box::pin(async move { sleep_until(deadline).await }),
+            Some(deadline) => {
+                let life = self.life.clone();
+                Box::pin(async move {
+                    sleep_until(deadline).await;
+                    life.go_on().await;
+                })
+            }
             None => Box::pin(future::pending()),
         }
     }

@@ -19,6 +19,8 @@ pub struct Link {
     pub loss: f64,
     /// The share of datagrams that arrives twice (0.0 to 1.0).
     pub duplicate: f64,
+    /// The share of datagrams of which one bit arrives wrong (0.0 to 1.0), in the second half, which is ciphertext.
+    pub corrupt: f64,
     /// The longest datagram that passes, in bytes of UDP payload.
     pub mtu: usize,
 }
@@ -31,6 +33,7 @@ impl Default for Link {
             delay_max: Duration::from_millis(2),
             loss: 0.0,
             duplicate: 0.0,
+            corrupt: 0.0,
             mtu: 1_472,
         }
     }
@@ -38,8 +41,14 @@ impl Default for Link {
 
 impl Link {
     /// What lies between a node and itself.
-    pub(super) const LOOPBACK: Link =
-        Link { delay_min: Duration::ZERO, delay_max: Duration::ZERO, loss: 0.0, duplicate: 0.0, mtu: 65_507 };
+    pub(super) const LOOPBACK: Link = Link {
+        delay_min: Duration::ZERO,
+        delay_max: Duration::ZERO,
+        loss: 0.0,
+        duplicate: 0.0,
+        corrupt: 0.0,
+        mtu: 65_507,
+    };
 }
 
 /// How often each fault has struck since the world began.
@@ -51,6 +60,14 @@ pub struct FaultCounts {
     pub lost: u64,
     /// Datagrams that arrive twice.
     pub duplicated: u64,
+    /// Datagrams that arrive with a wrong bit.
+    pub corrupted: u64,
+    /// Datagrams that a paused node would have sent: they leave when it goes on.
+    pub frozen: u64,
+    /// Datagrams that came from another port than their socket's, after [`SimNet::rebind`](super::SimNet::rebind).
+    pub rebound: u64,
+    /// Sockets that failed for good by [`SimNet::break_sockets`](super::SimNet::break_sockets).
+    pub broken: u64,
     /// Datagrams that arrive before one sent earlier in the same direction.
     pub reordered: u64,
     /// Datagrams swallowed by a cut.
@@ -76,6 +93,7 @@ pub struct FaultCounts {
 /// One direction of a link, with its lots.
 pub(super) struct Way {
     datagrams: SeededRng,
+    corruptions: SeededRng,
     streams: SeededRng,
     latest_due: Option<Instant>,
 }
@@ -84,6 +102,8 @@ pub(super) struct Way {
 pub(super) struct Lot {
     pub(super) is_lost: bool,
     pub(super) is_duplicated: bool,
+    /// Which bit arrives wrong, out of those that may.
+    pub(super) wrong_bit: Option<u64>,
     pub(super) delays: [Duration; 2],
 }
 
@@ -92,6 +112,7 @@ impl Way {
     pub(super) fn new(entropy: Entropy, (from, to): Route) -> Self {
         Way {
             datagrams: entropy.rng(&format!("udp {from} > {to}")),
+            corruptions: entropy.rng(&format!("bits {from} > {to}")),
             streams: entropy.rng(&format!("tcp {from} > {to}")),
             latest_due: None,
         }
@@ -102,6 +123,10 @@ impl Way {
         Lot {
             is_lost: self.datagrams.chance(link.loss),
             is_duplicated: self.datagrams.chance(link.duplicate),
+            wrong_bit: {
+                let (is_wrong, bit) = (self.corruptions.chance(link.corrupt), self.corruptions.next_u64());
+                is_wrong.then_some(bit)
+            },
             delays: [delay(&mut self.datagrams, link), delay(&mut self.datagrams, link)],
         }
     }

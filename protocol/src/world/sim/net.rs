@@ -5,7 +5,7 @@ use super::{
     link::{FaultCounts, Link, Route},
     node::Life,
     socket::{Mailbox, Parcel, SimSocket},
-    state::{State, Verdict},
+    state::{Judgement, State, Verdict},
     trace::Trace,
 };
 use crate::world::{ByteStream, Entropy, Network, TcpListenerBox, lock};
@@ -16,6 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
 };
+use tokio::time::Instant;
 
 /// The network of a simulated world; a handle, cheap to clone.
 #[derive(Clone)]
@@ -40,6 +41,11 @@ impl SimNet {
     /// How often each fault has struck.
     pub fn counts(&self) -> FaultCounts {
         lock(&self.0.state).counts.clone()
+    }
+
+    /// How many datagrams a cut has swallowed in this direction.
+    pub fn swallowed(&self, from: IpAddr, to: IpAddr) -> u64 {
+        lock(&self.0.state).swallowed.get(&(from, to)).copied().unwrap_or(0)
     }
 
     /// Lets TCP addresses name the node at `ip` as `name`.
@@ -117,17 +123,68 @@ impl SimNet {
     pub(super) fn send(&self, life: &Life, from: SocketAddr, transmit: &Transmit<'_>) {
         let (to, length) = (transmit.destination, transmit.contents.len());
         let mut state = lock(&self.0.state);
-        let (verdict, arrivals) =
-            if life.is_alive() { state.judge(from, to, length) } else { (Verdict::Dead, Vec::new()) };
+        let owner = state.owner_of(from, to);
+        let judgement = if life.is_alive() {
+            state.judge((from.ip(), to.ip()), owner, length)
+        } else {
+            Judgement { verdict: Verdict::Dead, arrivals: Vec::new(), wrong_bit: None }
+        };
+        let Judgement { verdict, arrivals, wrong_bit } = judgement;
         state.count(verdict);
-        let mailbox = state.sockets.get(&to).cloned();
+        let seen = state.seen_as(from, to);
+        let mailbox = owner.and_then(|owner| state.sockets.get(&owner).cloned());
         drop(state);
-        self.0.trace.datagram(from, to, length, verdict.name());
+        self.0.trace.datagram(seen, to, length, verdict.name());
         if let Some(mailbox) = mailbox {
             for key in arrivals {
-                mailbox.put(key, Parcel { from, ecn: transmit.ecn, bytes: transmit.contents.into() });
+                let mut bytes: Box<[u8]> = transmit.contents.into();
+                wrong_bit.into_iter().for_each(|bit| flip(&mut bytes, bit));
+                mailbox.put(key, Parcel { from: seen, ecn: transmit.ecn, bytes });
             }
         }
+    }
+
+    /// Until when the node at `ip` stands still, if it does.
+    pub(super) fn paused_until(&self, ip: IpAddr) -> Option<Instant> {
+        lock(&self.0.state).paused_until(ip)
+    }
+
+    /// Lets the node at `ip` send and read nothing until then; none: it may again.
+    pub(super) fn pause(&self, ip: IpAddr, until: Option<Instant>) {
+        let mut state = lock(&self.0.state);
+        match until {
+            Some(until) => {
+                let entry = state.paused.entry(ip).or_insert(until);
+                *entry = until.max(*entry);
+            }
+            None => _ = state.paused.remove(&ip),
+        }
+    }
+
+    /// Gives all flows from the node at `from` to the socket at `to` other ports, as a NAT that forgot them does: `to` hears
+    /// from unknown addresses, and what it sends to the known ones goes nowhere.
+    pub fn rebind(&self, from: IpAddr, to: SocketAddr) {
+        lock(&self.0.state).rebind(from, to);
+        self.0.trace.event(&format!("rebind {from} > {to}"));
+    }
+
+    /// Lets every UDP socket of the node at `ip` fail at each read, for good; sockets that it binds later are sound. Gives how
+    /// many.
+    pub fn break_sockets(&self, ip: IpAddr) -> u64 {
+        let mut state = lock(&self.0.state);
+        let broken: Vec<_> = state
+            .sockets
+            .iter()
+            .filter(|(at, _)| at.ip() == ip)
+            .map(|(_, mailbox)| mailbox.clone())
+            .collect();
+        drop(state);
+        let count = broken.iter().filter(|mailbox| mailbox.fail()).count() as u64;
+        state = lock(&self.0.state);
+        state.counts.broken += count;
+        drop(state);
+        self.0.trace.event(&format!("break {ip}"));
+        count
     }
 
     /// Forgets a socket that is dropped.
@@ -149,6 +206,17 @@ impl SimNet {
         state.sockets.insert(address, Arc::clone(&mailbox));
         drop(state);
         Ok(Arc::new(SimSocket::new(self.clone(), life.clone(), mailbox)))
+    }
+}
+
+/// Flips one bit of the second half.
+fn flip(bytes: &mut [u8], bit: u64) {
+    let half = bytes.len() / 2;
+    let bits = (bytes.len() - half) as u64 * 8;
+    if let Some(place) = bit.checked_rem(bits)
+        && let Some(byte) = bytes.get_mut(half + (place / 8) as usize)
+    {
+        *byte ^= 1 << (place % 8);
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::task::AbortHandle;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
 
 /// Finished work is forgotten whenever this much has been adopted since.
 const PRUNE_EVERY: usize = 256;
@@ -27,6 +30,12 @@ pub(super) struct Node {
     pub(super) slowed: u64,
     /// How far the node's wall clock is ahead.
     pub(super) wall_offset_ms: i64,
+    /// Until when the node stands still.
+    paused_until: Option<Instant>,
+    /// How many bytes the node may still write.
+    pub(super) disk_free: Option<u64>,
+    /// How many writes found no room.
+    pub(super) disk_refused: u64,
     work: Vec<AbortHandle>,
     prune_at: usize,
 }
@@ -39,6 +48,9 @@ impl Default for Node {
             slowdown: 1.0,
             slowed: 0,
             wall_offset_ms: 0,
+            paused_until: None,
+            disk_free: None,
+            disk_refused: 0,
             work: Vec::new(),
             prune_at: PRUNE_EVERY,
         }
@@ -57,10 +69,16 @@ impl Nodes {
         Life { nodes: self.clone(), ip, number }
     }
 
+    /// Lets the node at `ip` stand still until then.
+    pub(super) fn pause(&self, ip: IpAddr, until: Instant) {
+        self.change(ip, |node| node.paused_until = node.paused_until.max(Some(until)));
+    }
+
     /// Ends the current life and gives its work, for the caller to abort; none if it has ended already.
     pub(super) fn kill(&self, ip: IpAddr) -> Option<Vec<AbortHandle>> {
         self.change(ip, |node| {
             let was_alive = std::mem::replace(&mut node.alive, false);
+            node.paused_until = None;
             node.prune_at = PRUNE_EVERY;
             was_alive.then(|| std::mem::take(&mut node.work))
         })
@@ -104,6 +122,32 @@ impl Life {
         self.nodes.change(self.ip, |node| {
             node.slowed += u64::from(node.slowdown != 1.0 && !cost.is_zero());
             cost.mul_f64(node.slowdown)
+        })
+    }
+
+    /// Until when the node stands still, if it does.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.nodes.change(self.ip, |node| node.paused_until).filter(|until| *until > Instant::now())
+    }
+
+    /// Waits until the node goes on.
+    pub(super) async fn go_on(&self) {
+        while let Some(until) = self.paused_until() {
+            sleep_until(until).await;
+        }
+    }
+
+    /// Takes room on the node's disk; false if it is full.
+    pub(super) fn take_disk(&self, bytes: u64) -> bool {
+        self.nodes.change(self.ip, |node| match node.disk_free {
+            Some(free) if free < bytes => {
+                node.disk_refused += 1;
+                false
+            }
+            free => {
+                node.disk_free = free.map(|free| free - bytes);
+                true
+            }
         })
     }
 

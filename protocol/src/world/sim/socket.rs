@@ -39,6 +39,7 @@ struct State {
     parcels: BTreeMap<(Instant, u64), Parcel>,
     reader: Option<Waker>,
     closed: bool,
+    broken: bool,
 }
 
 impl Mailbox {
@@ -69,6 +70,16 @@ impl Mailbox {
         let reader = if is_first { state.reader.take() } else { None };
         drop(state);
         reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Lets every read fail from now on. False if it did before.
+    pub(super) fn fail(&self) -> bool {
+        let mut state = lock(&self.state);
+        let was_sound = !std::mem::replace(&mut state.broken, true);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+        was_sound
     }
 
     /// Ends all traffic: the reader is left waiting, as a dead process reads nothing.
@@ -123,7 +134,18 @@ impl AsyncUdpSocket for SimSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
+            if let Some(until) = self.life.paused_until() {
+                let mut timer = lock(&self.timer);
+                timer.as_mut().reset(until);
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             let mut state = lock(&self.mailbox.state);
+            if state.broken {
+                return Poll::Ready(Err(io::Error::other("the network device is gone")));
+            }
             let now = Instant::now();
             let mut count = 0;
             for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()) {

@@ -84,6 +84,7 @@ async fn serve(line: Arc<Line>, life: Life) {
         if !cost.is_zero() {
             sleep(cost).await;
         }
+        life.go_on().await;
         if !life.is_alive() {
             return;
         }

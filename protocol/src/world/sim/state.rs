@@ -1,7 +1,7 @@
 //! The state of the simulated network: which sockets there are, which links are cut, and what becomes of each datagram.
 //!
 //! ```text
-//!   send ─▶ sender dead? ─▶ cut? ─▶ too long? ─▶ lost? ─▶ nobody there? ─▶ buffer full? ─▶ mailbox (once or twice)
+//!   send ─▶ sender dead? ─▶ rebound? ─▶ cut? ─▶ too long? ─▶ lost? ─▶ nobody there? ─▶ buffer full? ─▶ mailbox (once or twice)
 //! ```
 
 use super::{
@@ -30,10 +30,20 @@ pub(super) struct State {
     pub(super) links: BTreeMap<Route, Link>,
     ways: BTreeMap<Route, Way>,
     pub(super) cuts: BTreeSet<Route>,
+    /// How many datagrams each cut direction has swallowed.
+    pub(super) swallowed: BTreeMap<Route, u64>,
     pub(super) names: BTreeMap<String, IpAddr>,
     ports: BTreeMap<IpAddr, u16>,
     pub(super) sockets: BTreeMap<SocketAddr, Arc<Mailbox>>,
     parcels: u64,
+    /// How often the flows from a node to an address have been rebound.
+    rebinds: BTreeMap<(IpAddr, SocketAddr), u32>,
+    /// The port that a rebound flow (from, to) has now, and since which rebinding.
+    ports_seen: BTreeMap<(SocketAddr, SocketAddr), (SocketAddr, u32)>,
+    /// Whose a rebound flow (seen, to) is.
+    owners: BTreeMap<(SocketAddr, SocketAddr), SocketAddr>,
+    /// Nodes that stand still.
+    pub(super) paused: BTreeMap<IpAddr, Instant>,
     pub(super) listeners: BTreeMap<SocketAddr, Line>,
     pub(super) connections: BTreeMap<u64, Weak<Connection>>,
     next_id: u64,
@@ -49,10 +59,15 @@ impl State {
             links: BTreeMap::new(),
             ways: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            swallowed: BTreeMap::new(),
             names: BTreeMap::new(),
             ports: BTreeMap::new(),
             sockets: BTreeMap::new(),
             parcels: 0,
+            rebinds: BTreeMap::new(),
+            ports_seen: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            paused: BTreeMap::new(),
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_id: 0,
@@ -96,6 +111,10 @@ impl State {
         if wanted.port() != 0 {
             return Ok(SocketAddr::new(ip, wanted.port()));
         }
+        self.free_port(ip)
+    }
+
+    fn free_port(&mut self, ip: IpAddr) -> io::Result<SocketAddr> {
         for _ in EPHEMERAL_PORT..=u16::MAX {
             let next = self.ports.entry(ip).or_insert(EPHEMERAL_PORT);
             let address = SocketAddr::new(ip, *next);
@@ -105,6 +124,36 @@ impl State {
             }
         }
         Err(io::Error::new(io::ErrorKind::AddrInUse, "all ports are taken"))
+    }
+
+    /// From now on `to` sees the node at `from` under other ports, and what it sends to the old ones goes nowhere.
+    pub(super) fn rebind(&mut self, from: IpAddr, to: SocketAddr) {
+        *self.rebinds.entry((from, to)).or_default() += 1;
+        self.owners.retain(|(seen, peer), _| (seen.ip(), *peer) != (from, to));
+    }
+
+    /// Under which address `to` sees the socket at `from`.
+    pub(super) fn seen_as(&mut self, from: SocketAddr, to: SocketAddr) -> SocketAddr {
+        let Some(round) = self.rebinds.get(&(from.ip(), to)).copied() else {
+            return from;
+        };
+        self.counts.rebound += 1;
+        if let Some((seen, _)) = self.ports_seen.get(&(from, to)).filter(|(_, since)| *since == round) {
+            return *seen;
+        }
+        // Should all ports be taken, the flow keeps its own.
+        let seen = self.free_port(from.ip()).unwrap_or(from);
+        self.ports_seen.insert((from, to), (seen, round));
+        self.owners.insert((seen, to), from);
+        seen
+    }
+
+    /// The socket that a datagram from `from` to `to` is for.
+    pub(super) fn owner_of(&self, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
+        if self.rebinds.contains_key(&(to.ip(), from)) {
+            return self.owners.get(&(to, from)).copied();
+        }
+        Some(to)
     }
 
     /// The address of `host:port` for the node at `own`.
@@ -120,20 +169,17 @@ impl State {
         Ok(if is_own { SocketAddr::new(own, known.port()) } else { known })
     }
 
-    /// What becomes of a datagram, and when it arrives (with a number that keeps arrivals apart).
-    pub(super) fn judge(
-        &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
-        length: usize,
-    ) -> (Verdict, Vec<(Instant, u64)>) {
-        let route = (from.ip(), to.ip());
+    /// What becomes of a datagram to the socket at `to`, if there is one: when it arrives (with a number that keeps arrivals
+    /// apart), and which bit arrives wrong.
+    pub(super) fn judge(&mut self, route: Route, to: Option<SocketAddr>, length: usize) -> Judgement {
         let now = Instant::now();
+        let leaves = self.paused_until(route.0).unwrap_or(now);
+        self.counts.frozen += u64::from(leaves > now);
         let (link, way) = self.way(route);
         let is_oversized = length > link.mtu;
         // Drawn for every datagram, whatever becomes of it.
-        let Lot { is_lost, is_duplicated, delays } = way.draw(&link.clone());
-        let verdict = match self.sockets.get(&to) {
+        let Lot { is_lost, is_duplicated, wrong_bit, delays } = way.draw(&link.clone());
+        let verdict = match to.and_then(|to| self.sockets.get(&to)) {
             _ if self.is_cut(route.0, route.1) => Verdict::Cut,
             _ if is_oversized => Verdict::Oversized,
             _ if is_lost => Verdict::Lost,
@@ -142,6 +188,9 @@ impl State {
             Some(_) if is_duplicated => Verdict::Duplicated,
             Some(_) => Verdict::Delivered,
         };
+        if matches!(verdict, Verdict::Cut) {
+            *self.swallowed.entry(route).or_default() += 1;
+        }
         let copies = match verdict {
             Verdict::Delivered => 1,
             Verdict::Duplicated => 2,
@@ -150,14 +199,20 @@ impl State {
         let mut arrivals = Vec::with_capacity(copies);
         for delay in delays.into_iter().take(copies) {
             self.parcels += 1;
-            arrivals.push((now + delay, self.parcels));
+            arrivals.push((leaves + delay, self.parcels));
         }
         if let Some((due, _)) = arrivals.first()
             && self.way(route).1.overtakes(*due)
         {
             self.counts.reordered += 1;
         }
-        (verdict, arrivals)
+        self.counts.corrupted += u64::from(wrong_bit.is_some() && copies > 0);
+        Judgement { verdict, arrivals, wrong_bit }
+    }
+
+    /// Until when the node at `ip` stands still, if it does.
+    pub(super) fn paused_until(&self, ip: IpAddr) -> Option<Instant> {
+        self.paused.get(&ip).copied().filter(|until| *until > Instant::now())
     }
 
     /// Counts a datagram.
@@ -178,6 +233,13 @@ impl State {
         };
         *count += 1;
     }
+}
+
+/// What is decided about one datagram.
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    pub(super) arrivals: Vec<(Instant, u64)>,
+    pub(super) wrong_bit: Option<u64>,
 }
 
 /// What becomes of a datagram.

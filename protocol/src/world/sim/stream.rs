@@ -166,6 +166,15 @@ impl AsyncRead for SimStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
+            let own = match self.side {
+                Side::Client => self.connection.names.client,
+                Side::Server => self.connection.names.server,
+            };
+            if let Some(until) = self.net.paused_until(own.ip()) {
+                self.timer.as_mut().reset(until);
+                ready!(self.timer.as_mut().poll(cx));
+                continue;
+            }
             let pipe = self.reads();
             let mut state = lock(&pipe.state);
             if state.is_reset {

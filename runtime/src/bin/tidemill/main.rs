@@ -4,7 +4,9 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidemill::{
-    app::{self, App, GraphArgs, LocalArgs},
+    app::{
+        self, App, CaCommand, DriverArgs, ExecutorArgs, GraphArgs, Interrupt, LocalArgs, NodeArgs, StatusArgs,
+    },
     bench::BenchArgs,
     demo::{self, DemoArgs},
 };
@@ -17,6 +19,9 @@ tidemill: a runtime for discretized streams
   tidemill bench    measure against a hand-written loop
   tidemill local    run the demo's pipeline on a sender of your own
   tidemill graph    print that pipeline's graph
+  tidemill ca       make a cluster's authority, and tokens for its machines
+  tidemill driver   run that pipeline's driver; `tidemill node` runs its executors
+  tidemill status   what goes on in a cluster
 
 `tidemill COMMAND --help` tells a command's options, with an example.
 A pipeline of your own is 15 lines of Rust: see README.md.";
@@ -28,7 +33,7 @@ struct Line {
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Count live flights on three executors, kill one, and compare with a plain loop
     #[command(after_help = "Example:\n  tidemill demo --for 10 --rate 5000")]
@@ -48,6 +53,33 @@ enum Command {
     /// Print the graph of the demo's pipeline
     #[command(after_help = "Example:\n  tidemill graph --dot > graph.dot")]
     Graph(GraphArgs),
+    /// Make a cluster's authority, and tokens for its machines
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Run the driver of the demo's pipeline; its parameter `from` is host:port of the sender
+    Driver(DriverArgs),
+    /// Run executors on this machine, for a driver
+    Node(NodeArgs),
+    /// Say what goes on in a cluster
+    Status(StatusArgs),
+    /// One executor; started by `node`
+    #[command(hide = true)]
+    Executor(ExecutorArgs),
+}
+
+impl Command {
+    /// The commands that every application has.
+    fn of_app(self) -> Result<app::Command, Box<Command>> {
+        Ok(match self {
+            Command::Graph(args) => app::Command::Graph(args),
+            Command::Ca(command) => app::Command::Ca(command),
+            Command::Driver(args) => app::Command::Driver(args),
+            Command::Node(args) => app::Command::Node(args),
+            Command::Status(args) => app::Command::Status(args),
+            Command::Executor(args) => app::Command::Executor(args),
+            own => return Err(Box::new(own)),
+        })
+    }
 }
 
 fn main() -> ExitCode {
@@ -59,23 +91,37 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(refused) => return ExitCode::from(app::refuse("tidemill", &refused)),
     };
+    match line.command.of_app() {
+        Ok(command) => {
+            app::install_log(command.log_level());
+            let interrupt = match command {
+                app::Command::Driver(_) | app::Command::Node(_) => Interrupt::on_signals(),
+                _ => Interrupt::never(),
+            };
+            ExitCode::from(flights("127.0.0.1:9999".into()).run(command, interrupt))
+        }
+        Err(command) => ExitCode::from(run(*command)),
+    }
+}
+
+/// What only this program can do. What ends in good order by itself listens to signals; the others keep their default effect.
+fn run(command: Command) -> u8 {
     // The demo kills an executor on purpose and says so itself.
-    let kills = matches!(line.command, Command::Demo(_));
-    app::install_log(if kills { "error" } else { "warn" });
-    // Only what ends in good order by itself listens to signals; the others keep their default effect.
-    ExitCode::from(match line.command {
-        Command::Demo(args) => demo::run(&args, &app::Interrupt::on_signals()),
+    app::install_log(if matches!(command, Command::Demo(_)) { "error" } else { "warn" });
+    match command {
+        Command::Demo(args) => demo::run(&args, &Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
         Command::Local { from, args } => {
-            flights(from).run(app::Command::Local(args), app::Interrupt::on_signals())
+            flights(from).run(app::Command::Local(args), Interrupt::on_signals())
         }
-        Command::Graph(args) => {
-            flights("127.0.0.1:9999".into()).run(app::Command::Graph(args), app::Interrupt::never())
-        }
-    })
+        other => unreachable!("{other:?} is every application's"),
+    }
 }
 
 /// The demo's pipeline as an application.
 fn flights(from: String) -> App {
-    App::new("tidemill").pipeline(move |ctx| demo::pipeline::build(ctx, &from, demo::pipeline::print_top))
+    App::new("tidemill").pipeline(move |ctx| {
+        let from = ctx.params().text("from", &from);
+        demo::pipeline::build(ctx, &from, demo::pipeline::print_top)
+    })
 }

@@ -1,22 +1,19 @@
 //! The driver's process.
 
-use super::{Build, CONTROL_PORT, SimBuilder, SimError, SimWorld, ip_of, observer};
+use super::{Build, CONTROL_PORT, SimBuilder, SimError, SimWorld, ip_of, lanes, observer};
 use crate::cluster::{
-    driver::{self, DriverParts, Roles},
-    inbox::DriverInbox,
+    driver::Roles,
+    over_quic::{DriverOverQuic, Site},
     progress::{ClusterEvent, Progress},
-    quic::{Bulk, QuicLinks},
+    quic::Answers,
 };
 use std::{net::SocketAddr, sync::Arc};
-use tidemill_actors::{
-    seam::{PayloadCodec, Program},
-    supervision::{ChildSpec, Strategy, Supervisor, SupervisorHandle, SupervisorSpec},
-    transport::QuicTransport,
-};
+use tidemill_actors::supervision::SupervisorHandle;
 use tidemill_protocol::{
     endpoint,
-    id::{Incarnation, Member, NodeId},
-    message::Hello,
+    id::NodeId,
+    identity::DenyList,
+    message::{Reply, Request},
 };
 
 /// A driver that runs.
@@ -33,38 +30,29 @@ impl DriverNode {
         let (config, pipeline, context) = spec.pipeline(build, &world)?;
         let observer = observer(sim, NodeId::DRIVER);
         let (roles, inboxes) = Roles::new(Some(&observer));
-        let inbox = Arc::new(DriverInbox::new(roles.clone()));
-        let endpoints = spec.endpoints(&world);
-        let control = endpoint::control_endpoint(&world.udp, SocketAddr::new(ip, CONTROL_PORT), &endpoints)?;
-        let bulk = endpoint::bulk_endpoint(&world.udp, SocketAddr::new(ip, 0), &endpoints)?;
-        let hello = Hello {
-            member: Member { node: NodeId::DRIVER, incarnation: Incarnation(1) },
-            epoch: driver::EPOCH,
-            program: Program::id(&*pipeline),
-        };
-        let links = QuicLinks::default();
-        world.spawner.spawn(links.clone().accept(control, hello, inbox, world.clone()));
-        let codec: Arc<dyn PayloadCodec> = pipeline.clone();
-        let transport = QuicTransport::new(Bulk { endpoint: bulk }, codec, world.clock.clone());
-        let peers = transport.clone();
-        let parts = DriverParts {
+        let site = Site {
             config,
             pipeline,
             world: world.clone(),
             progress: context.progress().clone(),
-            links,
-            transport: Arc::new(transport),
-            peers: Some(Arc::new(move |living| peers.set_peers(living))),
+            users: context.take_actors(),
+            lanes: lanes(&world),
         };
-        let mut root = SupervisorSpec::new("node-0", Strategy::OneForOne);
-        for child in driver::children(parts, &roles, inboxes) {
-            root = root.child(child);
-        }
-        let mut actors = SupervisorSpec::new("actors", Strategy::OneForOne);
-        for user in context.take_actors() {
-            actors = actors.child(user);
-        }
-        let root = Supervisor::start(root.child(ChildSpec::supervisor(actors)), &world);
+        let listen = SocketAddr::new(ip, CONTROL_PORT);
+        let no_answers = |_: &SupervisorHandle| -> Answers {
+            Arc::new(|_: Request| vec![Reply::Refused("a simulated driver answers no questions".to_owned())])
+        };
+        let cluster = (endpoint::test_cluster(), DenyList::none());
+        let pair = (roles.clone(), inboxes);
+        let started = DriverOverQuic::start(
+            site,
+            pair,
+            &spec.endpoints(&world, NodeId::DRIVER),
+            listen,
+            cluster,
+            no_answers,
+        )?;
+        let root = started.root;
         let (progress, watched) = (context.progress().clone(), root.clone());
         let told = progress.clone();
         actix_rt::spawn(async move {

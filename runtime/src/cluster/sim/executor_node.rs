@@ -1,9 +1,9 @@
 //! An executor's process: one life between two power cuts, with as many incarnations as its supervisor starts.
 
-use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, observer};
+use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, lanes, observer};
 use crate::cluster::{
-    executor::{ExecutorParts, executor},
-    plumbing::Die,
+    over_quic::{ExecutorSite, Site, start_executor},
+    plumbing::{Die, Leave},
     progress::Progress,
     quic::QuicPlumbing,
 };
@@ -13,9 +13,10 @@ use std::{
 };
 use tidemill_actors::{
     seam::{PayloadCodec, Program},
-    supervision::{Address, ChildSpec, Strategy, Supervisor, SupervisorHandle, SupervisorSpec},
+    supervision::{Address, SupervisorHandle},
 };
 use tidemill_protocol::{
+    endpoint,
     id::{Incarnation, NodeId},
     world::World,
 };
@@ -29,6 +30,7 @@ pub(super) struct ExecutorNode {
     pub(super) progress: Progress,
     pub(super) root: SupervisorHandle,
     pub(super) die: Address<Die>,
+    pub(super) leave: Address<Leave>,
     pub(super) plumbing: Arc<QuicPlumbing>,
     /// How many processes this node had before.
     pub(super) process: u32,
@@ -47,33 +49,34 @@ impl ExecutorNode {
         let codec: Arc<dyn PayloadCodec> = pipeline.clone();
         let plumbing = Arc::new(QuicPlumbing {
             world: world.clone(),
+            lanes: lanes(&world),
             is_seeded: spec.is_quic_seeded,
-            endpoints: spec.endpoints(&world),
+            endpoints: spec.endpoints(&world, node),
             ip: ip_of(node),
             driver: SocketAddr::new(ip_of(NodeId::DRIVER), CONTROL_PORT),
+            cluster: endpoint::test_cluster(),
             codec,
             program: Program::id(&*pipeline),
             lives: Mutex::default(),
+            lost: Arc::default(),
         });
-        let (child, die) = executor(Arc::new(ExecutorParts {
-            node,
+        let site = Site {
             config,
             pipeline,
             world: world.clone(),
-            plumbing: plumbing.clone(),
             progress: context.progress().clone(),
-            cost: Some(spec.cost),
+            users: context.take_actors(),
+            lanes: lanes(&world),
+        };
+        let own = ExecutorSite {
+            node,
             first: Incarnation(1 + process * INCARNATIONS_OF_A_PROCESS),
+            plumbing: plumbing.clone(),
+            cost: Some(spec.cost),
             observer: Some(observer(sim, node)),
-        }));
-        let mut actors = SupervisorSpec::new("actors", Strategy::OneForOne);
-        for user in context.take_actors() {
-            actors = actors.child(user);
-        }
-        let root = SupervisorSpec::new(format!("node-{}", node.0), Strategy::OneForOne)
-            .child(ChildSpec::supervisor(actors))
-            .child(child);
-        let root = Supervisor::start(root, &world);
-        Ok(ExecutorNode { progress: context.progress().clone(), root, die, plumbing, process })
+            intensity: None,
+        };
+        let (root, die, leave) = start_executor(site, own);
+        Ok(ExecutorNode { progress: context.progress().clone(), root, die, leave, plumbing, process })
     }
 }

@@ -54,26 +54,32 @@ mod executor_node;
 mod operate;
 
 pub use operate::SimCluster;
-pub use tidemill_actors::slots::CostModel;
+pub use tidemill_actors::{planted::Planted, slots::CostModel};
 pub use tidemill_protocol::{
+    endpoint::Mtu,
     id::{BlockId, NodeId},
     world::sim::{FaultCounts, Link, SimNet, SimWorld, Trace},
 };
 
-use super::start::{StartError, check_interval};
+use super::{
+    lane::{Lane, Lanes},
+    start::{StartError, check_interval},
+};
 use crate::{
     config::{BatchInterval, Checked, Config},
     context::StreamContext,
     graph::{BuildOptions, GraphError, Pipeline},
 };
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
-use tidemill_actors::shell::Observer;
+use tidemill_actors::{planted, shell::Observer};
 use tidemill_protocol::{
-    endpoint::{self, EndpointConfig, EndpointError, Mtu},
+    endpoint::{self, EndpointConfig, EndpointError},
+    identity::Role,
     world::{
         World,
         sim::{self, SimConfig},
@@ -106,6 +112,10 @@ pub struct SimBuilder {
     cost: CostModel,
     is_quic_seeded: bool,
     trace_lines: usize,
+    mtu: Mtu,
+    idle_timeout: Option<Duration>,
+    absent: BTreeSet<NodeId>,
+    planted: Option<Planted>,
 }
 
 impl SimBuilder {
@@ -124,7 +134,40 @@ impl SimBuilder {
             cost: CostModel { seed, ..CostModel::default() },
             is_quic_seeded: true,
             trace_lines: 0,
+            mtu: Mtu::Smallest,
+            idle_timeout: None,
+            absent: BTreeSet::new(),
+            planted: None,
         }
+    }
+
+    /// Sets how large datagrams become. Default: always the smallest.
+    #[must_use]
+    pub fn mtu(mut self, mtu: Mtu) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Sets how long a connection may be silent before it is lost. Default: as everywhere (2 s). A longer one leaves it to
+    /// membership to find who is silent.
+    #[must_use]
+    pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.idle_timeout = Some(idle_timeout);
+        self
+    }
+
+    /// Does not start this executor: [`SimCluster::revive`] does, later.
+    #[must_use]
+    pub fn absent(mut self, node: NodeId) -> Self {
+        self.absent.insert(node);
+        self
+    }
+
+    /// Plants a defect, to see that a test finds it.
+    #[must_use]
+    pub fn planted(mut self, bug: Option<Planted>) -> Self {
+        self.planted = bug;
+        self
     }
 
     /// Sets the configuration. Default: three executors of one slot, batches of 200 ms, blocks of 50 ms. Its seed is not used:
@@ -184,6 +227,7 @@ impl SimBuilder {
         scenario: impl AsyncFnOnce(&mut SimCluster) -> T,
     ) -> Result<T, SimError> {
         let system = actix_rt::System::with_tokio_rt(sim::runtime);
+        let _planted = Garden::plant(self.planted);
         let build: Build = Arc::new(pipeline);
         system.block_on(async move {
             let config =
@@ -214,12 +258,31 @@ impl SimBuilder {
         Ok((config, pipeline, context))
     }
 
-    fn endpoints(&self, world: &World) -> EndpointConfig {
+    fn endpoints(&self, world: &World, node: NodeId) -> EndpointConfig {
+        let role = if node == NodeId::DRIVER { Role::Driver } else { Role::node(node) };
         let seed = self.is_quic_seeded.then(|| world.entropy.seed("quic"));
-        let mut endpoints = EndpointConfig::new(endpoint::test_identity(), seed);
-        endpoints.control.mtu = Mtu::Smallest;
-        endpoints.bulk.mtu = Mtu::Smallest;
+        let mut endpoints = EndpointConfig::new(endpoint::test_identity_of(&role), seed);
+        for transport in [&mut endpoints.control, &mut endpoints.bulk] {
+            transport.mtu = self.mtu;
+            transport.idle_timeout = self.idle_timeout.unwrap_or(transport.idle_timeout);
+        }
         endpoints
+    }
+}
+
+/// The defect of this thread; it goes with the run, also with one that panics.
+struct Garden;
+
+impl Garden {
+    fn plant(bug: Option<Planted>) -> Garden {
+        planted::plant(bug);
+        Garden
+    }
+}
+
+impl Drop for Garden {
+    fn drop(&mut self) {
+        planted::plant(None);
     }
 }
 
@@ -227,6 +290,12 @@ impl SimBuilder {
 fn observer(world: &SimWorld, node: NodeId) -> Observer {
     let trace = world.trace().clone();
     Arc::new(move |core, action| trace.event(&format!("{node} {core} {action}")))
+}
+
+/// One thread does everything, and what it does dies with its node.
+fn lanes(world: &World) -> Lanes {
+    let lane = || Lane::World(world.spawner.clone());
+    Lanes { control: lane(), bulk: lane() }
 }
 
 /// The address of a node.

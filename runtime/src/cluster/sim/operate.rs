@@ -1,16 +1,16 @@
 //! What a scenario does with a simulated cluster: looks, waits, and strikes.
 
 use super::{
-    Build, NodeId, SimBuilder, SimError, SimNet, SimWorld, StartError, Trace, driver_node::DriverNode,
-    executor_node::ExecutorNode, ip_of,
+    Build, CONTROL_PORT, NodeId, SimBuilder, SimError, SimNet, SimWorld, StartError, Trace,
+    driver_node::DriverNode, executor_node::ExecutorNode, ip_of,
 };
 use crate::cluster::{
-    plumbing::Die,
+    plumbing::{Die, Leave},
     progress::{ClusterEvent, PipelineError, Progress},
 };
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 
 /// How long actors may take to stop when the scenario is over.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How often a scenario looks whether what it waits for has come.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A simulated cluster that runs.
 pub struct SimCluster {
@@ -50,10 +53,15 @@ impl SimCluster {
         let mut executors = BTreeMap::new();
         for number in 1..=spec.config.executors {
             let node = NodeId(number);
+            if spec.absent.contains(&node) {
+                continue;
+            }
             let process = ExecutorNode::start(&world, world.node(ip_of(node)), &spec, &build, (node, 0))?;
             executors.insert(node, process);
         }
-        Ok(SimCluster { world, spec, build, driver, executors, dead: BTreeMap::new(), ended })
+        // The process that never was is the one before the first.
+        let dead = spec.absent.iter().map(|node| (*node, 0)).collect();
+        Ok(SimCluster { world, spec, build, driver, executors, dead, ended })
     }
 
     /// The simulated world, for what is not offered here: slow nodes, wall clocks, fault points.
@@ -136,6 +144,16 @@ impl SimCluster {
         self.executors.get(&node)?.plumbing.store_bytes()
     }
 
+    /// The bytes that an executor has in spill files, and all that its present incarnation ever wrote to them.
+    pub fn spilled_bytes(&self, node: NodeId) -> Option<(u64, u64)> {
+        self.executors.get(&node)?.plumbing.spilled_bytes()
+    }
+
+    /// The most that an executor's memory budget ever permits, all shares used up at once.
+    pub fn memory_limit(&self, node: NodeId) -> Option<u64> {
+        self.executors.get(&node)?.plumbing.memory_limit()
+    }
+
     /// The executors whose processes live.
     pub fn living(&self) -> Vec<NodeId> {
         self.executors.keys().copied().collect()
@@ -172,6 +190,49 @@ impl SimCluster {
     pub fn restart(&self, node: NodeId) -> bool {
         let reason = "the scenario says so".to_owned();
         self.executors.get(&node).is_some_and(|executor| executor.die.try_send(Die { reason }).is_ok())
+    }
+
+    /// Has an executor leave in good order, and waits until it has, at most `limit` of virtual time. Then its process is gone, and
+    /// can be revived. False if it is dead already, or has not left by then.
+    pub async fn leave(&mut self, node: NodeId, limit: Duration) -> bool {
+        let Some(executor) = self.executors.get(&node) else { return false };
+        if executor.plumbing.member().is_none() || executor.leave.try_send(Leave).is_err() {
+            return false;
+        }
+        let deadline = tokio::time::Instant::now() + limit;
+        while executor.plumbing.member().is_some() {
+            if tokio::time::Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.kill(node)
+    }
+
+    /// Lets tasks that start on a node from now on take `factor` times as long; 1 heals it. How many it has struck is told by
+    /// [`slowed`](Self::slowed).
+    pub fn slow(&self, node: NodeId, factor: f64) {
+        self.world.set_slowdown(ip_of(node), factor);
+    }
+
+    /// How many tasks of a node have taken longer because of [`slow`](Self::slow).
+    pub fn slowed(&self, node: NodeId) -> u64 {
+        self.world.slowed(ip_of(node))
+    }
+
+    /// Lets a node stand still for this long, as SIGSTOP does; then it goes on.
+    pub fn pause(&self, node: NodeId, lasts: Duration) {
+        self.world.pause(ip_of(node), lasts);
+    }
+
+    /// Gives an executor's connection to the driver another port, as a NAT that forgot it does.
+    pub fn rebind(&self, node: NodeId) {
+        self.net().rebind(ip_of(node), SocketAddr::new(ip_of(NodeId::DRIVER), CONTROL_PORT));
+    }
+
+    /// Lets the UDP sockets that a node has now fail for good. Gives how many.
+    pub fn break_sockets(&self, node: NodeId) -> u64 {
+        self.net().break_sockets(ip_of(node))
     }
 
     /// Cuts both directions between two nodes.

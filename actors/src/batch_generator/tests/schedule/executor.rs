@@ -143,6 +143,16 @@ impl Town {
         self.receiver(on, receiver, event);
     }
 
+    pub(super) fn ordered_copy(&mut self, from: Member, block: BlockId, to: Member) {
+        let Some(holder) = self.executors.get(&from) else {
+            return;
+        };
+        let is_there = holder.blocks.contains(&block) && !self.rng.chance(0.1);
+        let taker = self.executors.get_mut(&to).filter(|_| is_there);
+        let kept = taker.map(|taker| taker.blocks.insert(block)).is_some();
+        self.send(from.node.0, 0, Next::FromExecutor(from, ToDriver::BlockCopied { block, to, kept }));
+    }
+
     pub(super) fn copy(&mut self, from: Member, block: BlockId, to: Member) {
         if !self.executors.get(&from).is_some_and(|executor| executor.blocks.contains(&block)) {
             return;

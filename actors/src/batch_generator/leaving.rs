@@ -1,0 +1,45 @@
+//! An executor that leaves: what must happen to its receivers and blocks before it may.
+//!
+//! ```text
+//!   leaving ──> receivers there stop in order ──> their last blocks become safe ──> they go on elsewhere, after them
+//!           ──> blocks that are needed and held there are copied to those who stay (`copies`)
+//!           ──> nothing of either is left: drained
+//! ```
+//!
+//! With nobody else there, a block that is needed keeps the executor: what is held nowhere else is not given up.
+
+use super::{books::Holding, core::GeneratorCore, messages::GeneratorAction as Action};
+use std::collections::BTreeSet;
+use tidemill_protocol::id::Member;
+
+impl GeneratorCore {
+    pub(super) fn on_leaving(&mut self, member: Member, out: &mut Vec<Action>) {
+        if !self.lives.members.contains(&member) || self.lives.leaving.contains(&member) {
+            return;
+        }
+        let stopped = self.lives.leave(member);
+        out.extend(stopped.into_iter().map(|receiver| Action::StopReceiver { member, receiver }));
+        self.copies.refresh(&self.books, &self.lives);
+    }
+
+    /// Says once of each executor that leaves when nothing of it is needed any more.
+    pub(super) fn report_drained(&mut self, out: &mut Vec<Action>) {
+        if self.lives.leaving.len() == self.drained.len() {
+            return;
+        }
+        let staying = self.lives.staying();
+        for member in self.lives.leaving.difference(&self.drained).copied().collect::<Vec<_>>() {
+            let is_needed = |held: Holding<'_>| held.holders.contains(&member) && !is_held(&held, &staying);
+            if !self.lives.is_used(member) && !self.books.holdings().any(is_needed) {
+                self.drained.insert(member);
+                out.push(Action::Drained(member));
+            }
+        }
+    }
+}
+
+/// Whether those who stay hold a block as often as it shall be, or as often as they can.
+fn is_held(held: &Holding<'_>, staying: &BTreeSet<Member>) -> bool {
+    let holders = held.holders.iter().filter(|holder| staying.contains(holder)).count();
+    holders >= held.copies.min(staying.len()).max(1)
+}

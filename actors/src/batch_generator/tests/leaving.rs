@@ -1,0 +1,128 @@
+//! An executor that leaves hands over its receivers and its blocks.
+
+use super::*;
+use tidemill_protocol::message::ReceiverExitReason;
+
+fn id(sequence: u64) -> BlockId {
+    block_id(receiver(0, 0), sequence)
+}
+
+/// A receiver on node 1 of `nodes`.
+fn running(nodes: &[u16]) -> Desk {
+    let config = every(1_000, vec![stream(0, StreamKind::Acknowledged, 1)]);
+    let (mut desk, _) = Desk::new(config, 5_300, nodes);
+    desk.tell(1, Event::ReceiverStarted(receiver(0, 0)));
+    desk
+}
+
+fn leave(desk: &mut Desk, ms: u64, node: u16) -> Vec<Action> {
+    desk.tell(ms, Event::ExecutorLeaving(member(node)))
+}
+
+fn stopped(desk: &mut Desk, ms: u64) -> Vec<Action> {
+    let reason = ReceiverExitReason::Stopped;
+    desk.tell(ms, Event::ReceiverExited { receiver: receiver(0, 0), reason })
+}
+
+fn is_drained(actions: &[Action], node: u16) -> bool {
+    actions.contains(&Action::Drained(member(node)))
+}
+
+#[test]
+fn one_that_holds_nothing_is_drained_at_once_and_gets_no_receiver() {
+    let mut desk = running(&[1, 2, 3]);
+    assert_eq!(leave(&mut desk, 10, 2), vec![Action::Drained(member(2))]);
+    assert_eq!(leave(&mut desk, 11, 2), vec![]);
+    let out = desk.tell(20, Event::ExecutorDown(member(1)));
+    assert_eq!(orders(&out).iter().map(|(node, _)| *node).collect::<Vec<_>>(), vec![3]);
+}
+
+#[test]
+fn its_receiver_stops_in_order_and_goes_on_elsewhere_once_its_last_block_is_safe() {
+    let mut desk = running(&[1, 2, 3]);
+    desk.add(10, id(0), 0, 10, 1);
+    desk.safe(11, id(0), 2);
+    let out = leave(&mut desk, 20, 1);
+    let copy = Action::CopyBlock { from: member(2), block: id(0), to: member(3) };
+    assert_eq!(out, vec![Action::StopReceiver { member: member(1), receiver: receiver(0, 0) }, copy]);
+    desk.add(21, id(1), 0, 20, 1);
+    let out = stopped(&mut desk, 22);
+    assert_eq!(orders(&out), vec![], "block 1 may still be lost: its sender would have to repeat it");
+    let out = desk.safe(23, id(1), 3);
+    let expected = ReceiverOrder {
+        receiver: receiver(0, 1),
+        resume_after: Some(Position(20)),
+        open_batch: BatchNumber(0),
+        records_per_s_max: u64::MAX,
+    };
+    assert_eq!(orders(&out), vec![(2, expected)]);
+}
+
+#[test]
+fn its_blocks_are_copied_to_those_who_stay_before_it_may_go() {
+    let mut desk = running(&[1, 2, 3]);
+    desk.add(10, id(0), 0, 10, 1);
+    desk.safe(11, id(0), 2);
+    leave(&mut desk, 20, 1);
+    let out = stopped(&mut desk, 22);
+    assert!(!is_drained(&out, 1), "{out:?}");
+    let copy = Event::BlockCopied { block: id(0), to: member(3), kept: true };
+    let out = desk.tell(30, copy);
+    assert!(is_drained(&out, 1), "{out:?}");
+    let out = desk.tell(40, Event::ExecutorDown(member(1)));
+    let is_news = |a: &Action| matches!(a, Action::CopyBlock { .. } | Action::Note(_) | Action::Drained(_));
+    assert!(!out.iter().any(is_news), "nothing was lost: {out:?}");
+}
+
+#[test]
+fn a_replica_on_it_is_replaced_by_the_receiver_and_then_it_is_drained() {
+    let mut desk = running(&[1, 2, 3]);
+    desk.add(10, id(0), 0, 10, 1);
+    desk.safe(11, id(0), 2);
+    assert_eq!(leave(&mut desk, 20, 2), vec![], "block 0 has one other holder only");
+    let out = desk.safe(30, id(0), 3);
+    assert!(is_drained(&out, 2), "{out:?}");
+}
+
+#[test]
+fn with_one_other_executor_one_copy_must_do_and_with_none_the_release_is_awaited() {
+    let mut desk = running(&[1, 2]);
+    desk.add(10, id(0), 0, 10, 1);
+    desk.safe(11, id(0), 2);
+    assert!(is_drained(&leave(&mut desk, 20, 2), 2));
+    assert!(!is_drained(&leave(&mut desk, 21, 1), 1));
+    assert!(!is_drained(&stopped(&mut desk, 22), 1));
+    desk.wake(700);
+    let out = desk.tell(900, Event::BatchReleased(BatchNumber(0)));
+    assert!(is_drained(&out, 1), "{out:?}");
+}
+
+#[test]
+fn one_that_dies_while_it_leaves_is_a_loss_like_any_other() {
+    let mut desk = running(&[1, 2, 3]);
+    desk.add(10, id(0), 0, 10, 1);
+    desk.safe(11, id(0), 2);
+    leave(&mut desk, 20, 1);
+    desk.add(21, id(1), 0, 20, 1);
+    stopped(&mut desk, 22);
+    let out = desk.tell(30, Event::ExecutorDown(member(1)));
+    let started = orders(&out);
+    assert_eq!(started.len(), 1, "{out:?}");
+    assert_eq!(started[0].1.resume_after, Some(Position(10)), "block 1 is repeated");
+    let copy = Action::CopyBlock { from: member(2), block: id(0), to: member(3) };
+    assert!(!out.contains(&copy), "it is under way since the leave began");
+}
+
+#[test]
+fn a_graceful_stop_meanwhile_ends_the_pipeline_without_another_life() {
+    let mut desk = running(&[1, 2]);
+    desk.add(10, id(0), 0, 10, 1);
+    leave(&mut desk, 20, 1);
+    stopped(&mut desk, 21);
+    let mut out = desk.tell(22, Event::Stop { graceful: true });
+    out.extend(desk.safe(23, id(0), 2));
+    assert_eq!(orders(&out), vec![]);
+    out.extend((100..2_000).step_by(100).flat_map(|ms| desk.wake(ms)));
+    assert_eq!(plans(&out).len(), 1, "one last batch holds the block: {out:?}");
+    assert!(out.contains(&Action::Ended));
+}

@@ -1,0 +1,90 @@
+//! Two processes with one node number.
+
+use super::*;
+
+fn answers(link: u64, from: Member, nonce: u64) -> Event {
+    says(link, from, ToDriver::Alive { nonce })
+}
+
+/// Node 1 lives on link 1, and a newer life has registered on link 2 at 0: question 1.
+fn contested() -> Table {
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.gives(0, register(2, life(1, 2)), &["ping node-1.i1 1"]);
+    t
+}
+
+const UP: [&str; 3] = ["welcome node-1.i2 on 2", "up node-1.i2", "peers to node-1.i2: node-1.i2"];
+
+#[test]
+fn a_living_process_keeps_its_number_and_does_not_notice() {
+    let mut t = contested();
+    // What was on its way before the question is no answer.
+    t.gives(1, says(1, life(1, 1), leaked()), &["deliver node-1.i1 to Scheduler"]);
+    t.gives(2, answers(1, life(1, 1), 0), &[]);
+    let text = "refuse 2: node-1.i2 is refused: node-1.i1 of this node is alive and answers; two processes have been given one \
+                number, so give one of them another";
+    t.gives(3, answers(1, life(1, 1), 1), &[text]);
+    assert!(t.last.contains(&Action::Count(Counter::Refused)));
+    // Again and again: each time the same.
+    t.gives(4, register(3, life(1, 3)), &["ping node-1.i1 2"]);
+    t.gives(5, answers(1, life(1, 1), 2), &[&text.replace("refuse 2: node-1.i2", "refuse 3: node-1.i3")]);
+    t.gives(6, says(1, life(1, 1), leaked()), &["deliver node-1.i1 to Scheduler"]);
+}
+
+#[test]
+fn a_successor_is_admitted_once_the_older_process_has_not_answered() {
+    let mut t = contested();
+    t.gives(250, Event::Wake, &["ping node-1.i1 2"]);
+    let expected = [&["ping node-1.i1 3", "down node-1.i1: Replaced", "close 1"][..], &UP[..]].concat();
+    t.gives(500, Event::Wake, &expected);
+    t.gives(501, lost(1), &[]);
+    let text =
+        "refuse 1: node-1.i1 is not registered: it was declared dead, or has not registered; start it again";
+    t.gives(502, says(1, life(1, 1), leaked()), &[text]);
+    t.gives(503, says(2, life(1, 2), leaked()), &["deliver node-1.i2 to Scheduler"]);
+}
+
+#[test]
+fn a_lost_link_or_death_admits_the_successor_at_once() {
+    let mut t = contested();
+    t.gives(1, lost(1), &[&["down node-1.i1: LinkLost"][..], &UP[..]].concat());
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    for tick in 1..=5 {
+        t.membership.on_event(Time(tick * 250_000_000), Event::Wake, &mut Vec::new());
+    }
+    t.gives(1_400, register(2, life(1, 2)), &["ping node-1.i1 6"]);
+    let expected = [&["down node-1.i1: Silent(1.5s)", "close 1"][..], &UP[..]].concat();
+    t.gives(1_500, Event::Wake, &expected);
+}
+
+#[test]
+fn a_driver_that_slept_waits_for_the_answer_first() {
+    let mut t = contested();
+    t.gives(60_000, Event::Wake, &["ping node-1.i1 2"]);
+    let text = "refuse 2: node-1.i2 is refused: node-1.i1 of this node is alive and answers; two processes have been given one \
+                number, so give one of them another";
+    t.gives(60_001, answers(1, life(1, 1), 1), &[text]);
+}
+
+#[test]
+fn of_those_who_wait_the_newest_does_and_one_that_goes_is_forgotten() {
+    let mut t = contested();
+    let stale = |link: u64, member: &str, known: &str| {
+        format!(
+            "refuse {link}: {member} is refused: {known} of this node has been here; start the node again, so that it gets a \
+             higher one"
+        )
+    };
+    t.gives(1, register(3, life(1, 2)), &[&stale(3, "node-1.i2", "i2")]);
+    t.gives(2, register(4, life(1, 5)), &[&stale(2, "node-1.i2", "i5"), "ping node-1.i1 2"]);
+    // What it says before it is admitted is refused, and does not cost it its place.
+    t.gives(3, says(4, life(1, 5), leaked()), &[]);
+    assert!(t.last.contains(&Action::Count(Counter::MessagesRefused)));
+    t.gives(4, lost(4), &[]);
+    t.gives(5, lost(1), &["down node-1.i1: LinkLost"]);
+    // It was never admitted: its number is as good as unknown.
+    let up = ["welcome node-1.i2 on 6", "up node-1.i2", "peers to node-1.i2: node-1.i2"];
+    t.gives(6, register(6, life(1, 2)), &up);
+}

@@ -1,0 +1,71 @@
+//! From a schedule that goes wrong to the smallest part of it that still does.
+
+use crate::{faults::Scheduled, scenario::Scenario};
+
+/// What is left of a schedule, and how many runs it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shrunk {
+    /// No single fault can be left out.
+    pub faults: Vec<Scheduled>,
+    /// Runs.
+    pub runs: u64,
+}
+
+/// Leaves out faults one by one, as long as what remains `fails`; the last ones first, for what comes later depends on what came
+/// before. None if the whole does not fail.
+pub fn shrink(faults: &[Scheduled], mut fails: impl FnMut(&[Scheduled]) -> bool) -> Option<Shrunk> {
+    let mut runs = 1;
+    if !fails(faults) {
+        return None;
+    }
+    let mut faults = faults.to_vec();
+    loop {
+        let before = faults.len();
+        for place in (0..before).rev() {
+            let mut fewer = faults.clone();
+            fewer.remove(place);
+            runs += 1;
+            if fails(&fewer) {
+                faults = fewer;
+            }
+        }
+        if faults.len() == before {
+            return Some(Shrunk { faults, runs });
+        }
+    }
+}
+
+impl Scenario {
+    /// The smallest part of this scenario's schedule that still goes wrong in the same way; none if it does not go wrong.
+    pub fn shrink(&self) -> Option<Shrunk> {
+        let verdict = |faults: &[Scheduled]| {
+            let scenario = Scenario { faults: faults.to_vec(), ..self.clone() };
+            scenario.run().map_or("none", |report| report.verdict())
+        };
+        let wrong = verdict(&self.faults);
+        if wrong == "equal" {
+            return None;
+        }
+        shrink(&self.faults, |faults| verdict(faults) == wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fault, schedule};
+
+    #[test]
+    fn what_is_not_needed_is_left_out_and_what_is_needed_together_stays() {
+        let all = schedule::random(3, schedule::FEED_OF_RANDOM, true);
+        let (one, other) = (all[2], all[7]);
+        let shrunk =
+            shrink(&all, |faults| faults.contains(&one) && faults.contains(&other)).expect("it fails");
+        assert_eq!(shrunk.faults, [one, other]);
+        assert!(shrunk.runs <= 2 * all.len() as u64 + 3, "{} runs", shrunk.runs);
+        assert_eq!(
+            shrink(&all, |faults| faults.iter().any(|s| s.fault == Fault::Panics { tasks: 99 })),
+            None
+        );
+    }
+}

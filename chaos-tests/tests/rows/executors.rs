@@ -1,0 +1,197 @@
+//! Rows 26 to 37: executors that die, stand still, come late, are slow, or panic.
+
+use crate::numbers::{Seen, Totals, all, numbers, remainders, slow_tasks};
+use std::time::Duration;
+use tidemill::{
+    ClusterEvent,
+    cluster::sim::{CostModel, NodeId},
+};
+use tidemill_chaos::{Fault, Report, Scenario, Scheduled, Victim, faults};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A multiple of 6, and 30 batches.
+const NUMBERS: u64 = 9_000;
+
+fn run(scenario: &Scenario) -> Report {
+    faults::silence_planned_panics();
+    scenario.run().expect("the cluster starts")
+}
+
+fn at(ms: u64, fault: Fault) -> Scheduled {
+    Scheduled { at: Duration::from_millis(ms), fault }
+}
+
+/// A scenario whose tasks take long enough to be found running.
+fn slow(seed: u64, base_ms: u64, faults: Vec<Scheduled>) -> Scenario {
+    let cost = CostModel { seed, base: Duration::from_millis(base_ms), ..CostModel::default() };
+    Scenario { faults, cost, ..Scenario::calm(seed) }
+}
+
+#[track_caller]
+fn is_right_and_struck(report: &Report) {
+    assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
+}
+
+#[test]
+fn row_26_a_kill_in_mid_task_runs_what_was_lost_again_and_every_line_counts_once() {
+    for victim in [Victim::ReceiverHost, Victim::Executor(2), Victim::Executor(3)] {
+        let kill = Fault::Kill { victim, down: SECOND };
+        let report = run(&slow(26, 50, vec![at(2_070, kill)]));
+        is_right_and_struck(&report);
+        assert!(report.happened.tasks_lost > 0, "no task was running: {}", report.text());
+        assert_eq!(report.happened.executors_down, 1);
+    }
+}
+
+#[test]
+fn row_27_an_executor_that_is_paused_beyond_detection_and_goes_on_changes_nothing() {
+    let mut repeated = 0;
+    for node in 1..=3 {
+        for idle_timeout in [None, Some(6 * SECOND)] {
+            let pause = Fault::Pause { node, lasts: 5 * SECOND };
+            let scenario =
+                Scenario { idle_timeout, feed: 10 * SECOND, ..slow(27, 20, vec![at(2_000, pause)]) };
+            let report = run(&scenario);
+            is_right_and_struck(&report);
+            assert!(report.happened.executors_down >= 1, "it was not noticed: {}", report.text());
+            repeated += report.lines_repeated;
+        }
+    }
+    assert!(repeated > 0, "one of them hosted the receiver");
+}
+
+#[test]
+fn row_29_a_map_output_that_cannot_be_fetched_is_made_again() {
+    let cut = |b| at(2_000, Fault::Cut { a: 1, b, lasts: 3 * SECOND });
+    let scenario = Scenario { trace_lines: 5_000_000, ..slow(29, 20, vec![cut(2), cut(3)]) };
+    let report = run(&scenario);
+    is_right_and_struck(&report);
+    assert_eq!(report.happened.executors_down, 0, "the driver reaches everybody: {}", report.text());
+    let missing = report.trace.iter().filter(|line| line.contains("InputsMissing")).count();
+    assert!(missing > 0, "nobody missed an output");
+}
+
+/// Runs the count of remainders under `strike`; gives what was seen.
+fn counted(
+    builder: tidemill::cluster::sim::SimBuilder,
+    strike: impl AsyncFnOnce(&mut tidemill::cluster::sim::SimCluster, &Seen),
+) -> Seen {
+    faults::silence_planned_panics();
+    let seen = Seen::default();
+    let (into, watched) = (seen.clone(), seen.clone());
+    let pipeline = move |context: &tidemill::StreamContext| {
+        into.fold(&numbers(context, NUMBERS).map(|number| (number % 10, 1)));
+        Ok(())
+    };
+    let outcome = builder.run(pipeline, async |cluster| {
+        watched.listen(cluster);
+        strike(cluster, &watched).await;
+        cluster.wait_until_ended(120 * SECOND).await
+    });
+    assert_eq!(outcome.expect("the cluster starts"), Some(Ok(())));
+    seen
+}
+
+#[test]
+fn row_31_when_all_executors_are_lost_at_once_the_job_waits_and_goes_on_when_one_returns() {
+    let nodes = [1, 2, 3].map(NodeId);
+    let seen = counted(slow_tasks(31), async |cluster, seen| {
+        cluster.sleep(2 * SECOND).await;
+        let killed = nodes.into_iter().filter(|node| cluster.kill(*node)).count();
+        assert_eq!(killed, 3);
+        cluster.sleep(4 * SECOND).await;
+        let totals: Totals = seen.totals();
+        assert!(totals.values().sum::<u64>() > 0, "it had begun");
+        cluster.sleep(4 * SECOND).await;
+        assert_eq!(seen.totals(), totals, "nobody was there to count");
+        assert!(cluster.progress().outcome().is_none(), "the job waits");
+        assert!(cluster.revive(nodes[1]));
+        cluster.sleep(2 * SECOND).await;
+        assert_ne!(seen.totals(), totals, "one executor is enough");
+        assert!(cluster.revive(nodes[0]) && cluster.revive(nodes[2]));
+    });
+    assert_eq!(seen.totals(), remainders(NUMBERS));
+    assert_eq!(seen.count(|event| matches!(event, ClusterEvent::ExecutorDown(_))), 3);
+}
+
+#[test]
+fn row_32_an_executor_that_joins_in_mid_batch_takes_part_and_costs_nothing() {
+    let late = NodeId(3);
+    let seen = counted(slow_tasks(32).absent(late), async |cluster, seen| {
+        cluster.sleep(Duration::from_millis(2_030)).await;
+        assert_eq!(seen.count(|event| matches!(event, ClusterEvent::ExecutorUp(_))), 2);
+        assert!(cluster.revive(late), "it was not there");
+        cluster.sleep(2 * SECOND).await;
+        let (_, high_water) = cluster.store_bytes(late).expect("it is there now");
+        assert!(high_water > 0, "it was given no task");
+    });
+    assert_eq!(seen.totals(), remainders(NUMBERS));
+    assert_eq!(seen.lost_tasks(), 0);
+}
+
+#[test]
+fn row_33_a_node_ten_times_slower_and_links_that_lose_30_percent_leave_the_totals_right() {
+    let lasts = 5 * SECOND;
+    let slow_node = at(1_500, Fault::Slow { executor: 1, factor: 10, lasts });
+    let lossy = at(1_500, Fault::Loss { share: 0.3, lasts });
+    let scenario = Scenario { idle_timeout: Some(6 * SECOND), ..slow(33, 10, vec![slow_node, lossy]) };
+    is_right_and_struck(&run(&scenario));
+}
+
+#[test]
+fn row_34_a_full_disk_fails_the_task_with_its_cause_and_another_node_writes_the_file() {
+    let seen = Seen::default();
+    let pipeline = |context: &tidemill::StreamContext| {
+        numbers(context, NUMBERS).save_as_text_files("/out/numbers", "");
+        Ok(())
+    };
+    let watched = seen.clone();
+    let outcome = slow_tasks(34).run(pipeline, async |cluster| {
+        watched.listen(cluster);
+        let full = cluster.ip(NodeId(1));
+        cluster.sleep(SECOND).await;
+        cluster.world().set_disk_free(full, Some(0));
+        cluster.sleep(2 * SECOND).await;
+        cluster.world().set_disk_free(full, None);
+        let outcome = cluster.wait_until_ended(120 * SECOND).await;
+        assert!(cluster.world().disk_refused(full) > 0, "nobody wanted to write there");
+        let files = cluster.world().files();
+        let mut written = Vec::new();
+        for time in watched.batches() {
+            let folder = format!("/out/numbers-{time}");
+            for (path, length) in files.list(folder.as_ref()).unwrap_or_default() {
+                let text = files.read_range(&path, 0, length).expect("it was listed");
+                let text = String::from_utf8(text).expect("numbers");
+                written.extend(text.lines().map(|line| line.parse::<u64>().expect("a number")));
+            }
+        }
+        (outcome, written)
+    });
+    let (outcome, mut written) = outcome.expect("the cluster starts");
+    assert_eq!(outcome, Some(Ok(())));
+    written.sort_unstable();
+    assert_eq!(written, all(NUMBERS));
+    let told = |event: &ClusterEvent| match event {
+        ClusterEvent::TaskFailed { on, message, .. } => {
+            on.node == NodeId(1) && message.contains("no space left")
+        }
+        _ => false,
+    };
+    assert!(seen.count(told) > 0, "the cause was told");
+}
+
+#[test]
+fn row_36_an_actor_that_panics_is_started_again_and_costs_what_it_held_and_no_more() {
+    let receivers = Victim::ReceiverHost;
+    for (victim, role) in [
+        (receivers, "receiver"),
+        (receivers, "executor"),
+        (Victim::Executor(2), "executor"),
+        (Victim::Executor(0), "rate_controller"),
+    ] {
+        let report = run(&slow(36, 10, vec![at(2_000, Fault::ActorPanic { victim, role })]));
+        is_right_and_struck(&report);
+        let down = report.happened.executors_down;
+        assert!(down <= 1 && (victim != Victim::Executor(0) || down == 0), "{role}: {}", report.text());
+    }
+}

@@ -1,0 +1,28 @@
+//! Joining: how a machine without a certificate gets one, and how one with a certificate gets the next.
+//!
+//! ```text
+//!   joiner                                               driver's join endpoint (`tidemill-join/1`)
+//!     │ ── Initial ──────────────────────────────────────> │  Retry: whose address is not proven costs nothing
+//!     │ ── Initial with the proof ───────────────────────> │  bucket empty, or too many at once: refused
+//!     │ <──────────────── driver's certificate, authority's │
+//!     │    SHA-256(authority) = token's hash?               │
+//!     │    name = driver.<authority's cluster>?             │
+//!     │ ── JoinRequest { secret, public key } ───────────> │  the token is recorded as used, durably; then signed
+//!     │ <──────────── JoinReply { chain, nodes, address } ─ │
+//! ```
+//!
+//! To renew, a node makes the same connection with its present certificate and sends `Renew` instead; a client certificate
+//! is asked for but not needed. One message each way, each the whole of its stream, at most
+//! [`JOIN_BYTES_MAX`]. Who joins: [`join`]; who serves: [`serve_join`].
+
+mod client;
+mod server;
+
+pub use client::{JoinError, Joined, Renewal, join, renew, renew_when_due};
+pub use server::{JoinCounts, JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join};
+
+use crate::codec::Limits;
+use crate::message::JOIN_BYTES_MAX;
+
+/// What a decoder accepts here: keys are arrays of 32 numbers.
+const LIMITS: Limits = Limits { bytes: JOIN_BYTES_MAX, depth: 8, elements: 256 };

@@ -1,0 +1,258 @@
+//! What the commands of a cluster of processes do.
+
+use super::{
+    App, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, Interrupt,
+    cluster_args::{CaCommand, DriverArgs, ExecutorArgs, NodeArgs},
+    command, complain,
+};
+use crate::{
+    Running, StartError, StreamContext,
+    cluster::process::{
+        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, join_address, member, next_life,
+        run_executor,
+    },
+};
+use std::{
+    io::Read,
+    net::{SocketAddr, ToSocketAddrs},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tidemill_protocol::{
+    endpoint::{
+        Identity,
+        join::{JoinError, join},
+    },
+    id::NodeId,
+    identity::{Authority, Role, TOKEN_LIFETIME, Token, load_identity, save_identity},
+    world::World,
+};
+use tokio::sync::Notify;
+
+/// How long a machine tries to reach the driver that it is to join.
+const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+/// The file in a node's folder with the driver's address.
+const DRIVER_FILE: &str = "driver";
+
+/// Why a command ends: its one line, and the exit code.
+pub(super) struct Refusal(String, u8);
+
+impl Refusal {
+    pub(super) fn usage(text: impl ToString) -> Self {
+        Refusal(text.to_string(), EXIT_USAGE)
+    }
+
+    pub(super) fn failed(text: impl ToString) -> Self {
+        Refusal(text.to_string(), EXIT_FAILED)
+    }
+
+    pub(super) fn refused(text: impl ToString) -> Self {
+        Refusal(text.to_string(), EXIT_REFUSED)
+    }
+
+    pub(super) fn complain(self, name: &str) -> u8 {
+        complain(name, &self.0, self.1)
+    }
+}
+
+impl App {
+    pub(super) fn driver(self, args: &DriverArgs, interrupt: &Interrupt) -> u8 {
+        let name = self.name.clone();
+        match self.start_driver(args) {
+            Err(refusal) => refusal.complain(&name),
+            Ok(running) => {
+                if let Some(address) = running.address() {
+                    let join =
+                        join_address(address).map(|join| format!(", for machines that join on {join}"));
+                    eprintln!("{name}: listening for executors on {address}{}", join.unwrap_or_default());
+                }
+                let stop = running.stopper();
+                interrupt.call(move || stop.stop_gracefully());
+                match running.await_termination() {
+                    Err(error) => complain(&name, &error.to_string(), EXIT_FAILED),
+                    Ok(()) if interrupt.struck() => EXIT_INTERRUPTED,
+                    Ok(()) => EXIT_DONE,
+                }
+            }
+        }
+    }
+
+    fn start_driver(self, args: &DriverArgs) -> Result<Running, Refusal> {
+        let config = args.apply(self.config.clone());
+        command::install_metrics(config.metrics_address).map_err(Refusal::usage)?;
+        let context = StreamContext::with_params(config, args.params().map_err(Refusal::usage)?);
+        self.build(&context).map_err(Refusal::usage)?;
+        context.start_driver(DriverOptions::new(args.listen, &args.ca)).map_err(|error| match error {
+            StartError::Endpoint(error) => {
+                Refusal::usage(format!("{error}; end what uses it, or choose another with --listen"))
+            }
+            other => Refusal::usage(other),
+        })
+    }
+
+    /// An agent and its executors.
+    pub(super) fn node(self, args: &NodeArgs, interrupt: &Interrupt) -> u8 {
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        interrupt.call(move || stop.notify_one());
+        let ended = actix_rt::System::new().block_on(async {
+            let world = World::real();
+            let spec = admit(args, &world).await?;
+            let agent = Agent::start(spec, world);
+            match agent.run(&stopped).await {
+                AgentEnd::Stopped => Ok(EXIT_INTERRUPTED),
+                // The executor has said why.
+                AgentEnd::Refused => Ok(EXIT_REFUSED),
+                AgentEnd::Failed(reason) => {
+                    Err(Refusal::failed(format!("the executors cannot run: {reason}")))
+                }
+            }
+        });
+        ended.unwrap_or_else(|refusal| refusal.complain(&self.name))
+    }
+
+    /// One executor of a node, started by its agent.
+    pub(super) fn executor(self, args: &ExecutorArgs) -> u8 {
+        let named = load_identity(&args.data, "node").map_err(Refusal::usage).and_then(|identity| {
+            let cluster = identity.name().map_err(Refusal::usage)?.cluster;
+            Ok((identity, cluster))
+        });
+        let (identity, cluster) = match named {
+            Ok(named) => named,
+            Err(refusal) => return refusal.complain(&self.name),
+        };
+        let spec = ExecutorSpec {
+            member: member(args.node, args.incarnation),
+            driver: args.driver,
+            ip: args.listen,
+            slots: args.slots,
+            identity,
+            cluster,
+        };
+        run_executor(&self.name, &self.config, &|context| self.build(context), spec)
+    }
+}
+
+/// The authority's commands.
+pub(super) fn ca(name: &str, command: &CaCommand) -> u8 {
+    let now = World::real().clock.wall();
+    let done = match command {
+        CaCommand::Init { dir } => Authority::create(dir, now).map(|authority| {
+            println!("{} in {}: keep ca.key to yourself", authority.cluster(), dir.display());
+        }),
+        CaCommand::Token { dir, executors } => Authority::open(dir, now)
+            .and_then(|authority| authority.token(now, TOKEN_LIFETIME, *executors))
+            .map(|token| println!("{token}")),
+    };
+    match done {
+        Ok(()) => EXIT_DONE,
+        Err(error) => complain(name, &error.to_string(), EXIT_USAGE),
+    }
+}
+
+/// A node with a certificate, by its folder or by a token.
+async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
+    let (identity, driver) = match &args.join {
+        Some(token) => join_cluster(args, token, world).await?,
+        None => rejoin(args)?,
+    };
+    let named = identity.name().map_err(Refusal::usage)?;
+    let Role::Node(nodes) = named.role else {
+        return Err(Refusal::usage(format!(
+            "{} is no node's certificate: join with a token",
+            args.data.display()
+        )));
+    };
+    let wanted = usize::from(args.executors.unwrap_or(u16::MAX));
+    if args.executors.is_some() && wanted > nodes.len() {
+        let may = nodes.len();
+        return Err(Refusal::usage(format!(
+            "this node may run {may} executors and not {wanted}: join with a token for more, in another folder"
+        )));
+    }
+    let executors: Vec<NodeId> = nodes.into_iter().take(wanted).collect();
+    let life = next_life(&world.files, &args.data).map_err(Refusal::usage)?;
+    let (ip, slots, data) = (args.listen, args.slots, args.data.clone());
+    Ok(AgentSpec { launch: Launch { driver, ip, slots, data, is_heard: true }, executors, life })
+}
+
+async fn join_cluster(
+    args: &NodeArgs,
+    token: &Path,
+    world: &World,
+) -> Result<(Identity, SocketAddr), Refusal> {
+    let data = args.data.display();
+    if args.data.join("node.pem").exists() {
+        return Err(Refusal::usage(format!("{data} belongs to a node that has joined: leave --join out")));
+    }
+    let text = read_token(token)?;
+    let token: Token = text.parse().map_err(Refusal::usage)?;
+    let driver = resolve(args.driver.as_deref().unwrap_or_default())?;
+    let server = join_address(driver)
+        .ok_or_else(|| Refusal::usage(format!("{driver} is not where a driver listens: name its port")))?;
+    let local = SocketAddr::new(args.listen, 0);
+    let joined = join(world, local, server, &token, args.executors, JOIN_PATIENCE).await.map_err(
+        |error| match error {
+            JoinError::Connect { .. } | JoinError::AnswerLost(_) => Refusal::failed(error),
+            JoinError::Endpoint(_) | JoinError::Certificate(_) => Refusal::usage(error),
+            _ => Refusal::refused(error),
+        },
+    )?;
+    save_identity(&args.data, "node", &joined.identity).map_err(Refusal::usage)?;
+    remember(&args.data, driver)?;
+    tracing::info!(cluster = %joined.cluster, nodes = ?joined.nodes, "this machine has joined");
+    Ok((joined.identity, driver))
+}
+
+fn rejoin(args: &NodeArgs) -> Result<(Identity, SocketAddr), Refusal> {
+    let identity = load_identity(&args.data, "node").map_err(Refusal::usage)?;
+    let driver = match &args.driver {
+        Some(driver) => {
+            let driver = resolve(driver)?;
+            remember(&args.data, driver)?;
+            driver
+        }
+        None => {
+            let path = args.data.join(DRIVER_FILE);
+            let text = std::fs::read_to_string(&path);
+            let known = text.ok().and_then(|text| text.trim().parse().ok());
+            known.ok_or_else(|| {
+                Refusal::usage(format!(
+                    "{} does not say where the driver is: name it with --driver",
+                    path.display()
+                ))
+            })?
+        }
+    };
+    Ok((identity, driver))
+}
+
+fn remember(data: &Path, driver: SocketAddr) -> Result<(), Refusal> {
+    let path = data.join(DRIVER_FILE);
+    let written = std::fs::write(&path, format!("{driver}\n"));
+    written.map_err(|error| Refusal::usage(format!("cannot write {}: {error}", path.display())))
+}
+
+fn read_token(path: &Path) -> Result<String, Refusal> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        // A token is far shorter; whatever else comes is none.
+        std::io::stdin().take(4_096).read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.map_err(|error| {
+        Refusal::usage(format!("cannot read the join token from {}: {error}", path.display()))
+    })
+}
+
+/// The first address of `HOST:PORT`.
+pub(super) fn resolve(address: &str) -> Result<SocketAddr, Refusal> {
+    let found = address.to_socket_addrs().map(|mut all| all.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Refusal::usage(format!("{address} has no address"))),
+        Err(error) => Err(Refusal::usage(format!("{address} is no HOST:PORT that can be found: {error}"))),
+    }
+}

@@ -1,0 +1,327 @@
+//! The agent of a node: one supervised actor for each executor's process.
+//!
+//! ```text
+//!   agent                   (one_for_one; too many restarts end the agent)
+//!   ├─ executor-1           one life = one process = one incarnation
+//!   └─ executor-2
+//! ```
+//!
+//! A process that ends by itself fails its actor, and the supervisor starts the next after a while that doubles. One that
+//! the driver refuses for good ends the agent: the next would be refused as well.
+
+use super::{
+    executor::DRAIN,
+    launch::Launch,
+    lives::{PROCESSES_MAX, incarnation},
+};
+use crate::app::EXIT_REFUSED;
+use std::{
+    collections::BTreeMap,
+    process::ExitStatus,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tidemill_actors::supervision::{
+    Actor, ActorError, Address, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Message,
+    Restart, Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
+};
+use tidemill_protocol::{
+    id::{Member, NodeId},
+    world::World,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin},
+    sync::{Notify, watch},
+};
+
+/// How long executors may take to leave before they are killed: what they take themselves, and a reserve.
+const LEAVE: Duration = DRAIN.saturating_add(Duration::from_secs(5));
+/// More restarts than this within the period are no accident.
+const INTENSITY: Intensity = Intensity { restarts_max: 120, period: Duration::from_secs(60) };
+
+/// What an agent is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentSpec {
+    pub(crate) launch: Launch,
+    /// The executors of this node.
+    pub(crate) executors: Vec<NodeId>,
+    /// Which start of the node this is.
+    pub(crate) life: u32,
+}
+
+/// What an agent and its executors share.
+struct Desk {
+    spec: AgentSpec,
+    is_leaving: AtomicBool,
+    /// The processes that run, by node.
+    running: watch::Sender<BTreeMap<NodeId, u32>>,
+    refused: Notify,
+    is_refused: AtomicBool,
+}
+
+/// A node's agent; its executors die with it.
+pub(crate) struct Agent {
+    desk: Arc<Desk>,
+    world: World,
+    root: SupervisorHandle,
+    processes: BTreeMap<NodeId, Address<Command>>,
+}
+
+/// How an agent's work ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AgentEnd {
+    /// It was told to stop.
+    Stopped,
+    /// The cluster will not have its executors.
+    Refused,
+    /// Its executors end again and again.
+    Failed(String),
+}
+
+impl Agent {
+    /// Starts the executors; on a thread with an actix System whose runtime has I/O.
+    pub(crate) fn start(spec: AgentSpec, world: World) -> Self {
+        let executors = spec.executors.clone();
+        let desk = Arc::new(Desk {
+            spec,
+            is_leaving: AtomicBool::new(false),
+            running: watch::Sender::default(),
+            refused: Notify::new(),
+            is_refused: AtomicBool::new(false),
+        });
+        let backoff = Backoff {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(2),
+            ..Backoff::default()
+        };
+        let mut root =
+            SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff);
+        let mut processes = BTreeMap::new();
+        for node in executors {
+            let mailbox = Mailbox::<Process>::new();
+            processes.insert(node, mailbox.address::<Command>());
+            let (desk, started) = (desk.clone(), AtomicU64::new(0));
+            let make = move |_: &_| Process {
+                desk: desk.clone(),
+                node,
+                number: started.fetch_add(1, Ordering::Relaxed),
+                stdin: None,
+                kill: Arc::new(Notify::new()),
+            };
+            root = root.child(
+                ChildSpec::with_mailbox(format!("executor-{}", node.0), mailbox, make)
+                    .restart(Restart::Transient),
+            );
+        }
+        Agent { desk, root: Supervisor::start(root, &world), world, processes }
+    }
+
+    /// Runs until `stop` is told or there is no sense in going on; then ends the executors in good order.
+    pub(crate) async fn run(self, stop: &Notify) -> AgentEnd {
+        let end = tokio::select! {
+            biased;
+            () = stop.notified() => AgentEnd::Stopped,
+            () = self.desk.refused.notified() => AgentEnd::Refused,
+            exit = self.root.ended() => AgentEnd::Failed(exit.to_string()),
+        };
+        self.leave().await;
+        self.root.shutdown();
+        self.root.ended().await;
+        end
+    }
+
+    async fn leave(&self) {
+        self.desk.is_leaving.store(true, Ordering::SeqCst);
+        for process in self.processes.values() {
+            // One that is not there need not leave.
+            let _ = process.try_send(Command::Leave);
+        }
+        let mut running = self.desk.running.subscribe();
+        tokio::select! {
+            biased;
+            _ = running.wait_for(BTreeMap::is_empty) => {}
+            () = self.world.clock.sleep(LEAVE) => {
+                tracing::warn!(running = ?*self.desk.running.borrow(), "executors do not leave: they are killed");
+            }
+        }
+    }
+}
+
+/// What an executor's process is to suffer.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// To end in good order.
+    Leave,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Message for Command {
+    type Reply = ();
+}
+
+#[derive(Debug)]
+struct Ended(Result<ExitStatus, String>);
+
+impl Message for Ended {
+    type Reply = ();
+}
+
+/// One process of one executor.
+struct Process {
+    desk: Arc<Desk>,
+    node: NodeId,
+    number: u64,
+    stdin: Option<ChildStdin>,
+    kill: Arc<Notify>,
+}
+
+impl Actor for Process {
+    fn started(&mut self, ctx: &mut Context<Self>) -> Result<(), ActorError> {
+        if self.desk.is_leaving.load(Ordering::SeqCst) {
+            ctx.stop();
+            return Ok(());
+        }
+        let incarnation = incarnation(self.desk.spec.life, self.number).ok_or_else(|| {
+            ActorError::new(format!("{PROCESSES_MAX} processes have ended: start the node again"))
+        })?;
+        let member = Member { node: self.node, incarnation };
+        let mut child = self
+            .desk
+            .spec
+            .launch
+            .start(member)
+            .map_err(|error| ActorError::new(format!("cannot start a process: {error}")))?;
+        let pid = child.id().unwrap_or(0);
+        tracing::info!(executor = %member, pid, "an executor's process has started");
+        self.stdin = child.stdin.take();
+        self.desk.running.send_modify(|running| {
+            running.insert(self.node, pid);
+        });
+        let (me, kill) = (ctx.address::<Ended>(), self.kill.clone());
+        ctx.spawn_local(async move {
+            let ended = Ended(watch(child, &kill).await.map_err(|error| error.to_string()));
+            // Without a reader the agent itself is ending.
+            let _ = me.try_send(ended);
+        });
+        Ok(())
+    }
+
+    fn stopped(&mut self, _exit: &Exit) {
+        self.forget();
+    }
+}
+
+/// Waits for the end of a process, and brings it about when told.
+async fn watch(mut child: Child, kill: &Notify) -> std::io::Result<ExitStatus> {
+    tokio::select! {
+        biased;
+        status = child.wait() => return status,
+        () = kill.notified() => {}
+    }
+    child.start_kill()?;
+    child.wait().await
+}
+
+impl Process {
+    fn forget(&mut self) {
+        self.desk.running.send_modify(|running| {
+            running.remove(&self.node);
+        });
+    }
+}
+
+impl Handler<Command> for Process {
+    fn handle(&mut self, command: Command, ctx: &mut Context<Self>) {
+        match command {
+            Command::Kill => self.kill.notify_one(),
+            Command::Leave => {
+                let Some(mut stdin) = self.stdin.take() else { return };
+                let kill = self.kill.clone();
+                ctx.spawn_local(async move {
+                    if stdin.write_all(b"leave\n").await.is_err() {
+                        // It reads nothing any more.
+                        kill.notify_one();
+                    }
+                    // Held open: its end would end the process at once.
+                    std::future::pending::<()>().await;
+                });
+            }
+        }
+    }
+}
+
+impl Handler<Ended> for Process {
+    fn handle(&mut self, Ended(status): Ended, ctx: &mut Context<Self>) {
+        let pid = self.desk.running.borrow().get(&self.node).copied().unwrap_or(0);
+        self.forget();
+        let how = match &status {
+            Ok(status) => status.to_string(),
+            Err(error) => format!("cannot be waited for: {error}"),
+        };
+        if self.desk.is_leaving.load(Ordering::SeqCst) {
+            tracing::info!(executor = %self.node, pid, how, "an executor's process has left");
+            return ctx.stop();
+        }
+        if status.is_ok_and(|status| status.code() == Some(i32::from(EXIT_REFUSED))) {
+            self.desk.is_refused.store(true, Ordering::SeqCst);
+            self.desk.refused.notify_one();
+            return ctx.stop();
+        }
+        tracing::warn!(executor = %self.node, pid, how, restarts = self.number, "an executor's process has ended");
+        ctx.fail(ActorError::new(format!("process {pid} has ended: {how}")));
+    }
+}
+
+/// An agent on a thread of its own, beside a driver in the same process: the demo.
+pub(crate) struct AgentThread {
+    stop: Arc<Notify>,
+    processes: BTreeMap<NodeId, Address<Command>>,
+    thread: Option<JoinHandle<AgentEnd>>,
+}
+
+impl AgentThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// What the system says when it gives no thread.
+    pub(crate) fn start(spec: AgentSpec) -> Result<Self, String> {
+        let (tell, told) = mpsc::sync_channel(1);
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        let work = move || {
+            actix_rt::System::new().block_on(async move {
+                let agent = Agent::start(spec, World::real());
+                // Whoever asked waits.
+                let _ = tell.send(agent.processes.clone());
+                agent.run(&stopped).await
+            })
+        };
+        let thread = std::thread::Builder::new().name("tidemill-agent".into()).spawn(work);
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let processes = told.recv().map_err(|_| "the agent did not start".to_owned())?;
+        Ok(AgentThread { stop, processes, thread: Some(thread) })
+    }
+
+    /// Kills an executor's process, with SIGKILL. False if there is none.
+    pub(crate) fn kill(&self, node: NodeId) -> bool {
+        self.processes.get(&node).is_some_and(|process| process.try_send(Command::Kill).is_ok())
+    }
+}
+
+impl Drop for AgentThread {
+    /// Ends the executors.
+    fn drop(&mut self) {
+        self.stop.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic of it has been reported, and its processes have ended with it.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The process of an executor: it asks the driver what to run, builds the same graph, and is one incarnation.
+
+use crate::{
+    Config, GraphError, Params, StreamContext,
+    app::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, complain},
+    cluster::{
+        lane::{BulkThread, Lanes},
+        over_quic::{ExecutorSite, Site, start_executor},
+        plumbing::Leave,
+        quic::{Lost, QuicPlumbing},
+        settings,
+        start::{Parts, StartError, say_goodbye},
+    },
+};
+use std::{
+    io::BufRead,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tidemill_actors::{
+    seam::{PayloadCodec, Program},
+    supervision::{Address, Intensity, SupervisorHandle},
+};
+use tidemill_protocol::{
+    endpoint::{self, EndpointConfig, Identity, request},
+    id::{Incarnation, Member, NodeId},
+    identity::ClusterName,
+    message::{ProgramFacts, Reply, Request},
+    world::World,
+};
+use tokio::sync::Notify;
+
+/// How long one attempt to reach the driver may take.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// How long to wait before the next one.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
+/// How long those who still need something of a leaving executor are waited for; then it ends without their consent.
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
+/// How often a leaving executor looks whether it was let go.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long the end of its actors may take.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Which executor this process is, and where it belongs.
+pub(crate) struct ExecutorSpec {
+    pub(crate) member: Member,
+    pub(crate) driver: SocketAddr,
+    /// The address of this machine at which others fetch; its ports are the system's choice.
+    pub(crate) ip: IpAddr,
+    pub(crate) slots: Option<u16>,
+    pub(crate) identity: Identity,
+    pub(crate) cluster: ClusterName,
+}
+
+/// Why an executor's process ends.
+enum End {
+    Left,
+    Refused(String),
+    Failed(String),
+}
+
+impl From<Lost> for End {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Refused(reason) => End::Refused(reason),
+            Lost::Broken(reason) => End::Failed(reason),
+        }
+    }
+}
+
+impl From<StartError> for End {
+    fn from(error: StartError) -> Self {
+        End::Failed(error.to_string())
+    }
+}
+
+/// Runs an executor until it ends, and gives the exit code. Whoever started the process holds its standard input: the line
+/// `leave` asks it to end in good order, and the end of the input says that its agent is dead, so it ends at once.
+pub(crate) fn run_executor(
+    name: &str,
+    config: &Config,
+    build: &dyn Fn(&StreamContext) -> Result<(), GraphError>,
+    spec: ExecutorSpec,
+) -> u8 {
+    let leave = Arc::new(Notify::new());
+    let told = leave.clone();
+    let listener = std::thread::Builder::new().name("tidemill-agent".into()).spawn(move || obey(&told));
+    if let Err(error) = listener {
+        return complain(name, &format!("cannot start a thread: {error}"), EXIT_FAILED);
+    }
+    let me = format!("{name} executor {}", spec.member);
+    match actix_rt::System::new().block_on(live(config, build, spec, &leave)) {
+        End::Left => EXIT_DONE,
+        End::Refused(reason) => complain(&me, &format!("refused: {reason}"), EXIT_REFUSED),
+        End::Failed(reason) => complain(&me, &reason, EXIT_FAILED),
+    }
+}
+
+/// Listens to the agent.
+fn obey(leave: &Notify) {
+    for line in std::io::stdin().lock().lines() {
+        match line.as_deref() {
+            Ok("leave") => leave.notify_one(),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    std::process::exit(i32::from(EXIT_FAILED));
+}
+
+async fn live(
+    config: &Config,
+    build: &dyn Fn(&StreamContext) -> Result<(), GraphError>,
+    spec: ExecutorSpec,
+    leave: &Notify,
+) -> End {
+    let bulk = match BulkThread::start() {
+        Ok(bulk) => bulk,
+        Err(error) => return End::Failed(format!("cannot start a thread: {error}")),
+    };
+    tokio::select! {
+        biased;
+        () = leave.notified() => End::Left,
+        started = start(config, build, &spec, bulk.lanes()) => match started {
+            Ok(started) => started.serve(leave).await,
+            Err(end) => end,
+        },
+    }
+}
+
+/// An executor that runs.
+struct Started {
+    world: World,
+    root: SupervisorHandle,
+    plumbing: Arc<QuicPlumbing>,
+    asked_to_leave: Address<Leave>,
+}
+
+async fn start(
+    config: &Config,
+    build: &dyn Fn(&StreamContext) -> Result<(), GraphError>,
+    spec: &ExecutorSpec,
+    lanes: Lanes,
+) -> Result<Started, End> {
+    let endpoints = EndpointConfig::new(spec.identity.clone(), None);
+    let world = World::real();
+    let facts = learn(&world, &lanes, &endpoints, spec).await?;
+    let mut config = settings::apply(config, &facts.settings).map_err(End::Refused)?;
+    config.slots_per_executor = spec.slots.unwrap_or(config.slots_per_executor);
+    let context = StreamContext::with_params(config, Params::from_wire(&facts.parameters));
+    build(&context).map_err(|error| End::Failed(error.to_string()))?;
+    let Parts { config, pipeline, world, progress, users } = context.prepare()?;
+    let codec: Arc<dyn PayloadCodec> = pipeline.clone();
+    let plumbing = Arc::new(QuicPlumbing {
+        world: world.clone(),
+        lanes: lanes.clone(),
+        is_seeded: false,
+        endpoints,
+        ip: spec.ip,
+        driver: spec.driver,
+        cluster: spec.cluster.clone(),
+        codec,
+        program: Program::id(&*pipeline),
+        lives: Mutex::default(),
+        lost: Arc::default(),
+    });
+    let site = Site { config, pipeline, world: world.clone(), progress, users, lanes };
+    let own = ExecutorSite {
+        node: spec.member.node,
+        first: spec.member.incarnation,
+        plumbing: plumbing.clone(),
+        cost: None,
+        observer: None,
+        // A process is one incarnation: its agent starts the next.
+        intensity: Some(Intensity { restarts_max: 0, period: Duration::from_secs(1) }),
+    };
+    let (root, _die, asked_to_leave) = start_executor(site, own);
+    Ok(Started { world, root, plumbing, asked_to_leave })
+}
+
+impl Started {
+    async fn serve(self, leave: &Notify) -> End {
+        let Started { world, root, plumbing, asked_to_leave } = self;
+        let exit = tokio::select! {
+            biased;
+            exit = root.ended() => Some(exit),
+            () = leave.notified() => None,
+        };
+        let endpoints = plumbing.endpoints();
+        if exit.is_none() {
+            // Whoever cannot be asked has ended already.
+            if asked_to_leave.try_send(Leave).is_ok() {
+                drained(&plumbing, &world).await;
+            }
+            root.shutdown();
+            tokio::select! {
+                biased;
+                _ = root.ended() => {}
+                () = world.clock.sleep(FAREWELL) => {}
+            }
+        }
+        say_goodbye(&endpoints, &world).await;
+        let lost = plumbing.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (exit, lost) {
+            (None, _) => End::Left,
+            (Some(_), Some(lost @ Lost::Broken(_))) => End::Failed(lost.to_string()),
+            (Some(_), Some(refused)) => refused.into(),
+            (Some(exit), None) => End::Failed(format!("this incarnation has ended: {exit}")),
+        }
+    }
+}
+
+/// Waits until this executor has left: until nothing that it holds is needed and the driver has let it go.
+async fn drained(plumbing: &QuicPlumbing, world: &World) {
+    let deadline = world.clock.now() + DRAIN;
+    while !plumbing.endpoints().is_empty() && world.clock.now() < deadline {
+        world.clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What the driver says that is to be run; waits for a driver that is not there yet.
+async fn learn(
+    world: &World,
+    lanes: &Lanes,
+    endpoints: &EndpointConfig,
+    spec: &ExecutorSpec,
+) -> Result<ProgramFacts, End> {
+    let any_port = SocketAddr::new(spec.ip, 0);
+    let endpoint = lanes.control.make(|| endpoint::control_endpoint(&world.udp, any_port, endpoints));
+    let endpoint = endpoint.map_err(|error| End::Failed(error.to_string()))?;
+    let mut is_first = true;
+    loop {
+        let lost = match ask(&endpoint, spec, world).await {
+            Ok(facts) => {
+                say_goodbye(&[endpoint], world).await;
+                return Ok(facts);
+            }
+            Err(End::Failed(reason)) => reason,
+            Err(end) => return Err(end),
+        };
+        if std::mem::take(&mut is_first) {
+            tracing::warn!(driver = %spec.driver, reason = lost, "the driver cannot be reached yet: trying again");
+        }
+        world.clock.sleep(BETWEEN_ATTEMPTS).await;
+    }
+}
+
+async fn ask(endpoint: &quinn::Endpoint, spec: &ExecutorSpec, world: &World) -> Result<ProgramFacts, End> {
+    let asked = async {
+        let connection =
+            endpoint::connect_to(endpoint, spec.driver, &spec.cluster.driver()).await.map_err(Lost::from)?;
+        let replies = request::ask(&connection, &Request::Program).await;
+        let replies =
+            replies.map_err(|error| connection.close_reason().map_or(Lost::broken(error), Lost::from))?;
+        match replies.into_iter().next() {
+            Some(Reply::Program(facts)) => Ok(facts),
+            Some(Reply::Refused(reason)) => Err(End::Refused(reason)),
+            _ => Err(End::Refused("the driver is of another release: it gave another answer".to_owned())),
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = asked => answer,
+        () = world.clock.sleep(ATTEMPT) => Err(End::Failed(format!("no answer within {ATTEMPT:?}"))),
+    }
+}
+
+/// An executor's name in words.
+pub(crate) fn member(node: u16, incarnation: u32) -> Member {
+    Member { node: NodeId(node), incarnation: Incarnation(incarnation) }
+}

@@ -1,0 +1,59 @@
+//! Starts the processes of executors: the one place where this program starts another.
+
+use std::{
+    ffi::OsString,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::Stdio,
+};
+use tidemill_protocol::id::Member;
+use tokio::process::{Child, Command};
+
+/// The file that runs, even when another has taken its name meanwhile, or nothing has: a node that was replaced on disk
+/// goes on with the program that it began with.
+const OWN_FILE: &str = "/proc/self/exe";
+
+/// How the executors of a node are started.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// Where the driver listens.
+    pub(crate) driver: SocketAddr,
+    /// This machine's address, for its executors.
+    pub(crate) ip: IpAddr,
+    /// Tasks at once; the application's default otherwise.
+    pub(crate) slots: Option<u16>,
+    /// The folder with the node's certificate.
+    pub(crate) data: PathBuf,
+    /// Whether their standard error is this process's; else nobody reads it.
+    pub(crate) is_heard: bool,
+}
+
+impl Launch {
+    /// Starts a process; it is killed when the handle is dropped, and ends by itself when its standard input does. It has a
+    /// process group of its own, so that Ctrl-C in a terminal reaches only its agent, which then ends it in good order.
+    pub(crate) fn start(&self, member: Member) -> io::Result<Child> {
+        Command::new(OWN_FILE)
+            .args(self.arguments(member))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(if self.is_heard { Stdio::inherit() } else { Stdio::null() })
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    fn arguments(&self, member: Member) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["executor".into()];
+        let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        option("--driver", self.driver.to_string().into());
+        option("--listen", self.ip.to_string().into());
+        option("--node", member.node.0.to_string().into());
+        option("--incarnation", member.incarnation.0.to_string().into());
+        option("--data", self.data.clone().into());
+        if let Some(slots) = self.slots {
+            option("--slots", slots.to_string().into());
+        }
+        arguments
+    }
+}

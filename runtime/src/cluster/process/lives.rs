@@ -1,0 +1,63 @@
+//! Numbers that rise: each start of a node takes the next life, and in it each process of an executor the next incarnation,
+//! so that nothing of a dead process is ever taken for its successor's.
+
+use std::path::Path;
+use tidemill_protocol::{id::Incarnation, world::Files};
+
+/// The file in a node's data folder.
+const FILE: &str = "life";
+/// More than any life is long, in bytes.
+const LIFE_BYTES_MAX: u64 = 32;
+/// How many processes an executor may have in one life of its node.
+pub(crate) const PROCESSES_MAX: u32 = 1 << 16;
+
+/// Takes the next life of the node whose data are in `folder`.
+///
+/// # Errors
+/// What the file system says, or that the file is not a number.
+pub(crate) fn next_life(files: &Files, folder: &Path) -> Result<u32, String> {
+    let path = folder.join(FILE);
+    let cannot = |error: std::io::Error| format!("cannot keep {}: {error}", path.display());
+    let last = match files.read_range(&path, 0, LIFE_BYTES_MAX) {
+        Ok(bytes) => parse(&bytes).ok_or_else(|| {
+            format!("{} is not a number: remove it if no node uses this folder", path.display())
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(cannot(error)),
+    };
+    let life = last + 1;
+    files.write(&path, life.to_string().as_bytes()).map_err(cannot)?;
+    Ok(life)
+}
+
+fn parse(bytes: &[u8]) -> Option<u32> {
+    let life: u32 = std::str::from_utf8(bytes).ok()?.trim().parse().ok()?;
+    (life < u32::MAX / PROCESSES_MAX).then_some(life)
+}
+
+/// The incarnation of the `process`-th process (from 0) in `life`; none if there were too many.
+pub(crate) fn incarnation(life: u32, process: u64) -> Option<Incarnation> {
+    let process = u32::try_from(process).ok().filter(|process| *process < PROCESSES_MAX)?;
+    Some(Incarnation(life * PROCESSES_MAX + process))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incarnations_rise_within_a_life_and_from_life_to_life() {
+        let all =
+            [(1, 0), (1, 1), (1, 65_535), (2, 0), (3, 7)].map(|(life, process)| incarnation(life, process));
+        assert!(all.iter().all(Option::is_some) && all.is_sorted_by(|a, b| a < b), "{all:?}");
+        assert_eq!(incarnation(1, 65_536), None);
+    }
+
+    #[test]
+    fn what_is_no_life_is_not_taken_for_one() {
+        assert_eq!(parse(b"7\n"), Some(7));
+        for bytes in [&b""[..], b"seven", b"-1", b"4294967295", b"\xff"] {
+            assert_eq!(parse(bytes), None, "{bytes:?}");
+        }
+    }
+}

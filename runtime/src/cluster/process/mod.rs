@@ -1,0 +1,31 @@
+//! A cluster of processes.
+//!
+//! ```text
+//!   tidemill driver                      tidemill node (agent)
+//!     tidemill-control  roles, control     executor-1 ── supervised, respawned ──> tidemill executor (hidden)
+//!     tidemill-bulk     bulk endpoint      executor-2 …                              tidemill-control  an incarnation
+//!     tidemill-user     sinks                  │ stdin: "leave" asks it to end,      tidemill-bulk     blocks, outputs
+//!                                              │ its end says that the agent died    slots             tasks
+//! ```
+//!
+//! A process of an executor is one incarnation: whatever ends the one ends the other, and the agent starts the next.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `driver` | [`StreamContext::start_driver`](crate::StreamContext::start_driver) |
+//! | `executor` | the process of an executor, from the first question to the driver to its end |
+//! | `agent`, `launch` | starts such processes; the one place that does |
+//! | `lives` | numbers that rise from one start of a node to the next |
+
+mod agent;
+mod driver;
+mod executor;
+mod launch;
+mod lives;
+
+pub(crate) use agent::{Agent, AgentEnd, AgentSpec, AgentThread};
+pub use driver::DriverOptions;
+pub(crate) use driver::join_address;
+pub(crate) use executor::{ExecutorSpec, member, run_executor};
+pub(crate) use launch::Launch;
+pub(crate) use lives::next_life;

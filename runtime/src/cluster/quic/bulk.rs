@@ -1,0 +1,168 @@
+//! Bulk data over QUIC: what an executor serves to others, and how it asks them.
+
+use super::{count_refused, count_rubbish, in_words, turn_away};
+use crate::cluster::lane::Lane;
+use futures_util::future::BoxFuture;
+use std::{net::SocketAddr, sync::Arc};
+use tidemill_actors::{
+    block_store::BlockStore,
+    seam::PayloadCodec,
+    transport::{BulkClient, BulkError, FetchAnswer, StoreAnswer, serve_fetch, serve_store},
+};
+use tidemill_protocol::{
+    endpoint::{self, bulk},
+    id::{BlockId, DataKey, Member},
+    identity::{ClusterName, DenyList, RoleKind, admit},
+    message::Piece,
+};
+
+/// Serves blocks and outputs to everybody who has a certificate of the cluster.
+pub(crate) async fn serve(
+    endpoint: quinn::Endpoint,
+    store: BlockStore,
+    codec: Arc<dyn PayloadCodec>,
+    lane: Lane,
+) {
+    let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
+    // Who is denied is cut off by the driver: without its list of executors nobody is asked for anything.
+    let denied = DenyList::none();
+    while let Some(incoming) = endpoint.accept().await {
+        let (served, denied) = (served.clone(), denied.clone());
+        lane.spawn(async move {
+            match incoming.await {
+                Ok(connection) => match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
+                    Ok(_) => count_rubbish(&bulk::serve_bulk(connection, served).await),
+                    Err(refused) => turn_away(&connection, &refused),
+                },
+                Err(error) => count_refused(&error),
+            }
+        });
+    }
+}
+
+/// Blocks and outputs on their way to other nodes, as they are encoded.
+fn count_sent(pieces: &[Piece]) {
+    metrics::counter!("tidemill_transport_sent_bytes_total").increment(encoded(pieces));
+}
+
+/// The same from other nodes.
+fn count_received(pieces: &[Piece]) {
+    metrics::counter!("tidemill_transport_received_bytes_total").increment(encoded(pieces));
+}
+
+fn encoded(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
+}
+
+struct Served {
+    store: BlockStore,
+    codec: Arc<dyn PayloadCodec>,
+}
+
+impl bulk::BulkHandler for Served {
+    fn fetch(&self, key: DataKey, credit: Option<u64>) -> BoxFuture<'_, (bulk::FetchOutcome, bulk::Kept)> {
+        Box::pin(async move {
+            let (answer, held) = serve_fetch(&self.store, key, credit).await.unwrap_or_else(|error| {
+                tracing::error!(%key, %error, "cannot be sent");
+                (FetchAnswer::NotHere, None)
+            });
+            let outcome = match answer {
+                FetchAnswer::Found(pieces) => {
+                    count_sent(&pieces);
+                    bulk::FetchOutcome::Found(pieces)
+                }
+                FetchAnswer::NotHere => bulk::FetchOutcome::NotHere,
+                FetchAnswer::Needs(bytes) => bulk::FetchOutcome::Needs(bytes),
+            };
+            (outcome, Box::new(held) as bulk::Kept)
+        })
+    }
+
+    fn make_room(&self, _block: BlockId, bytes: u64) -> Option<bulk::Kept> {
+        Some(Box::new(self.store.reserve_copy(bytes).ok()?))
+    }
+
+    fn store(
+        &self,
+        block: BlockId,
+        pieces: Vec<Piece>,
+        room: Option<bulk::Kept>,
+    ) -> BoxFuture<'_, bulk::StoreOutcome> {
+        Box::pin(async move {
+            count_received(&pieces);
+            match serve_store(&self.store, &*self.codec, block, pieces, room) {
+                Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
+                Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
+                Err(error) => {
+                    tracing::error!(%block, %error, "a copy cannot be read");
+                    bulk::StoreOutcome::Full
+                }
+            }
+        })
+    }
+}
+
+/// The client's side of bulk connections.
+pub(crate) struct Bulk {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) lane: Lane,
+    pub(crate) cluster: ClusterName,
+}
+
+impl BulkClient for Bulk {
+    type Connection = quinn::Connection;
+
+    fn connect(
+        &self,
+        peer: Member,
+        address: SocketAddr,
+    ) -> BoxFuture<'static, Result<quinn::Connection, BulkError>> {
+        let (endpoint, lane, name) = (self.endpoint.clone(), self.lane.clone(), self.cluster.node(peer.node));
+        Box::pin(async move {
+            // A connection is driven by the runtime that asks for it.
+            let connection =
+                lane.run(async move { endpoint::connect_to(&endpoint, address, &name).await }).await;
+            let connection = connection.ok_or_else(|| BulkError("this process ends".to_owned()))?;
+            connection.map_err(|e| BulkError(e.to_string()))
+        })
+    }
+
+    fn is_open(&self, connection: &quinn::Connection) -> bool {
+        connection.close_reason().is_none()
+    }
+
+    fn fetch(
+        &self,
+        connection: quinn::Connection,
+        key: DataKey,
+        credit: Option<u64>,
+    ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
+        Box::pin(async move {
+            match bulk::fetch_within(&connection, key, credit).await {
+                Ok(bulk::FetchOutcome::Found(pieces)) => {
+                    count_received(&pieces);
+                    Ok(FetchAnswer::Found(pieces))
+                }
+                Ok(bulk::FetchOutcome::NotHere) => Ok(FetchAnswer::NotHere),
+                Ok(bulk::FetchOutcome::Needs(bytes)) => Ok(FetchAnswer::Needs(bytes)),
+                Err(error) => Err(BulkError(in_words(&error))),
+            }
+        })
+    }
+
+    fn store(
+        &self,
+        connection: quinn::Connection,
+        block: BlockId,
+        pieces: Vec<Piece>,
+    ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
+        Box::pin(async move {
+            count_sent(&pieces);
+            match bulk::store(&connection, block, pieces).await {
+                Ok(bulk::StoreOutcome::Stored) => Ok(StoreAnswer::Stored),
+                Ok(bulk::StoreOutcome::Full) => Ok(StoreAnswer::Full),
+                Err(error) => Err(BulkError(in_words(&error))),
+            }
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! The driver's end of control connections: links to executors, and questions of whoever may ask.
+
+use super::{count_refused, count_rubbish, turn_away};
+use crate::cluster::{inbox::DriverInbox, lane::Lane};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tidemill_actors::{
+    node::{LinkId, Links, Refusal},
+    scheduler::TellExecutors,
+};
+use tidemill_protocol::{
+    endpoint::{
+        self, CloseCode, ControlLink, LinkError,
+        link::{LinkConfig, LinkSender},
+        request,
+    },
+    id::Member,
+    identity::{DenyList, RoleKind, admit},
+    message::{Hello, Reply, Request, ToDriver, ToExecutor},
+};
+
+/// Answers questions.
+pub(crate) type Answers = Arc<dyn Fn(Request) -> Vec<Reply> + Send + Sync>;
+
+/// Who may come to the control endpoint at all.
+const ALLOWED: [RoleKind; 3] = [RoleKind::Node, RoleKind::Operator, RoleKind::Observer];
+
+/// What the driver shows and knows at its door.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) hello: Hello,
+    pub(crate) inbox: Arc<DriverInbox>,
+    pub(crate) answers: Answers,
+    pub(crate) denied: DenyList,
+}
+
+/// Who may ask what.
+fn may_ask(role: RoleKind, request: &Request) -> bool {
+    match request {
+        Request::Program => role == RoleKind::Node,
+        Request::Status => matches!(role, RoleKind::Observer | RoleKind::Operator),
+    }
+}
+
+/// Answers the questions of one connection, one after the other, until it ends.
+async fn answer_all(
+    connection: &quinn::Connection,
+    mut asked: (quinn::SendStream, quinn::RecvStream),
+    role: RoleKind,
+    answers: &Answers,
+) {
+    loop {
+        let (send, mut recv) = asked;
+        let answered: Result<(), LinkError> = async {
+            let question = request::read_request(connection, &mut recv).await?;
+            let replies = if may_ask(role, &question) {
+                answers(question)
+            } else {
+                vec![Reply::Refused(format!("a certificate of the role {role} may not ask this"))]
+            };
+            request::answer(send, &replies).await
+        }
+        .await;
+        if let Err(error) = answered {
+            return count_rubbish(&error);
+        }
+        asked = match connection.accept_bi().await {
+            Ok(asked) => asked,
+            Err(_) => return,
+        };
+    }
+}
+
+/// The driver's links to executors.
+#[derive(Clone, Default)]
+pub(crate) struct QuicLinks(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    open: BTreeMap<LinkId, (LinkSender<ToExecutor>, quinn::Connection)>,
+    /// Those whom membership has admitted.
+    bound: BTreeMap<Member, LinkId>,
+}
+
+impl QuicLinks {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes links and questions on `endpoint` until it is closed.
+    pub(crate) async fn accept(self, endpoint: quinn::Endpoint, door: Door, lane: Lane) {
+        while let Some(incoming) = endpoint.accept().await {
+            let (links, door) = (self.clone(), door.clone());
+            lane.spawn(async move {
+                match incoming.await {
+                    Ok(connection) => links.meet(connection, door).await,
+                    Err(error) => count_refused(&error),
+                }
+            });
+        }
+    }
+
+    async fn meet(self, connection: quinn::Connection, door: Door) {
+        let peer = match admit(&connection, &ALLOWED, &door.denied) {
+            Ok(peer) => peer,
+            Err(refused) => return turn_away(&connection, &refused),
+        };
+        let (asking, config, role) = (connection.clone(), LinkConfig::default(), peer.role.kind());
+        // What a peer opens first tells what it came for: a question, or a link.
+        tokio::select! {
+            biased;
+            asked = asking.accept_bi() => if let Ok(asked) = asked {
+                answer_all(&asking, asked, role, &door.answers).await;
+            },
+            link = ControlLink::<ToExecutor, ToDriver>::open(connection, &door.hello, &config) => match link {
+                Ok(link) if peer.may_be(link.peer.member.node) => self.listen(link, door.inbox).await,
+                Ok(link) => {
+                    let reason = format!("{} is not in the certificate of {peer}", link.peer.member.node);
+                    tracing::warn!(reason, "a peer was turned away");
+                    endpoint::close(link.receiver.connection(), CloseCode::Foreign, &reason);
+                }
+                Err(error) => count_rubbish(&error),
+            },
+        }
+    }
+
+    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, inbox: Arc<DriverInbox>) {
+        let (id, from) = (inbox.new_link(), link.peer.member);
+        let connection = link.receiver.connection().clone();
+        self.lines().open.insert(id, (link.sender.clone(), connection));
+        let error = loop {
+            match link.receiver.recv().await {
+                Ok(message) => inbox.deliver(id, from, message),
+                Err(error) => break error,
+            }
+        };
+        count_rubbish(&error);
+        self.forget(id);
+        inbox.lost(id);
+    }
+
+    fn forget(&self, link: LinkId) -> Option<quinn::Connection> {
+        let mut lines = self.lines();
+        lines.bound.retain(|_, bound| *bound != link);
+        lines.open.remove(&link).map(|(_, connection)| connection)
+    }
+
+    fn send(&self, to: Member, message: ToExecutor) {
+        let found = {
+            let lines = self.lines();
+            lines.bound.get(&to).and_then(|link| Some((*link, lines.open.get(link)?.0.clone())))
+        };
+        let Some((link, sender)) = found else { return };
+        let sent = message.pages().map_err(|error| error.to_string()).and_then(|pages| {
+            pages.iter().try_for_each(|page| sender.try_send(page).map_err(|error| error.to_string()))
+        });
+        if let Err(error) = sent {
+            tracing::error!(executor = %to, %error, "an executor does not take its orders: it is cut off");
+            Links::close(self, link, "orders cannot be delivered");
+        }
+    }
+}
+
+impl TellExecutors for QuicLinks {
+    fn tell(&self, to: Member, message: ToExecutor) {
+        self.send(to, message);
+    }
+}
+
+impl Links for QuicLinks {
+    fn bind(&self, member: Member, link: LinkId) {
+        self.lines().bound.insert(member, link);
+    }
+
+    fn tell(&self, to: Member, message: ToExecutor) {
+        self.send(to, message);
+    }
+
+    fn close(&self, link: LinkId, reason: &str) {
+        if let Some(connection) = self.forget(link) {
+            endpoint::close(&connection, CloseCode::Refused, reason);
+        }
+    }
+
+    fn refuse(&self, link: LinkId, refusal: &Refusal) {
+        let code = if refusal.is_final() { CloseCode::Foreign } else { CloseCode::Refused };
+        if let Some(connection) = self.forget(link) {
+            endpoint::close(&connection, code, &refusal.to_string());
+        }
+    }
+}

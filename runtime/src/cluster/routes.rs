@@ -1,0 +1,125 @@
+//! Membership's way to the driver's other roles: who comes, who is lost, and who is told what.
+
+use super::{
+    driver::Wires,
+    figures,
+    inbox::{generator_event, scheduler_event},
+    progress::ClusterEvent,
+    standing,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+use tidemill_actors::{
+    batch_generator::GeneratorEvent,
+    node::{self, Destination, DownReason},
+    scheduler,
+};
+use tidemill_protocol::{
+    id::Member,
+    message::{PeerInfo, Registration, TaskFailure, ToDriver},
+};
+
+/// Membership's way to the other roles.
+pub(super) struct Routes<L>(pub(super) Arc<Wires<L>>);
+
+impl<L> Routes<L> {
+    fn tell_peers(&self, change: impl FnOnce(&mut BTreeMap<Member, PeerInfo>)) {
+        let peers = {
+            let mut alive = self.0.alive.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut alive);
+            alive.values().cloned().collect()
+        };
+        if let Some(listener) = &self.0.peers {
+            listener(peers);
+        }
+    }
+}
+
+impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
+    fn executor_up(&self, registration: &Registration) {
+        let Registration { member, slots, bulk_address, .. } = registration.clone();
+        self.tell_peers(|alive| {
+            alive.insert(member, PeerInfo { member, bulk_address });
+        });
+        let wires = &self.0;
+        wires.progress.remember_executor(registration);
+        wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
+        wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
+        wires.progress.tell(ClusterEvent::ExecutorUp(member));
+    }
+
+    fn executor_down(&self, member: Member, reason: DownReason) {
+        // At the end of the pipeline they are stopped before us, which is no news.
+        match self.0.progress.outcome() {
+            None => tracing::warn!(%member, ?reason, "an executor is gone"),
+            Some(_) => tracing::debug!(%member, ?reason, "an executor is gone"),
+        }
+        self.tell_peers(|alive| {
+            alive.remove(&member);
+        });
+        let wires = &self.0;
+        if let Some(blocks) = wires.holdings(|holdings| holdings.lost(member)).filter(|blocks| *blocks > 0) {
+            tracing::warn!(%member, blocks, "blocks went with an executor: copies take their place, or their sender repeats them");
+            wires.progress.tell(ClusterEvent::DataLost { node: member.node, blocks, outputs: 0 });
+        }
+        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
+        wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
+        wires.progress.tell(ClusterEvent::ExecutorDown(member));
+    }
+
+    fn standing(&self, member: Member, standing: node::Standing) {
+        standing::tell(&self.0.roles, &self.0.progress, member, standing);
+    }
+
+    fn deliver(&self, to: Destination, from: Member, message: ToDriver) {
+        let wires = &self.0;
+        match to {
+            Destination::BatchGenerator => {
+                if let ToDriver::ReceiverStarted { receiver } = &message {
+                    wires.progress.tell(ClusterEvent::ReceiverStarted { receiver: *receiver, on: from });
+                }
+                match &message {
+                    ToDriver::BlockAdded(block) => {
+                        figures::block_received(block.bytes);
+                        wires.holdings(|holdings| holdings.added(block));
+                    }
+                    ToDriver::BlockSafe { block, replica: Some(replica) }
+                    | ToDriver::BlockCopied { block, to: replica, kept: true } => {
+                        wires.holdings(|holdings| holdings.copied(*block, *replica));
+                    }
+                    _ => {}
+                }
+                if let Some(event) = generator_event(message) {
+                    wires.roles.generator.tell(event);
+                }
+            }
+            Destination::Scheduler => {
+                match &message {
+                    ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
+                        tracing::info!(%task, on = %from, message, "an attempt has failed");
+                        let (task, message) = (*task, message.clone());
+                        wires.progress.tell(ClusterEvent::TaskFailed { task, on: from, message });
+                    }
+                    ToDriver::SlotLeaked { task } => {
+                        tracing::warn!(%task, on = %from, "a task does not stop: its slot goes on with a new thread");
+                        wires.progress.tell(ClusterEvent::SlotReplaced { task: *task, on: from });
+                    }
+                    _ => {}
+                }
+                if let Some(event) = scheduler_event(message) {
+                    wires.roles.scheduler.tell(event);
+                }
+            }
+            Destination::Reports => {
+                if let ToDriver::SourceReport { stream, what, count } = message {
+                    tracing::info!(%stream, what, count, "a source reports");
+                    figures::source_report(&what, count);
+                    wires.progress.tell(ClusterEvent::SourceReport { stream, what, count });
+                }
+            }
+            Destination::Node => {}
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Agents: their executors never outlive them, however they end.
+
+use crate::support::{Cluster, Process, TIDEMILL, executors, free_address, signal, until};
+
+#[test]
+fn executors_end_with_their_agent_killed_or_told_to_end() {
+    // Nobody feeds: there is a pipeline, and nothing to do.
+    let cluster = Cluster::start("agents", free_address());
+    let mut killed = cluster.node("killed", TIDEMILL);
+    let mut told = cluster.node("told", TIDEMILL);
+    cluster.status("all are there", |status| (status["executors"].as_array()?.len() == 4).then_some(()));
+    let (of_killed, of_told) = (cluster.folder.path("killed"), cluster.folder.path("told"));
+    assert_eq!((executors(&of_killed).len(), executors(&of_told).len()), (2, 2));
+
+    signal("KILL", killed.pid());
+    killed.wait("it is dead");
+    let gone = || executors(&of_killed).is_empty().then_some(());
+    until("its executors are gone", gone).expect("no executor outlives its agent");
+
+    signal("TERM", told.pid());
+    assert_eq!(told.wait("it ends in good order").code(), Some(130), "{}", told.log());
+    assert!(executors(&of_told).is_empty(), "it waits for its executors");
+    let log = told.log();
+    for what in ["an executor's process has started", "pid=", "has left", "exit status: 0"] {
+        assert!(log.contains(what), "the log says {what:?}:\n{log}");
+    }
+    cluster.status("the driver knows", |status| status["executors"].as_array()?.is_empty().then_some(()));
+
+    // Later starts need no token; a new life has higher incarnations.
+    let data = cluster.folder.text("told");
+    let _again = Process::start(TIDEMILL, &["node", "--data", &data, "--executors", "1"]);
+    cluster.status("it is back", |status| {
+        let living = status["executors"].as_array()?;
+        (living.len() == 1 && living[0]["executor"]["incarnation"].as_u64()? >= 2 << 16).then_some(())
+    });
+}

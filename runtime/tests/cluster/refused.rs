@@ -1,0 +1,68 @@
+//! What is refused: in one line with the remedy, and with the exit code that says by whom.
+
+use crate::support::{Cluster, Folder, TIDEMILL, done, free_address, run};
+use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt};
+
+fn refusal(arguments: &[&str], code: i32) -> String {
+    let output = run(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    assert_eq!(error.lines().count(), 1, "{arguments:?} is refused in one line:\n{error}");
+    error.trim_end().to_owned()
+}
+
+#[test]
+fn a_node_of_another_build_is_refused_with_the_first_difference_and_exit_code_3() {
+    let cluster = Cluster::start("build", free_address());
+    let other = cluster.folder.text("other");
+    // Bytes after the program change nothing but the file.
+    fs::write(&other, [fs::read(TIDEMILL).unwrap(), b"another build".to_vec()].concat()).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut node = cluster.node("node", &other);
+    let status = node.wait("it is refused");
+    let log = node.log();
+    assert_eq!(status.code(), Some(3), "{log}");
+    assert!(log.contains("the first thing that differs is the executable (its file's hash is "), "{log}");
+    assert!(log.contains("so start every node from the same file"), "{log}");
+}
+
+#[test]
+fn a_taken_port_is_refused_in_one_line_with_exit_code_2() {
+    let folder = Folder::new("port");
+    done(&["ca", "init", &folder.text("ca")]);
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let line = refusal(&["driver", "--ca", &folder.text("ca"), "--listen", &address], 2);
+    assert!(line.starts_with(&format!("tidemill: cannot bind {address}: ")), "{line}");
+    assert!(line.ends_with("choose another with --listen"), "{line}");
+}
+
+#[test]
+fn a_missing_authority_and_a_bad_token_are_refused_in_one_line_with_exit_code_2() {
+    let folder = Folder::new("missing");
+    let line = refusal(&["driver", "--ca", &folder.text("nothing")], 2);
+    assert!(line.contains("is missing: run `tidemill ca init`"), "{line}");
+    done(&["ca", "init", &folder.text("ca")]);
+    let line = refusal(&["driver", "--ca", &folder.text("ca"), "--param", "form=1"], 2);
+    assert_eq!(line, "tidemill: the pipeline asks for no parameter \"form\": it asks for from");
+    let token = folder.text("token");
+    fs::write(&token, "hello").unwrap();
+    let data = folder.text("data");
+    refusal(&["node", "--join", &token, "--driver", "127.0.0.1:7600", "--data", &data], 2);
+    let line = refusal(&["node", "--data", &data], 2);
+    assert!(line.contains("is missing: run `tidemill node --join`"), "{line}");
+}
+
+#[test]
+fn a_used_token_is_refused_in_one_line_with_exit_code_3() {
+    let cluster = Cluster::start("token", free_address());
+    let _first = cluster.node("first", TIDEMILL);
+    cluster.status("it has joined", |status| (status["executors"].as_array()?.len() == 2).then_some(()));
+    let (token, data) = (cluster.folder.text("first.token"), cluster.folder.text("second"));
+    let driver = cluster.address.to_string();
+    let line = refusal(&["node", "--join", &token, "--driver", &driver, "--data", &data], 3);
+    assert!(
+        line.contains("the join token has been used: make another one with `tidemill ca token`"),
+        "{line}"
+    );
+}
