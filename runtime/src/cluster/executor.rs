@@ -17,7 +17,6 @@ use super::{
     unconnected::Unconnected,
 };
 use crate::{config::Checked, graph::Pipeline};
-use futures_util::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -28,7 +27,7 @@ use tidemill_actors::{
     core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
     receiver::{ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator},
-    seam::{Held, PayloadCodec, Program, SourceHost, Tasks},
+    seam::{PayloadCodec, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
     supervision::Address,
