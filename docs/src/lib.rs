@@ -41,5 +41,9 @@ pub struct Faults;
 pub struct Security;
 
 #[cfg(doctest)]
+#[doc = include_str!("../THREE-MACHINES.md")]
+pub struct ThreeMachines;
+
+#[cfg(doctest)]
 #[doc = include_str!("../adr/0001-safe-means-recorded-by-the-driver.md")]
 pub struct Adr0001;

@@ -10,6 +10,7 @@
 
 pub mod bundled;
 mod cluster;
+mod feed;
 pub mod feeder;
 mod ledger;
 pub mod oracle;
@@ -18,4 +19,5 @@ mod run;
 pub mod table;
 pub mod verdict;
 
+pub use feed::{FeedArgs, feed};
 pub use run::{DemoArgs, run};

@@ -8,7 +8,7 @@ use tidemill::{
         self, App, CaCommand, DriverArgs, ExecutorArgs, GraphArgs, Interrupt, LocalArgs, NodeArgs, StatusArgs,
     },
     bench::BenchArgs,
-    demo::{self, DemoArgs},
+    demo::{self, DemoArgs, FeedArgs},
 };
 
 /// Without arguments; at most 15 lines.
@@ -22,6 +22,7 @@ tidemill: a runtime for discretized streams
   tidemill ca       make a cluster's authority, and tokens for its machines
   tidemill driver   run that pipeline's driver; `tidemill node` runs its executors
   tidemill status   what goes on in a cluster
+  tidemill feed     send numbered lines of flights, for a cluster to read
 
 `tidemill COMMAND --help` tells a command's options, with an example.
 A pipeline of your own is 15 lines of Rust: see README.md.";
@@ -56,6 +57,9 @@ enum Command {
     /// Make a cluster's authority, and tokens for its machines
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Send flights as numbered lines to a receiver, until all of them are safe
+    #[command(after_help = "Example:\n  tidemill feed --listen 127.0.0.1:9999 --rate 20000 --for 5")]
+    Feed(FeedArgs),
     /// Run the driver of the demo's pipeline; its parameter `from` is host:port of the sender
     Driver(DriverArgs),
     /// Run executors on this machine, for a driver
@@ -111,6 +115,7 @@ fn run(command: Command) -> u8 {
     match command {
         Command::Demo(args) => demo::run(&args, &Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
+        Command::Feed(args) => demo::feed(&args),
         Command::Local { from, args } => {
             flights(from).run(app::Command::Local(args), Interrupt::on_signals())
         }
