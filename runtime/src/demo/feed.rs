@@ -37,7 +37,7 @@ pub fn feed(args: &FeedArgs) -> u8 {
         duration: Duration::from_secs(args.seconds),
     };
     runtime.block_on(async {
-        let listener = match world.tcp.listen(&args.listen.to_string()).await {
+        let listener = match world.tcp.listen(args.listen.to_string()).await {
             Ok(listener) => listener,
             Err(error) => {
                 let text = format!(

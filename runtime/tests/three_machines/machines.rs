@@ -66,7 +66,10 @@ impl Machines {
             fs::create_dir_all(&folder).expect("the machine's folder can be made");
             let machine = Machine { namespace: namespace.clone(), folder, running: Vec::new() };
             made.machines.insert((*name).to_owned(), machine);
-            must(&["-n", &hub, "link", "add", &outside, "type", "veth", "peer", "name", inside, "netns", &namespace]);
+            must(&[
+                "-n", &hub, "link", "add", &outside, "type", "veth", "peer", "name", inside, "netns",
+                &namespace,
+            ]);
             must(&["-n", &hub, "link", "set", &outside, "master", "br0", "up"]);
             must(&["-n", &namespace, "link", "set", "lo", "up"]);
             must(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "dev", inside]);
@@ -134,7 +137,10 @@ impl Machines {
         let mut running = std::mem::take(&mut machine.running);
         for child in &running {
             let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-            assert!(status.is_ok_and(|status| status.success()), "{name}: nothing runs that could be stopped");
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "{name}: nothing runs that could be stopped"
+            );
         }
         running.iter_mut().map(|child| wait(name, child).code()).collect()
     }
@@ -177,7 +183,8 @@ impl Drop for Machines {
     fn drop(&mut self) {
         for machine in self.machines.values_mut() {
             let pids = Command::new("ip").args(["netns", "pids", &machine.namespace]).output();
-            let pids = pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+            let pids =
+                pids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
             for pid in pids.split_whitespace() {
                 let _ = Command::new("kill").args(["-9", pid]).status();
             }

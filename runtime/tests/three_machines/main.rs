@@ -8,7 +8,8 @@ use page::{Mode, Step};
 use std::io::Write as _;
 
 /// As the page's table has them.
-const MACHINES: [(&str, &str); 3] = [("driver", "10.77.0.1"), ("node-a", "10.77.0.2"), ("node-b", "10.77.0.3")];
+const MACHINES: [(&str, &str); 3] =
+    [("driver", "10.77.0.1"), ("node-a", "10.77.0.2"), ("node-b", "10.77.0.3")];
 
 #[test]
 fn the_page_of_three_machines_does_what_it_says() {
@@ -20,7 +21,10 @@ fn the_page_of_three_machines_does_what_it_says() {
     }
     let page = include_str!("../../../docs/THREE-MACHINES.md");
     for (name, address) in MACHINES {
-        assert!(page.contains(&format!("| {name} | {address} |")), "the page's table has no {name} with {address}");
+        assert!(
+            page.contains(&format!("| {name} | {address} |")),
+            "the page's table has no {name} with {address}"
+        );
     }
     let folder = std::env::temp_dir().join(format!("tidemill-three-machines-{}", std::process::id()));
     let mut machines = Machines::new(&MACHINES, &folder);
@@ -40,7 +44,11 @@ fn the_page_of_three_machines_does_what_it_says() {
             }
             Step::Commands { machine, mode: Mode::Stops, .. } => {
                 for code in machines.stop(&machine) {
-                    assert!(matches!(code, Some(0 | 130)), "{machine}: ended with {code:?}:\n{}", machines.logs());
+                    assert!(
+                        matches!(code, Some(0 | 130)),
+                        "{machine}: ended with {code:?}:\n{}",
+                        machines.logs()
+                    );
                 }
             }
         }

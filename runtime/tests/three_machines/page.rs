@@ -67,11 +67,8 @@ pub fn steps(page: &str) -> Vec<Step> {
 fn blocks_and_notes_become_steps_in_the_order_of_the_page() {
     let page = "Text.\n```sh machine=driver\nls\npwd\n```\n<!-- carry t from driver to node-a -->\n```text\nls\n```\n\
                 ```sh machine=node-a until=2 executors\nx\n```\n```sh machine=driver runs\ny\n```";
-    let commands = |machine: &str, mode, text: &str| Step::Commands {
-        machine: machine.into(),
-        mode,
-        text: text.into(),
-    };
+    let commands =
+        |machine: &str, mode, text: &str| Step::Commands { machine: machine.into(), mode, text: text.into() };
     assert_eq!(
         steps(page),
         [
