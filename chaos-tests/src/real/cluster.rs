@@ -307,6 +307,16 @@ impl Cluster {
         })
     }
 
+    /// What an executor's process has said when it ended.
+    pub fn last_words(&self, executor: &Executor) -> Result<String, Wrong> {
+        let name = format!("executor node-{}.i{}: ", executor.node, executor.incarnation);
+        until(&format!("{name}it says why it ends"), || {
+            let logs: Vec<String> = self.agents.values().map(Process::log).collect();
+            let said = logs.iter().flat_map(|log| log.lines());
+            said.filter_map(|line| line.split_once(&name)).map(|(_, why)| why.to_owned()).next()
+        })
+    }
+
     /// How many batches have been counted.
     pub fn batches(&self) -> usize {
         self.driver.output().lines().count()

@@ -12,7 +12,9 @@ use std::path::Path;
 /// What a process that runs may take beyond what it has.
 const MEMORY_BYTES_MAX: u64 = 2 << 20;
 /// Microseconds of processor time in each 100 ms.
-const QUOTA_US: u64 = 15_000;
+const QUOTA_US: u64 = 5_000;
+/// So often it is held up by that at least.
+const HELD_UP_MIN: u64 = 5;
 
 pub fn memory(program: &Path) -> Result<End, Wrong> {
     let group = match Group::make("memory") {
@@ -50,8 +52,8 @@ pub fn cpu(program: &Path) -> Result<End, Wrong> {
         let host = cluster.receivers_host()?;
         cluster.in_a_task(&host)?;
         group.take(host.pid)?;
-        let held = || group.number_of("cpu.stat", "nr_throttled").ok().filter(|times| *times >= 10);
-        let struck = until("it is held up ten times", held)?;
+        let held = || group.number_of("cpu.stat", "nr_throttled").ok().filter(|times| *times >= HELD_UP_MIN);
+        let struck = until("it is held up", held)?;
         cluster.goes_on()?;
         Ok(vec![format!("held up {struck} times by a quota of processor time")])
     })

@@ -29,6 +29,7 @@ fn of(program: &Path, lasts: Duration) -> Result<End, Wrong> {
         ensure(state(host.pid) == Some('T'), || "it was not stopped all the time".to_owned())?;
         signal("CONT", host.pid)?;
         cluster.is_succeeded(&host)?;
-        Ok(vec![format!("SIGSTOP for {} s ({lost})", lasts.as_secs())])
+        let why = cluster.last_words(&host)?;
+        Ok(vec![format!("SIGSTOP for {} s ({lost}; it ended: {why})", lasts.as_secs())])
     })
 }

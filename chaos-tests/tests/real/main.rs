@@ -1,7 +1,7 @@
 //! Faults on real processes: one case of each; the scenarios, and what they assert, are in `tidemill_chaos::real`.
 
 use std::{io::Write, path::Path};
-use tidemill_chaos::real::{End, named};
+use tidemill_chaos::real::{End, SCENARIOS, named};
 
 /// Runs a scenario, which ends with exact totals, or cannot run here.
 fn check(test: &str, scenario: &str) {
@@ -71,4 +71,12 @@ fn an_executor_at_its_limit_of_memory_leaves_totals_exact() {
 #[test]
 fn an_executor_with_a_quota_of_processor_time_leaves_totals_exact() {
     check("an_executor_with_a_quota_of_processor_time_leaves_totals_exact", "cpu-quota");
+}
+
+#[test]
+fn every_scenario_that_is_not_long_has_a_test() {
+    let tests = include_str!("main.rs");
+    for real in SCENARIOS.iter().filter(|real| !real.is_long) {
+        assert!(tests.contains(&format!("\"{}\"", real.name)), "{} has no test", real.name);
+    }
 }
