@@ -166,7 +166,7 @@ impl Cluster {
         self.status("all executors are there", |status| {
             (status["executors"].as_array()?.len() == all).then_some(())
         })?;
-        until("a batch is counted", || (!self.driver.output().is_empty()).then_some(()))?;
+        self.until("a batch is counted", || (!self.driver.output().is_empty()).then_some(()))?;
         let struck = fault(self)?;
         let lines = self.feed.end(DEADLINE)?;
         let status = until("the driver ends", || self.driver.ended())?;
@@ -211,6 +211,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Asks until there is an answer, as long as the driver lives.
+    fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, Wrong> {
+        let answered = until(what, || match ask() {
+            Some(answer) => Some(Ok(answer)),
+            None => (!is_alive(self.driver.pid()))
+                .then(|| Err(Wrong(format!("the driver has ended before: {what}")))),
+        });
+        answered?
+    }
+
     /// The status, once it is what `wanted` looks for.
     pub fn status<T>(
         &self,
@@ -218,7 +228,7 @@ impl Cluster {
         wanted: impl Fn(&serde_json::Value) -> Option<T>,
     ) -> Result<T, Wrong> {
         let (ca, driver) = (self.folder.text("ca"), self.address.to_string());
-        until(what, || {
+        self.until(what, || {
             let text = done(&self.program, &["status", "--ca", &ca, "--driver", &driver, "--json"]).ok()?;
             serde_json::from_str(&text).ok().as_ref().and_then(&wanted)
         })
@@ -245,7 +255,9 @@ impl Cluster {
     /// A process in which no receiver runs.
     pub fn another_than_the_host(&self) -> Result<Executor, Wrong> {
         let host = self.receivers_host()?.node;
-        until("there are other executors", || self.executors().into_values().find(|other| other.node != host))
+        self.until("there are other executors", || {
+            self.executors().into_values().find(|other| other.node != host)
+        })
     }
 
     /// Whether a task runs in this process right now.
@@ -258,7 +270,7 @@ impl Cluster {
     /// Stops a process (SIGSTOP) at a moment at which it runs a task, so that whatever comes next strikes a running batch.
     pub fn stop_in_a_task(&self, executor: &Executor) -> Result<(), Wrong> {
         let pid = executor.pid;
-        until(&format!("a task runs in the executor of node {}", executor.node), || {
+        self.until(&format!("a task runs in the executor of node {}", executor.node), || {
             if !self.is_marked(pid) {
                 return None;
             }
@@ -274,13 +286,15 @@ impl Cluster {
 
     /// Waits until a task runs in a process.
     pub fn in_a_task(&self, executor: &Executor) -> Result<(), Wrong> {
-        until("a task runs in it", || self.is_marked(executor.pid).then_some(()))
+        self.until("a task runs in it", || self.is_marked(executor.pid).then_some(()))
     }
 
     /// Waits for a line of the driver's log with all these words.
     pub fn driver_says(&self, words: &[&str]) -> Result<(), Wrong> {
         let is_said = |line: &str| words.iter().all(|word| line.contains(word));
-        until(&format!("the driver says {words:?}"), || self.driver.log().lines().any(is_said).then_some(()))
+        self.until(&format!("the driver says {words:?}"), || {
+            self.driver.log().lines().any(is_said).then_some(())
+        })
     }
 
     /// Waits until the driver has named what went with this executor; says what.
@@ -288,7 +302,7 @@ impl Cluster {
         let name = format!("node-{}.", executor.node);
         self.driver_says(&["an executor is gone", &name])?;
         let named = ["tasks run again", "blocks went with an executor"];
-        until("the driver names a lost task or block", || {
+        self.until("the driver names a lost task or block", || {
             let log = self.driver.log();
             let is_of_it = |line: &&str| line.contains(&name);
             let said = |text: &&str| log.lines().filter(is_of_it).any(|line| line.contains(*text));
@@ -298,7 +312,7 @@ impl Cluster {
 
     /// Waits until the old process is no more and the driver has its successor, with a higher incarnation.
     pub fn is_succeeded(&self, executor: &Executor) -> Result<(), Wrong> {
-        until("the old process ends", || (!is_alive(executor.pid)).then_some(()))?;
+        self.until("the old process ends", || (!is_alive(executor.pid)).then_some(()))?;
         self.status(&format!("node {} has a new incarnation", executor.node), |status| {
             let of = |entry: &serde_json::Value, what: &str| entry["executor"][what].as_u64();
             let living = status["executors"].as_array()?.iter();
@@ -310,7 +324,7 @@ impl Cluster {
     /// What an executor's process has said when it ended.
     pub fn last_words(&self, executor: &Executor) -> Result<String, Wrong> {
         let name = format!("executor node-{}.i{}: ", executor.node, executor.incarnation);
-        until(&format!("{name}it says why it ends"), || {
+        self.until(&format!("{name}it says why it ends"), || {
             let logs: Vec<String> = self.agents.values().map(Process::log).collect();
             let said = logs.iter().flat_map(|log| log.lines());
             said.filter_map(|line| line.split_once(&name)).map(|(_, why)| why.to_owned()).next()
@@ -325,7 +339,7 @@ impl Cluster {
     /// Waits until another batch is counted.
     pub fn goes_on(&self) -> Result<(), Wrong> {
         let before = self.batches();
-        until("another batch is counted", || (self.batches() > before).then_some(()))
+        self.until("another batch is counted", || (self.batches() > before).then_some(()))
     }
 
     /// What the driver has printed of all batches. That one is printed twice is an error.

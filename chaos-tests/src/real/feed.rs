@@ -43,7 +43,7 @@ impl Feed {
             };
             runtime.block_on(async move {
                 let world = World::real();
-                let listener = match world.tcp.listen(&SocketAddr::new(ip, 0).to_string()).await {
+                let listener = match world.tcp.listen(SocketAddr::new(ip, 0).to_string()).await {
                     Ok(listener) => listener,
                     Err(error) => return drop(tell_address.send(Err(error))),
                 };

@@ -12,9 +12,9 @@ use tidemill_protocol::world::World;
 /// Within this, an agent's executors end after it.
 const ORPHANS_MAX: Duration = Duration::from_secs(2);
 
-/// At least 500,000 lines: 62,500 a second for 8 s.
+/// 500,000 lines: 50,000 a second for 10 s.
 fn half_a_million_lines() -> Plan {
-    Plan::new(62_500, 8)
+    Plan::new(50_000, 10)
 }
 
 pub fn of_the_receivers_executor(program: &Path) -> Result<End, Wrong> {
@@ -43,7 +43,7 @@ fn kill(cluster: &Cluster, executor: &Executor) -> Result<String, Wrong> {
 }
 
 pub fn of_an_agent(program: &Path) -> Result<End, Wrong> {
-    let mut plan = Plan::new(5_000, 8);
+    let mut plan = Plan::new(5_000, 12);
     plan.machines.truncate(2);
     plan.executors_each = 2;
     play(program, plan, directly, |cluster| {

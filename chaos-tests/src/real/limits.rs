@@ -22,7 +22,7 @@ pub fn memory(program: &Path) -> Result<End, Wrong> {
         Err(why) => return Ok(End::LeftOut(why)),
     };
     group.set("memory.limit_in_bytes", MEMORY_BYTES_MAX)?;
-    play(program, Plan::new(20_000, 8), directly, |cluster| {
+    play(program, Plan::new(20_000, 10), directly, |cluster| {
         let host = cluster.receivers_host()?;
         cluster.in_a_task(&host)?;
         group.take(host.pid)?;
@@ -34,7 +34,7 @@ pub fn memory(program: &Path) -> Result<End, Wrong> {
         ensure(most <= MEMORY_BYTES_MAX, || format!("it took {most} bytes more"))?;
         let is_killed = !is_alive(host.pid);
         if is_killed {
-            cluster.loss_is_named(&host)?;
+            cluster.driver_says(&["an executor is gone", &format!("node-{}.", host.node)])?;
             cluster.is_succeeded(&host)?;
         }
         let then = if is_killed { "; the kernel ended it, and it was started again" } else { "" };
@@ -48,7 +48,7 @@ pub fn cpu(program: &Path) -> Result<End, Wrong> {
         Err(why) => return Ok(End::LeftOut(why)),
     };
     group.set("cpu.cfs_quota_us", QUOTA_US)?;
-    play(program, Plan::new(20_000, 8), directly, |cluster| {
+    play(program, Plan::new(20_000, 10), directly, |cluster| {
         let host = cluster.receivers_host()?;
         cluster.in_a_task(&host)?;
         group.take(host.pid)?;

@@ -49,7 +49,7 @@ fn broken(
         Ok(link) => link,
         Err(why) => return Ok(End::LeftOut(why)),
     };
-    let mut plan = Plan::new(5_000, 10);
+    let mut plan = Plan::new(5_000, 14);
     plan.ip = link.here;
     for machine in &mut plan.machines {
         machine.ip = link.here;

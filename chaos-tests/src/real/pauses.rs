@@ -18,7 +18,7 @@ pub fn of_60_s(program: &Path) -> Result<End, Wrong> {
 }
 
 fn of(program: &Path, lasts: Duration) -> Result<End, Wrong> {
-    play(program, Plan::new(5_000, lasts.as_secs() + 5), directly, |cluster| {
+    play(program, Plan::new(5_000, lasts.as_secs() + 8), directly, |cluster| {
         let host = cluster.receivers_host()?;
         cluster.stop_in_a_task(&host)?;
         let clock = World::real().clock;

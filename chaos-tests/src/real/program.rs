@@ -20,7 +20,8 @@ static MARKS: AtomicU64 = AtomicU64::new(0);
 /// up takes at least, `out` where counts are saved as well.
 pub fn word_count() -> App {
     // A copy of a late task would be done before the loss of its executor is noticed: here it is recovery that is looked at.
-    let config = Config { speculation: false, ..Config::default() };
+    // One slot each, on every machine: as many tasks that add up as executors.
+    let config = Config { speculation: false, slots_per_executor: 1, ..Config::default() };
     App::new("tidemill-chaos").config(config).pipeline(|ctx| {
         let from = ctx.params().text("from", "127.0.0.1:9999");
         let marks = PathBuf::from(ctx.params().text("marks", ""));
