@@ -13,6 +13,7 @@
 //!   what is not needed for it.
 //! * [`swarm::PLANTED`]: defects on order, for the swarm has to find them.
 //! * [`relay`]: a UDP relay for real processes.
+//! * [`real`]: faults on real processes, links, disks and limits.
 //!
 //! Everything goes through what users have: [`SimCluster`](tidemill::cluster::sim::SimCluster), its network and its world. The
 //! command `tidemill-chaos` runs the same scenarios.
@@ -25,6 +26,7 @@ mod ordered;
 pub mod overload;
 mod panics;
 mod player;
+pub mod real;
 pub mod relay;
 pub mod report;
 pub mod scenario;

@@ -119,6 +119,11 @@ impl RelayHandle {
         self.0.cut.store(cut as u8, Ordering::Relaxed);
     }
 
+    /// Loses this share of what comes from now on, each way.
+    pub fn lose(&self, share: f64) {
+        self.0.loss.store(share.to_bits(), Ordering::Relaxed);
+    }
+
     /// What has been done so far.
     pub fn counts(&self) -> RelayCounts {
         let counts = &self.0.counts;
@@ -145,6 +150,8 @@ struct Shared {
     config: RelayConfig,
     counts: Counts,
     cut: AtomicU8,
+    /// The bits of the share that is lost.
+    loss: AtomicU64,
     waiting: Arc<Semaphore>,
 }
 
@@ -157,6 +164,7 @@ impl Relay {
         let front = Arc::new(UdpSocket::bind(config.listen).await?);
         let address = front.local_addr()?;
         let shared = Arc::new(Shared {
+            loss: AtomicU64::new(config.loss.to_bits()),
             config,
             counts: Counts::default(),
             cut: AtomicU8::new(Cut::Healed as u8),
@@ -212,8 +220,9 @@ impl Way {
     /// Draws for a datagram: the delay of each copy. Always the same number of draws.
     fn draw(&self) -> Vec<Duration> {
         let config = &self.shared.config;
+        let loss = f64::from_bits(self.shared.loss.load(Ordering::Relaxed));
         let mut rng = self.rng();
-        let (is_lost, is_doubled) = (rng.chance(config.loss), rng.chance(config.duplicate));
+        let (is_lost, is_doubled) = (rng.chance(loss), rng.chance(config.duplicate));
         let mut delay = || config.delay + config.jitter.mul_f64(rng.unit());
         let delays = [delay(), delay()];
         drop(rng);

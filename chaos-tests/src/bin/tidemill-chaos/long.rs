@@ -2,13 +2,19 @@
 
 use clap::Args;
 use tidemill::cluster::sim::Planted;
-use tidemill_chaos::{Swarm, swarm::PLANTED};
+use tidemill_chaos::{
+    Swarm,
+    real::{End, Real, SCENARIOS},
+    swarm::PLANTED,
+};
 
 /// Planted defects are to be found before this seed.
 const PLANTED_BELOW: u64 = 200;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  tidemill-chaos long --seeds 20 --only swarm")]
+#[command(
+    after_help = "Example:\n  tidemill-chaos long --seeds 20 --only swarm\n  tidemill-chaos long --times 1 --only real-kill"
+)]
 pub struct LongArgs {
     /// How many seeds the swarm has
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -16,6 +22,9 @@ pub struct LongArgs {
     /// How many run at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     jobs: u64,
+    /// How often each scenario with real processes is repeated
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    times: u64,
     /// Only scenarios whose name begins so
     #[arg(long)]
     only: Option<String>,
@@ -30,6 +39,10 @@ pub fn run(args: &LongArgs) -> bool {
         vec![("swarm".to_owned(), Box::new(|| swarm(args)))];
     for (name, bug) in PLANTED {
         scenarios.push((format!("planted-{name}"), Box::new(move || planted(args.jobs, bug))));
+    }
+    for real in &SCENARIOS {
+        let name = format!("real-{}", real.name);
+        scenarios.push((name, Box::new(|| repeated(args.times, real))));
     }
     let is_wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.starts_with(only.as_str()));
     let (mut all, mut failed) = (0, 0);
@@ -49,6 +62,27 @@ fn swarm(args: &LongArgs) -> Verdict {
     let first =
         found.first_wrong().map(|seed| format!("; the first wrong seed is {seed}")).unwrap_or_default();
     (found.is_right(), format!("{}{first}", found.totals()))
+}
+
+/// A scenario with real processes, again and again, until it goes wrong.
+fn repeated(times: u64, real: &Real) -> Verdict {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return (false, format!("this program cannot be found: {error}")),
+    };
+    let (mut counted, mut faults, mut last) = (0, 0, String::new());
+    for time in 1..=times {
+        match real.run(&program) {
+            Ok(End::Equal { lines, struck }) => {
+                counted += lines;
+                faults += struck.len();
+                last = struck.join(", ");
+            }
+            Ok(End::LeftOut(why)) => return (true, format!("left out: {why}")),
+            Err(wrong) => return (false, format!("time {time} of {times}: {wrong}")),
+        }
+    }
+    (true, format!("{times} times, {faults} faults struck, {counted} lines, totals equal; at last {last}"))
 }
 
 fn planted(jobs: u64, bug: Planted) -> Verdict {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use tidemill::cluster::sim::Planted;
 use tidemill_chaos::{
     Scenario, Swarm, faults,
+    real::program,
     swarm::{PLANTED, told},
 };
 
@@ -98,6 +99,11 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 }
 
 fn main() -> ExitCode {
+    // The application that real processes run: its agents start executors from this very file.
+    let first = std::env::args().nth(1).unwrap_or_default();
+    if program::COMMANDS.contains(&first.as_str()) {
+        return program::word_count().main();
+    }
     // Executors end and begin here all the time: a log is only for those who ask for one.
     if std::env::var_os("RUST_LOG").is_some() {
         tidemill::app::install_log("warn");

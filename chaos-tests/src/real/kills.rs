@@ -1,0 +1,76 @@
+//! kill -9 while a task runs: of the executor that receives, of another one, of an agent.
+
+use super::{
+    End, Wrong,
+    cluster::{Cluster, Plan, directly, play},
+    ensure,
+    processes::{Executor, is_alive, signal, until},
+};
+use std::{path::Path, time::Duration};
+use tidemill_protocol::world::World;
+
+/// Within this, an agent's executors end after it.
+const ORPHANS_MAX: Duration = Duration::from_secs(2);
+
+/// 500,000 lines: 50,000 a second for 10 s.
+fn half_a_million_lines() -> Plan {
+    Plan::new(50_000, 10)
+}
+
+pub fn of_the_receivers_executor(program: &Path) -> Result<End, Wrong> {
+    play(program, half_a_million_lines(), directly, |cluster| {
+        let host = cluster.receivers_host()?;
+        let struck = kill(cluster, &host)?;
+        cluster.driver_says(&["a receiver has ended and will be started again"])?;
+        Ok(vec![format!("kill -9 of the receiver's executor ({struck})")])
+    })
+}
+
+pub fn of_another_executor(program: &Path) -> Result<End, Wrong> {
+    play(program, half_a_million_lines(), directly, |cluster| {
+        let other = cluster.another_than_the_host()?;
+        Ok(vec![format!("kill -9 of another executor ({})", kill(cluster, &other)?)])
+    })
+}
+
+/// Kills an executor while it runs a task; what the driver says that went with it.
+fn kill(cluster: &Cluster, executor: &Executor) -> Result<String, Wrong> {
+    cluster.stop_in_a_task(executor)?;
+    signal("KILL", executor.pid)?;
+    let lost = cluster.loss_is_named(executor)?;
+    cluster.is_succeeded(executor)?;
+    Ok(lost)
+}
+
+pub fn of_an_agent(program: &Path) -> Result<End, Wrong> {
+    let mut plan = Plan::new(5_000, 12);
+    plan.machines.truncate(2);
+    plan.executors_each = 2;
+    play(program, plan, directly, |cluster| {
+        let name = "two";
+        let mine = cluster.executors_of(name);
+        ensure(mine.len() == 2, || format!("two executors, not {mine:?}"))?;
+        let agent = cluster.agents.get(name).map_or(0, |agent| agent.pid());
+        // One is held until its agent is dead, so that it is sure to be in a task then.
+        cluster.stop_in_a_task(&mine[0])?;
+        let clock = World::real().clock;
+        let began = clock.now();
+        signal("KILL", agent)?;
+        until("the agent is dead", || (!is_alive(agent)).then_some(()))?;
+        // The kernel may have been faster: it hangs up on a stopped process whose parent is gone.
+        let _ = signal("CONT", mine[0].pid);
+        let gone = || mine.iter().all(|executor| !is_alive(executor.pid)).then_some(());
+        until("its executors are gone", gone)?;
+        let took = clock.now().since(began);
+        ensure(took <= ORPHANS_MAX, || format!("executors lived {took:?} longer than their agent"))?;
+        ensure(cluster.executors_of(name).is_empty(), || "an executor is an orphan".to_owned())?;
+        for executor in &mine {
+            cluster.driver_says(&["an executor is gone", &format!("node-{}.", executor.node)])?;
+        }
+        cluster.start_again(name)?;
+        for executor in &mine {
+            cluster.is_succeeded(executor)?;
+        }
+        Ok(vec![format!("kill -9 of an agent; its executors ended after {} ms", took.as_millis())])
+    })
+}

@@ -1,0 +1,60 @@
+//! Limits of the kernel on the executor that receives: of its memory, and of its processor time.
+
+use super::{
+    End, Wrong,
+    cluster::{Plan, directly, play},
+    ensure,
+    places::Group,
+    processes::{is_alive, until},
+};
+use std::path::Path;
+
+/// What a process that runs may take beyond what it has.
+const MEMORY_BYTES_MAX: u64 = 2 << 20;
+/// Microseconds of processor time in each 100 ms.
+const QUOTA_US: u64 = 5_000;
+/// So often it is held up by that at least.
+const HELD_UP_MIN: u64 = 5;
+
+pub fn memory(program: &Path) -> Result<End, Wrong> {
+    let group = match Group::make("memory") {
+        Ok(group) => group,
+        Err(why) => return Ok(End::LeftOut(why)),
+    };
+    group.set("memory.limit_in_bytes", MEMORY_BYTES_MAX)?;
+    play(program, Plan::new(20_000, 10), directly, |cluster| {
+        let host = cluster.receivers_host()?;
+        cluster.in_a_task(&host)?;
+        group.take(host.pid)?;
+        let struck = until("it wants more than it may have", || {
+            group.number("memory.failcnt").ok().filter(|times| *times > 0)
+        })?;
+        cluster.goes_on()?;
+        let most = group.number("memory.max_usage_in_bytes")?;
+        ensure(most <= MEMORY_BYTES_MAX, || format!("it took {most} bytes more"))?;
+        let is_killed = !is_alive(host.pid);
+        if is_killed {
+            cluster.driver_says(&["an executor is gone", &format!("node-{}.", host.node)])?;
+            cluster.is_succeeded(&host)?;
+        }
+        let then = if is_killed { "; the kernel ended it, and it was started again" } else { "" };
+        Ok(vec![format!("a limit of memory was hit {struck} times{then}")])
+    })
+}
+
+pub fn cpu(program: &Path) -> Result<End, Wrong> {
+    let group = match Group::make("cpu") {
+        Ok(group) => group,
+        Err(why) => return Ok(End::LeftOut(why)),
+    };
+    group.set("cpu.cfs_quota_us", QUOTA_US)?;
+    play(program, Plan::new(20_000, 10), directly, |cluster| {
+        let host = cluster.receivers_host()?;
+        cluster.in_a_task(&host)?;
+        group.take(host.pid)?;
+        let held = || group.number_of("cpu.stat", "nr_throttled").ok().filter(|times| *times >= HELD_UP_MIN);
+        let struck = until("it is held up", held)?;
+        cluster.goes_on()?;
+        Ok(vec![format!("held up {struck} times by a quota of processor time")])
+    })
+}
