@@ -1,4 +1,5 @@
-//! kill -9 of executors while batches run.
+//! kill -9 of executors. That the log names the task or block that went with one is asserted where the kill surely strikes
+//! while a task runs: chaos-tests/tests/real.
 
 use crate::support::{Cluster, DEADLINE, TIDEMILL, executors, feed, plain, signal};
 use std::time::Duration;
@@ -33,7 +34,4 @@ fn kill_9_of_the_receivers_executor_and_of_another_leaves_the_totals_of_a_plain_
     };
     assert!(gone(host) && gone(other), "both faults struck:\n{log}");
     assert!(log.contains("a receiver has ended and will be started again"), "{log}");
-    // Which of the two depends on the moment within a batch.
-    let named = ["tasks run again", "blocks went with an executor"];
-    assert!(named.iter().any(|text| log.contains(text)), "a lost task or block is named:\n{log}");
 }

@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tidemill_protocol::world::World;
 
 /// How long anything may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,7 +106,8 @@ impl Machines {
 
     /// Repeats commands until they exit 0 and print `text`.
     pub fn until(&self, name: &str, commands: &str, text: &str) -> String {
-        let began = Instant::now();
+        let clock = World::real().clock;
+        let deadline = clock.now() + PATIENCE;
         loop {
             let output = self.run(name, commands);
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -114,7 +116,7 @@ impl Machines {
             }
             let wrong = String::from_utf8_lossy(&output.stderr);
             assert!(
-                began.elapsed() < PATIENCE,
+                clock.now() < deadline,
                 "{name}: `{commands}` does not print `{text}`, but:\n{said}{wrong}\n{}",
                 self.logs()
             );
@@ -166,7 +168,7 @@ impl Machines {
 }
 
 fn wait(name: &str, child: &mut Child) -> ExitStatus {
-    let (pid, (tell, told)) = (child.id().to_string(), mpsc::channel());
+    let (pid, (tell, told)) = (child.id().to_string(), mpsc::sync_channel(1));
     std::thread::scope(|scope| {
         scope.spawn(move || tell.send(child.wait()));
         let ended = told.recv_timeout(PATIENCE);
