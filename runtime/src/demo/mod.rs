@@ -9,7 +9,7 @@
 //! Nothing in these files knows the engine: the oracle would prove little if it shared code with what it judges.
 
 pub mod bundled;
-mod cluster;
+pub(crate) mod cluster;
 pub mod feeder;
 mod ledger;
 pub mod oracle;
@@ -18,4 +18,5 @@ mod run;
 pub mod table;
 pub mod verdict;
 
+pub(crate) use run::feed;
 pub use run::{DemoArgs, run};

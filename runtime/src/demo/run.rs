@@ -312,7 +312,7 @@ fn next_commands() {
 type Feed = (SocketAddr, Arc<FeedGauge>, mpsc::Receiver<Result<u64, String>>);
 
 /// Feeds from a thread of its own, as another process would.
-fn feed(world: &World, plan: FeedPlan) -> Result<Feed, String> {
+pub(crate) fn feed(world: &World, plan: FeedPlan) -> Result<Feed, String> {
     let (tell_address, address) = mpsc::sync_channel(1);
     let (tell_end, end) = mpsc::sync_channel(1);
     let world = world.clone();

@@ -4,12 +4,16 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidemill::{
+    GraphError, StreamContext,
     app::{
         self, App, CaCommand, DriverArgs, ExecutorArgs, GraphArgs, Interrupt, LocalArgs, NodeArgs, StatusArgs,
     },
-    bench::BenchArgs,
+    bench::{self, BenchArgs},
     demo::{self, DemoArgs},
 };
+
+/// Where the demo's pipeline reads, unless it is told.
+const SENDER: &str = "127.0.0.1:9999";
 
 /// Without arguments; at most 15 lines.
 const OVERVIEW: &str = "\
@@ -98,7 +102,11 @@ fn main() -> ExitCode {
                 app::Command::Driver(_) | app::Command::Node(_) => Interrupt::on_signals(),
                 _ => Interrupt::never(),
             };
-            ExitCode::from(flights("127.0.0.1:9999".into()).run(command, interrupt))
+            let app = match command {
+                app::Command::Executor(_) => of_executor(),
+                _ => flights(SENDER.into()),
+            };
+            ExitCode::from(app.run(command, interrupt))
         }
         Err(command) => ExitCode::from(run(*command)),
     }
@@ -118,10 +126,20 @@ fn run(command: Command) -> u8 {
     }
 }
 
+/// What an executor of this program's clusters runs: a benchmark's pipeline if its driver is one, else the demo's.
+fn of_executor() -> App {
+    App::new("tidemill").pipeline(|ctx| match bench::empty_batch::declare_for_executor(ctx) {
+        true => Ok(()),
+        false => build_flights(ctx, SENDER),
+    })
+}
+
 /// The demo's pipeline as an application.
 fn flights(from: String) -> App {
-    App::new("tidemill").pipeline(move |ctx| {
-        let from = ctx.params().text("from", &from);
-        demo::pipeline::build(ctx, &from, demo::pipeline::print_top)
-    })
+    App::new("tidemill").pipeline(move |ctx| build_flights(ctx, &from))
+}
+
+fn build_flights(ctx: &StreamContext, from: &str) -> Result<(), GraphError> {
+    let from = ctx.params().text("from", from);
+    demo::pipeline::build(ctx, &from, demo::pipeline::print_top)
 }
