@@ -43,6 +43,9 @@ pub struct BenchArgs {
     /// Batches of each run of `empty_batch`
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     batches: u32,
+    /// Interval of the batches of `empty_batch`
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(5..=1_000))]
+    interval_ms: u64,
     /// Executors that `recovery` kills, one every 4 s
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     kills: u32,
@@ -186,10 +189,11 @@ impl BenchArgs {
 
     /// One process and three, in turn; the median of the runs' percentiles.
     fn empty_batch(&self) -> Result<Vec<Report>, String> {
-        let counted = self.batches as usize;
+        let interval = std::time::Duration::from_millis(self.interval_ms);
+        let measure = empty_batch::Measure { batches: self.batches as usize, interval };
         let mut runs = Vec::new();
         for _ in 0..self.runs {
-            runs.push((empty_batch::local(counted)?, empty_batch::quic(counted)?));
+            runs.push((empty_batch::local(measure)?, empty_batch::quic(measure)?));
         }
         let (local, quic): (Vec<Delay>, Vec<Delay>) = runs.into_iter().unzip();
         let middle =

@@ -8,7 +8,8 @@
 
 use super::report::Delay;
 use crate::{
-    BatchInterval, BatchTime, Config, Params, StreamContext, demo::cluster::Cluster, sources::Generator,
+    BatchInterval, BatchTime, ClusterEvent, Config, Params, StreamContext, demo::cluster::Cluster,
+    sources::Generator,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,8 +21,6 @@ use tidemill_protocol::{
     world::World,
 };
 
-/// How long the interval is.
-const INTERVAL: Duration = Duration::from_millis(10);
 /// Batches that are not counted, at most; a tenth of those that are.
 const WARM_UP_MAX: usize = 100;
 /// How long a run may take beyond its batches.
@@ -51,65 +50,118 @@ fn declare(context: &StreamContext, sink: impl Fn(BatchTime) + Send + Sync + 'st
         });
 }
 
-fn config() -> Config {
-    Config {
-        batch_interval: BatchInterval::Every(INTERVAL),
-        executors: 1,
-        slots_per_executor: 2,
-        // Three records each, however the machine is: the delay of nearly nothing is measured, not the throttle.
-        rate_records_per_s_initial: 1_000_000,
-        ..Config::default()
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    /// Batches that count; a tenth of it, at most 100, go before.
+    pub batches: usize,
+    /// Their interval: 10 ms, unless a machine is too busy for that.
+    pub interval: Duration,
+}
+
+impl Measure {
+    fn warm_up(self) -> usize {
+        WARM_UP_MAX.min(self.batches / 10)
+    }
+
+    fn config(self) -> Config {
+        Config {
+            batch_interval: BatchInterval::Every(self.interval),
+            executors: 1,
+            slots_per_executor: 2,
+            // Three records each, however the machine is: the delay of nearly nothing is measured, not the throttle.
+            rate_records_per_s_initial: 1_000_000,
+            ..Config::default()
+        }
     }
 }
 
 /// From the cut to the sink's call, for each batch in turn.
+#[derive(Default)]
+struct Seen {
+    delays_ms: Vec<f64>,
+    /// When all executors were there, in wall time.
+    complete: Option<Duration>,
+    /// The first batch that was cut after that.
+    first: Option<usize>,
+}
+
+impl Seen {
+    fn add(&mut self, cut: Duration, delay: Duration) {
+        if self.first.is_none() && self.complete.is_some_and(|complete| cut > complete) {
+            self.first = Some(self.delays_ms.len());
+        }
+        self.delays_ms.push(delay.as_secs_f64() * 1e3);
+    }
+
+    fn has(&self, batches: usize) -> bool {
+        self.first.is_some_and(|first| self.delays_ms.len() >= first + batches)
+    }
+}
+
 struct Delays {
-    seen_ms: Arc<Mutex<Vec<f64>>>,
-    warm_up: usize,
-    counted: usize,
+    seen: Arc<Mutex<Seen>>,
+    measure: Measure,
     full: mpsc::Receiver<()>,
 }
 
 impl Delays {
     /// Declares the pipeline, whose sink tells the delays, open loop.
-    fn of(context: &StreamContext, counted: usize) -> Delays {
-        let seen_ms: Arc<Mutex<Vec<f64>>> = Arc::default();
-        let warm_up = WARM_UP_MAX.min(counted / 10);
+    fn of(context: &StreamContext, measure: Measure, executors: u16) -> Delays {
+        let seen: Arc<Mutex<Seen>> = Arc::default();
         let (tell, full) = mpsc::sync_channel(1);
-        let (sink, clock) = (seen_ms.clone(), World::real().clock);
+        let (sink, clock) = (seen.clone(), World::real().clock);
+        let wanted = measure.warm_up() + measure.batches;
         declare(context, move |time| {
-            let late = clock.wall().saturating_sub(Duration::from_millis(time.as_millis()));
+            let cut = Duration::from_millis(time.as_millis());
             let mut seen = lock(&sink);
-            seen.push(late.as_secs_f64() * 1e3);
-            if seen.len() == warm_up + counted {
-                // Nobody waits any more if the run was given up.
+            seen.add(cut, clock.wall().saturating_sub(cut));
+            if seen.has(wanted) {
+                // Once is enough, and nobody waits any more if the run was given up.
                 let _ = tell.try_send(());
             }
         });
-        Delays { seen_ms, warm_up, counted, full }
+        let (up, clock, mut missing) = (seen.clone(), World::real().clock, executors);
+        context.on_event(move |event| {
+            if matches!(event, ClusterEvent::ExecutorUp(_)) {
+                missing = missing.saturating_sub(1);
+                if missing == 0 {
+                    lock(&up).complete.get_or_insert(clock.wall());
+                }
+            }
+        });
+        Delays { seen, measure, full }
     }
 
     fn wait(&self) -> Result<(), String> {
-        let batches = self.warm_up + self.counted;
-        let limit = PATIENCE + INTERVAL * u32::try_from(batches).unwrap_or(u32::MAX);
-        self.full
-            .recv_timeout(limit)
-            .map_err(|_| format!("{} of {batches} batches came within {limit:?}", lock(&self.seen_ms).len()))
+        let wanted = self.measure.warm_up() + self.measure.batches;
+        let limit = PATIENCE + self.measure.interval * u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.full.recv_timeout(limit).map_err(|_| {
+            let seen = lock(&self.seen);
+            let found = seen.first.map_or(0, |first| seen.delays_ms.len() - first);
+            format!("{found} of {wanted} batches came within {limit:?}")
+        })
+    }
+
+    /// The first batch that counts, in the order of all.
+    fn first(&self) -> usize {
+        lock(&self.seen).first.unwrap_or(0) + self.measure.warm_up()
     }
 
     fn sum_up(&self) -> Result<Delay, String> {
-        let seen = lock(&self.seen_ms);
-        Delay::of(&seen[self.warm_up..][..self.counted]).ok_or_else(|| "no batch came".into())
+        let first = self.first();
+        let seen = lock(&self.seen);
+        Delay::of(&seen.delays_ms[first..][..self.measure.batches]).ok_or_else(|| "no batch came".into())
     }
 }
 
-/// `counted` batches after those of warm-up, in this process.
+/// Batches in this process.
 ///
 /// # Errors
 /// If the pipeline does not start, or fails.
-pub fn local(counted: usize) -> Result<Delay, String> {
-    let context = StreamContext::with_config(config());
-    let delays = Delays::of(&context, counted);
+pub fn local(measure: Measure) -> Result<Delay, String> {
+    let context = StreamContext::with_config(measure.config());
+    let delays = Delays::of(&context, measure, 1);
     let running = context.start().map_err(|error| error.to_string())?;
     let in_time = delays.wait();
     running.stop_now().map_err(|error| error.to_string())?;
@@ -124,14 +176,14 @@ type Workers = BTreeMap<BatchNumber, BTreeSet<NodeId>>;
 ///
 /// # Errors
 /// If a process or the pipeline does not start, or fails, or an executor ran no task of a batch that counts.
-pub fn quic(counted: usize) -> Result<Delay, String> {
-    let config = Config { executors: EXECUTORS, slots_per_executor: 1, ..config() };
+pub fn quic(measure: Measure) -> Result<Delay, String> {
+    let config = Config { executors: EXECUTORS, slots_per_executor: 1, ..measure.config() };
     let (name, value) = PARAMETER;
     let params = Params::parse([format!("{name}={value}")]).map_err(|error| error.to_string())?;
     let context = StreamContext::with_params(config, params);
     // Asked for, as every executor asks: what nobody asks for is refused.
     context.params().text(name, "");
-    let delays = Delays::of(&context, counted);
+    let delays = Delays::of(&context, measure, EXECUTORS);
     let workers: Arc<Mutex<Workers>> = Arc::default();
     let seen = workers.clone();
     context.progress().listen_to_tasks(move |task, on| {
@@ -145,13 +197,13 @@ pub fn quic(counted: usize) -> Result<Delay, String> {
         return Err(error.to_string());
     }
     in_time?;
-    judge(&lock(&workers), delays.warm_up, counted)?;
+    judge(&lock(&workers), delays.first(), measure.batches)?;
     delays.sum_up()
 }
 
 /// Whether all executors have run tasks of each batch that counts.
-fn judge(workers: &Workers, warm_up: usize, counted: usize) -> Result<(), String> {
-    let counting = || workers.iter().skip(warm_up).take(counted);
+fn judge(workers: &Workers, first: usize, counted: usize) -> Result<(), String> {
+    let counting = || workers.iter().skip(first).take(counted);
     let is_idle = |nodes: &BTreeSet<NodeId>| nodes.len() < usize::from(EXECUTORS);
     let idle = counting().filter(|(_, nodes)| is_idle(nodes)).count();
     match (counting().count(), idle) {

@@ -114,8 +114,8 @@ fn main() -> ExitCode {
 
 /// What only this program can do. What ends in good order by itself listens to signals; the others keep their default effect.
 fn run(command: Command) -> u8 {
-    // The demo kills an executor on purpose and says so itself.
-    app::install_log(if matches!(command, Command::Demo(_)) { "error" } else { "warn" });
+    // The demo and benchmarks kill executors on purpose and say so themselves.
+    app::install_log(if matches!(command, Command::Demo(_) | Command::Bench(_)) { "error" } else { "warn" });
     match command {
         Command::Demo(args) => demo::run(&args, &Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
