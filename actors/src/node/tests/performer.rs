@@ -77,3 +77,15 @@ fn the_performer_tells_the_links_and_the_roles() {
         assert_eq!(noted, expected);
     }
 }
+
+#[test]
+fn the_addresses_of_as_many_executors_as_a_cluster_has_fit_one_message() {
+    let longest = |node: usize| PeerInfo {
+        member: Member { node: NodeId(u16::MAX - node as u16), incarnation: Incarnation(u32::MAX) },
+        bulk_address: Some("[2001:0db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
+    };
+    let peers = ToExecutor::Peers { peers: (0..EXECUTORS_MAX).map(longest).collect() };
+    assert!(encode_message(&peers).is_ok());
+    let members = (0..EXECUTORS_MAX).map(|node| longest(node).member).collect();
+    assert!(encode_message(&ToExecutor::PeersLeaving { members }).is_ok());
+}
