@@ -1,7 +1,9 @@
 //! The performer against fakes: which word goes to whom.
 
 use super::*;
+use crate::node::EXECUTORS_MAX;
 use std::sync::{Arc, Mutex};
+use tidemill_protocol::frame::encode_message;
 
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);

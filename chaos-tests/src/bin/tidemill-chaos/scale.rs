@@ -81,8 +81,12 @@ fn table(rows: &[Row]) -> String {
 
 fn page(rows: &[Row]) -> String {
     let batches = rows.first().map_or(0, |row| row.batches);
+    let build = match cfg!(debug_assertions) {
+        true => "; built with debug assertions and little optimization, so processor times are too high",
+        false => "",
+    };
     format!(
-        "# What a driver costs\n\nWritten by `tidemill-chaos scale --markdown`; do not edit. Measured on: {}.\n\n\
+        "# What a driver costs\n\nWritten by `tidemill-chaos scale --markdown`; do not edit. Measured on: {}{build}.\n\n\
          Simulated executors of one slot each, with the real cores, the real messages and the real QUIC, on a simulated network\n\
          under virtual time. A batch has as many map tasks as executors, and {REDUCERS} reduce tasks; its interval is one second of virtual\n\
          time. All figures are for one batch, over {batches} batches: the median of the driver's processor time, and the mean of what\n\
