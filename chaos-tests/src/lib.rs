@@ -12,6 +12,7 @@
 //! * [`schedule`] draws at least fifteen faults a seed; [`swarm`] runs many seeds; [`shrink`] leaves out of a schedule that goes wrong
 //!   what is not needed for it.
 //! * [`swarm::PLANTED`]: defects on order, for the swarm has to find them.
+//! * [`scale`]: what a driver costs, by the number of its executors.
 //! * [`relay`]: a UDP relay for real processes.
 //! * [`real`]: faults on real processes, links, disks and limits.
 //!
@@ -29,6 +30,7 @@ mod player;
 pub mod real;
 pub mod relay;
 pub mod report;
+pub mod scale;
 pub mod scenario;
 pub mod shrink;
 pub mod swarm;

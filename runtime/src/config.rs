@@ -21,7 +21,7 @@ pub const BATCH_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// The least memory budget of an executor: one read of every receiver must fit.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// The most executors of one process.
-pub const LOCAL_EXECUTORS_MAX: u16 = 256;
+pub const LOCAL_EXECUTORS_MAX: u16 = 512;
 
 /// How a context runs. Plain values; [`check`](Config::check) tells whether they go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Config {
             }
         }
         if self.executors > LOCAL_EXECUTORS_MAX {
-            return out_of_range("executors", self.executors.to_string(), "1 to 256");
+            return out_of_range("executors", self.executors.to_string(), "1 to 512");
         }
         if self.memory_bytes_max < MEMORY_BYTES_MIN {
             return out_of_range("memory_bytes_max", self.memory_bytes_max.to_string(), "1 MiB or more");
@@ -203,7 +203,7 @@ mod tests {
             complaint(Config { batch_interval: every(4), ..d() }),
             "`batch_interval` is 4ms; allowed is 5 ms to 1 h in whole milliseconds"
         );
-        assert_eq!(complaint(Config { executors: 300, ..d() }), "`executors` is 300; allowed is 1 to 256");
+        assert_eq!(complaint(Config { executors: 600, ..d() }), "`executors` is 600; allowed is 1 to 512");
         assert_eq!(
             complaint(Config { metrics_address: Some(([0, 0, 0, 0], 9000).into()), ..d() }),
             "`metrics_address` 0.0.0.0:9000 is not on loopback; use 127.0.0.1 and let a local agent fetch the metrics"

@@ -205,3 +205,34 @@ fn the_demo_comes_to_the_verdict_equal_though_an_executor_was_killed() {
     assert!(verdict["records"].as_u64().is_some_and(|records| records > 0), "{last}");
     assert_eq!(demo.0.wait().unwrap().code(), Some(0));
 }
+
+/// Runs a benchmark that must succeed, and gives the JSON of its one line.
+fn figures(arguments: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(TIDEMILL);
+    command.arg("bench").args(arguments).args(["--json", "--runs", "1"]);
+    let output = command.env_remove("RUST_LOG").output().unwrap();
+    let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}{error}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_small_shuffle_between_two_processes_is_measured_beside_a_bare_stream() {
+    let found = figures(&["shuffle", "--megabytes", "1"]);
+    assert_eq!(found["bench"], "shuffle");
+    let of = |name: &str| found[name].as_f64().unwrap();
+    assert!(of("mb_per_s") > 0.0 && of("bare_quinn_mb_per_s") > 0.0, "{found}");
+    assert!((of("ratio") - of("mb_per_s") / of("bare_quinn_mb_per_s")).abs() < 1e-9, "{found}");
+}
+
+#[test]
+fn batches_of_nearly_nothing_are_measured_in_one_process_and_over_three() {
+    // Few and far between: on a busy machine too both executors have something to do in each.
+    let found = figures(&["empty_batch", "--batches", "3", "--interval-ms", "500"]);
+    assert_eq!(found["bench"], "empty_batch");
+    for place in ["local", "quic"] {
+        let of = |name: &str| found[place][name].as_f64().unwrap();
+        assert!(of("p50_ms") >= 0.0 && of("p50_ms") <= of("p99_ms"), "{found}");
+    }
+}

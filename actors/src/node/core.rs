@@ -28,6 +28,9 @@ use tidemill_protocol::{
     time::Time,
 };
 
+/// How many executors a cluster has at most: the list of their addresses fits one message.
+pub const EXECUTORS_MAX: usize = 512;
+
 /// What membership is told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipConfig {
@@ -42,7 +45,7 @@ pub struct MembershipConfig {
     /// How often executors are asked whether they are there, and judged; above 0. The failure detector's limits are made for
     /// its default, 250 ms.
     pub ping_every: Duration,
-    /// How many executors are taken: their list travels in one message.
+    /// How many executors are taken; at most [`EXECUTORS_MAX`].
     pub executors_max: usize,
 }
 
@@ -54,7 +57,7 @@ impl Default for MembershipConfig {
             print: ProgramPrint::default(),
             operators: Vec::new(),
             ping_every: Duration::from_millis(250),
-            executors_max: 256,
+            executors_max: EXECUTORS_MAX,
         }
     }
 }

@@ -36,7 +36,7 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Membership, MembershipConfig};
+pub use self::core::{EXECUTORS_MAX, Membership, MembershipConfig};
 pub use actor::MembershipPerformer;
 pub use difference::first_difference;
 pub use event::{Action, Counter, DownReason, Drain, Event, LinkId, Refusal, Standing};

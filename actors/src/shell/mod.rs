@@ -26,7 +26,7 @@ use crate::{
 };
 use alarm::Alarm;
 use std::{rc::Rc, sync::Arc};
-use tidemill_protocol::time::Time;
+use tidemill_protocol::{time::Time, world::meter};
 
 /// Sees each action before it is performed: the core's name, and the action as `Debug` writes it. For traces of a
 /// simulation; without one, nothing is formatted.
@@ -93,7 +93,7 @@ impl<C: Core> Shell<C> {
         }
         for action in self.actions.drain(..) {
             if let Some(observer) = &self.observer {
-                observer(C::NAME, &format!("{action:?}"));
+                meter::exempt(|| observer(C::NAME, &format!("{action:?}")));
             }
             self.perform.perform(action, &self.me);
         }

@@ -18,7 +18,10 @@ use std::{
     task::Waker,
     time::Duration,
 };
-use tidemill_protocol::{time::Time, world::World};
+use tidemill_protocol::{
+    time::Time,
+    world::{World, meter},
+};
 use tokio::task::JoinSet;
 
 /// Counts what an actor has got done; a child that is supervised with `stuck_after` must move it while messages wait.
@@ -110,7 +113,7 @@ impl Life {
     fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
         let mut tasks = self.tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_local(self.guarded(work));
+        tasks.spawn_local(meter::inherit(self.guarded(work)));
     }
 
     /// `work`, whose panic ends this life.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::core::Core;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
-use tidemill_protocol::world::World;
+use tidemill_protocol::world::{World, meter};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
@@ -278,7 +278,7 @@ impl SupervisorLife {
         });
         let seat = Seat { world: self.world.clone(), path, role, up };
         let Incarnation { run, lever } = resident.spec.start(&start, seat);
-        let task = self.tasks.spawn_local(async move { (key, run.await) });
+        let task = self.tasks.spawn_local(meter::inherit(async move { (key, run.await) }));
         resident.running = Some((task, lever));
         resident.aborted_by_rule = false;
     }

@@ -12,7 +12,7 @@ use super::{
     tree::Tree,
 };
 use std::sync::Arc;
-use tidemill_protocol::world::World;
+use tidemill_protocol::world::{World, meter};
 use tokio::sync::{mpsc, oneshot};
 
 /// How a supervisor decides.
@@ -78,14 +78,14 @@ impl Supervisor {
         let seat =
             Seat { world: world.clone(), path: office.id.clone(), role: "supervisor", up: Box::new(|| {}) };
         let life = starter.start(&Start::default(), seat);
-        actix_rt::spawn(async move {
+        actix_rt::spawn(meter::inherit(async move {
             let exit = life.run.await;
             if !exit.is_orderly() {
                 tracing::error!(supervisor = &*office.id, %exit, "the root of a tree has ended");
             }
             office.close(&exit);
             drop(starter);
-        });
+        }));
         handle
     }
 }

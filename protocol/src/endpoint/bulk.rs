@@ -18,6 +18,7 @@ use crate::frame::stream::read_frame;
 use crate::frame::{WireMessage, decode_message, encode_message};
 use crate::id::{BlockId, DataKey};
 use crate::message::{BulkReply, BulkRequest, Piece};
+use crate::world::meter;
 use futures_util::future::BoxFuture;
 use quinn::{Connection, RecvStream, SendStream};
 use std::{sync::Arc, time::Duration};
@@ -165,7 +166,8 @@ pub async fn serve_bulk(connection: Connection, handler: Arc<dyn BulkHandler>) -
             },
             accepted = connection.accept_bi() => match accepted {
                 Ok((send, recv)) => {
-                    requests.spawn(serve_request(send, recv, handler.clone(), stores.clone()));
+                    let served = serve_request(send, recv, handler.clone(), stores.clone());
+                    requests.spawn(meter::inherit(served));
                 }
                 Err(error) => return error.into(),
             },

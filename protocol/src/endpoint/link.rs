@@ -10,8 +10,9 @@
 
 use super::{CloseCode, close};
 use crate::frame::stream::{FrameReader, ReadFrameError};
-use crate::frame::{FrameError, MessageError, WireMessage, decode_message, encode_message};
+use crate::frame::{FrameError, HEADER_BYTES, MessageError, WireMessage, decode_message, encode_message};
 use crate::message::Hello;
+use crate::world::meter;
 use quinn::{Connection, ConnectionError, ReadError, SendStream, VarInt, WriteError};
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -164,7 +165,7 @@ impl<Out: WireMessage, In: WireMessage> ControlLink<Out, In> {
         let (queue, queued) = mpsc::channel(config.queue_frames_max.max(1));
         let bytes = config.queue_bytes_max.max(COALESCE_BYTES as u32 * 2) as usize;
         let credit = Arc::new(Semaphore::new(bytes));
-        tokio::spawn(write_queue(connection, stream, queued));
+        tokio::spawn(meter::inherit(write_queue(connection, stream, queued)));
         let sender = LinkSender { queue, credit, messages: PhantomData };
         Ok(ControlLink { sender, receiver, peer })
     }
@@ -263,6 +264,7 @@ impl<Out: WireMessage> LinkSender<Out> {
     /// [`SendError`].
     pub fn try_send(&self, message: &Out) -> Result<(), SendError> {
         let bytes = encode_message(message)?;
+        meter::frame_sent(bytes.len());
         let credit =
             self.credit.clone().try_acquire_many_owned(weight(&bytes)).map_err(|_| self.no_room())?;
         self.queue.try_send(Queued { bytes, credit }).map_err(|error| match error {
@@ -277,6 +279,7 @@ impl<Out: WireMessage> LinkSender<Out> {
     /// [`SendError`], but never `Full`.
     pub async fn send(&self, message: &Out) -> Result<(), SendError> {
         let bytes = encode_message(message)?;
+        meter::frame_sent(bytes.len());
         let credit = tokio::select! {
             biased;
             () = self.queue.closed() => return Err(SendError::Closed),
@@ -310,7 +313,10 @@ impl<In: WireMessage> LinkReceiver<In> {
     /// [`LinkError`]; after one that is rubbish the connection is closed.
     pub async fn recv(&mut self) -> Result<In, LinkError> {
         let received = match self.frames.next().await {
-            Ok(Some(frame)) => decode_message(&frame).map_err(LinkError::from),
+            Ok(Some(frame)) => {
+                meter::frame_received(HEADER_BYTES + frame.body.len());
+                decode_message(&frame).map_err(LinkError::from)
+            }
             Ok(None) => Err(LinkError::Ended),
             Err(error) => Err(error.into()),
         };

@@ -14,6 +14,7 @@
 //! answers [`LinkError::is_rubbish`], and callers count it. Other connections do not notice.
 
 pub mod bulk;
+mod driven;
 mod identity;
 pub mod join;
 pub mod link;
@@ -33,7 +34,7 @@ pub use transport::{Mtu, Transport, TransportError};
 
 use crate::world::{SeededRng, Udp};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, TokioRuntime, VarInt};
+use quinn::{Connection, Endpoint, VarInt};
 use std::{io, net::SocketAddr, sync::Arc};
 
 /// What a node's endpoints are made of.
@@ -167,7 +168,7 @@ fn start(
         server
     });
     let socket = udp.bind(address).map_err(|cause| EndpointError::Bind { address, cause })?;
-    Endpoint::new_with_abstract_socket(endpoint_config, server, socket, Arc::new(TokioRuntime))
+    Endpoint::new_with_abstract_socket(endpoint_config, server, socket, Arc::new(driven::Driven))
         .map_err(EndpointError::Start)
 }
 

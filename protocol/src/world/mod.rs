@@ -14,6 +14,7 @@ mod clock;
 mod entropy;
 mod faults;
 mod files;
+pub mod meter;
 mod net;
 mod real;
 #[cfg(feature = "sim")]

@@ -1,8 +1,8 @@
 //! `tidemill bench`: runs benchmarks, ours and the baseline in turn, and tells medians.
 
 use super::{
-    delay, engine, hand_loop, input, machine,
-    report::{self, Comparison, Delay, DemoRss, EmptyBatch, Report, Run, Shuffle},
+    delay, empty_batch, engine, hand_loop, input, machine, recovery,
+    report::{self, Comparison, Delay, DemoRss, EmptyBatch, Recovery, Report, Run, Shuffle},
     shuffle,
     statistics::median,
 };
@@ -40,6 +40,18 @@ pub struct BenchArgs {
     /// Millions of bytes of each run of `shuffle`
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     megabytes: u64,
+    /// Batches of each run of `empty_batch`
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    batches: u32,
+    /// Interval of the batches of `empty_batch`
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(5..=1_000))]
+    interval_ms: u64,
+    /// Executors that `recovery` kills, one every 4 s
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    kills: u32,
+    /// Lines per second under which `recovery` kills
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,6 +74,8 @@ enum Name {
     /// The other process of `shuffle`
     #[value(hide = true)]
     ShuffleServer,
+    /// From kill -9 of an executor to the next batch
+    Recovery,
     /// All of them
     All,
 }
@@ -85,6 +99,7 @@ impl BenchArgs {
                     Name::Steady,
                     Name::DemoRss,
                     Name::Shuffle,
+                    Name::Recovery,
                 ]
             }
             one => vec![one],
@@ -127,6 +142,10 @@ impl BenchArgs {
                 let runs = shuffle::measure(self.runs, self.megabytes)?;
                 Ok(vec![Report::Shuffle(Shuffle::of(runs).ok_or("no run")?)])
             }
+            Name::Recovery => {
+                let found = recovery::measure(self.kills, self.rate)?;
+                Ok(vec![Report::Recovery(Recovery::of(&found).ok_or("no kill")?)])
+            }
             Name::All | Name::ShuffleServer => Ok(Vec::new()),
         }
     }
@@ -168,16 +187,23 @@ impl BenchArgs {
         comparison.map(Report::Comparison).ok_or_else(|| "no run".into())
     }
 
+    /// One process and three, in turn; the median of the runs' percentiles.
     fn empty_batch(&self) -> Result<Vec<Report>, String> {
-        let runs: Result<Vec<Delay>, String> = (0..self.runs).map(|_| delay::empty_batch()).collect();
-        let runs = runs?;
-        let of = |pick: fn(&Delay) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
-        match (of(|run| run.p50_ms), of(|run| run.p99_ms)) {
-            (Some(p50_ms), Some(p99_ms)) => {
-                Ok(vec![Report::EmptyBatch(EmptyBatch::of(Delay { p50_ms, p99_ms }))])
-            }
-            _ => Err("no run".into()),
+        let interval = std::time::Duration::from_millis(self.interval_ms);
+        let measure = empty_batch::Measure { batches: self.batches as usize, interval };
+        let mut runs = Vec::new();
+        for _ in 0..self.runs {
+            runs.push((empty_batch::local(measure)?, empty_batch::quic(measure)?));
         }
+        let (local, quic): (Vec<Delay>, Vec<Delay>) = runs.into_iter().unzip();
+        let middle =
+            |runs: &[Delay], pick: fn(&Delay) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
+        let of = |runs: &[Delay]| {
+            let (p50_ms, p99_ms) = (middle(runs, |run| run.p50_ms)?, middle(runs, |run| run.p99_ms)?);
+            Some(Delay { p50_ms, p99_ms })
+        };
+        let report = of(&local).zip(of(&quic)).map(|(local, quic)| EmptyBatch::of(local, quic));
+        Ok(vec![Report::EmptyBatch(report.ok_or("no run")?)])
     }
 }
 

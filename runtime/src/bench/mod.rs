@@ -5,14 +5,16 @@
 //!         └────────> the engine ─┴─ runs ──> statistics ──> report (JSON lines, markdown)
 //! ```
 //!
-//! Only `engine`, `delay` and `shuffle` know the engine: what is compared shares no code.
+//! Only `engine`, `delay`, `empty_batch`, `recovery` and `shuffle` know the engine: what is compared shares no code.
 
 mod command;
 pub mod delay;
+pub mod empty_batch;
 pub mod engine;
 pub mod hand_loop;
 pub mod input;
 pub mod machine;
+pub mod recovery;
 pub mod report;
 pub mod sender;
 pub mod shuffle;

@@ -1,6 +1,7 @@
 //! The figures as they are told: one JSON object a line, and a markdown page.
 
 use super::{
+    recovery::Found,
     shuffle::ShuffleRun,
     statistics::{median, percentile, slope},
 };
@@ -73,12 +74,14 @@ pub struct EmptyBatch {
     pub bench: String,
     /// In one process.
     pub local: Delay,
+    /// Over three processes.
+    pub quic: Delay,
 }
 
 impl EmptyBatch {
-    /// The figure of a `local` run.
-    pub fn of(local: Delay) -> Self {
-        EmptyBatch { bench: "empty_batch".into(), local }
+    /// The figures in one process and over three.
+    pub fn of(local: Delay, quic: Delay) -> Self {
+        EmptyBatch { bench: "empty_batch".into(), local, quic }
     }
 }
 
@@ -168,6 +171,40 @@ impl Shuffle {
     }
 }
 
+/// From `kill -9` of an executor to the next batch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recovery {
+    /// Always `recovery`.
+    pub bench: String,
+    /// How many executors were killed.
+    pub kills: u64,
+    /// Half of the times took no longer.
+    pub next_batch_p50_ms: f64,
+    /// 99 of 100 took no longer.
+    pub next_batch_p99_ms: f64,
+    /// Tasks that had to run again.
+    pub tasks_lost: u64,
+    /// Blocks that went with an executor.
+    pub blocks_lost: u64,
+    /// What the cluster took of the machine's processor time.
+    pub load_percent: f64,
+}
+
+impl Recovery {
+    /// Sums up what was found; `None` of no kills.
+    pub fn of(found: &Found) -> Option<Self> {
+        Some(Recovery {
+            bench: "recovery".into(),
+            kills: found.next_batch_ms.len() as u64,
+            next_batch_p50_ms: percentile(&found.next_batch_ms, 50.0)?,
+            next_batch_p99_ms: percentile(&found.next_batch_ms, 99.0)?,
+            tasks_lost: found.tasks_lost,
+            blocks_lost: found.blocks_lost,
+            load_percent: found.load_percent,
+        })
+    }
+}
+
 /// A benchmark's result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -182,6 +219,8 @@ pub enum Report {
     DemoRss(DemoRss),
     /// The way between processes.
     Shuffle(Shuffle),
+    /// After a kill.
+    Recovery(Recovery),
 }
 
 impl Report {
@@ -220,7 +259,10 @@ pub fn markdown(machine: &str, reports: &[Report]) -> String {
         let Report::EmptyBatch(e) = report else {
             return Vec::new();
         };
-        vec![format!("| {} | local | {:.2} | {:.2} |", e.bench, e.local.p50_ms, e.local.p99_ms)]
+        let row = |(place, delay): (&str, Delay)| {
+            format!("| {} | {place} | {:.2} | {:.2} |", e.bench, delay.p50_ms, delay.p99_ms)
+        };
+        [("one process", e.local), ("three processes, QUIC", e.quic)].map(row).into()
     });
     section(
         &mut page,
@@ -266,6 +308,22 @@ fn between_processes(page: &mut String, reports: &[Report]) {
             vec![format!("| {} | {ours:.0} | {bare:.0} | {:.2} | {} |", s.bench, s.ratio, s.runs.len())]
         },
     );
+    section(
+        page,
+        "From kill -9 of an executor to the next batch",
+        "| bench | kills | p50 ms | p99 ms | tasks lost | blocks lost | load % |",
+        reports,
+        |report| {
+            let Report::Recovery(r) = report else {
+                return Vec::new();
+            };
+            let (p50_ms, p99_ms) = (r.next_batch_p50_ms, r.next_batch_p99_ms);
+            vec![format!(
+                "| {} | {} | {p50_ms:.0} | {p99_ms:.0} | {} | {} | {:.0} |",
+                r.bench, r.kills, r.tasks_lost, r.blocks_lost, r.load_percent
+            )]
+        },
+    );
 }
 
 /// Appends a table of the rows that `rows` gives, if there are any.
@@ -303,8 +361,11 @@ mod tests {
              {\"records_per_s\":2000000.0,\"hand_loop_records_per_s\":8000000.0},\
              {\"records_per_s\":9000000.0,\"hand_loop_records_per_s\":1000000.0}]}"
         );
-        let empty = Report::EmptyBatch(EmptyBatch::of(Delay { p50_ms: 0.5, p99_ms: 2.0 }));
-        assert_eq!(empty.json(), "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0}}");
+        let delay = |p50_ms, p99_ms| Delay { p50_ms, p99_ms };
+        assert_eq!(
+            Report::EmptyBatch(EmptyBatch::of(delay(0.5, 2.0), delay(1.5, 8.0))).json(),
+            "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0},\"quic\":{\"p50_ms\":1.5,\"p99_ms\":8.0}}"
+        );
         assert_eq!(
             Report::DemoRss(DemoRss::of(123_400_000)).json(),
             "{\"bench\":\"demo_rss\",\"peak_mb\":123.4}"
@@ -323,6 +384,25 @@ mod tests {
              {\"mb_per_s\":800.0,\"bare_quinn_mb_per_s\":200.0}]}"
         );
         assert_eq!(Shuffle::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_recovery_is_told_with_what_was_lost() {
+        let found = Found {
+            next_batch_ms: vec![300.0, 900.0, 400.0],
+            tasks_lost: 3,
+            blocks_lost: 5,
+            load_percent: 9.5,
+        };
+        let report = Report::Recovery(Recovery::of(&found).expect("there are kills"));
+        assert_eq!(
+            report.json(),
+            "{\"bench\":\"recovery\",\"kills\":3,\"next_batch_p50_ms\":400.0,\"next_batch_p99_ms\":900.0,\
+             \"tasks_lost\":3,\"blocks_lost\":5,\"load_percent\":9.5}"
+        );
+        let page = markdown("a machine", &[report]);
+        assert!(page.contains("| recovery | 3 | 400 | 900 | 3 | 5 | 10 |"), "{page}");
+        assert_eq!(Recovery::of(&Found::default()), None);
     }
 
     #[test]

@@ -130,6 +130,8 @@ pub struct MemoryUse {
 }
 
 type Listener = Box<dyn FnMut(&ClusterEvent) + Send>;
+/// Hears of each task that an executor says is done.
+type TaskListener = Box<dyn FnMut(TaskId, Member) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -145,6 +147,8 @@ struct State {
 pub struct Progress {
     state: Arc<(Mutex<State>, Condvar)>,
     listeners: Arc<Mutex<Vec<Listener>>>,
+    /// Apart from the events: there are as many as tasks, and only a measurement wants them.
+    tasks: Arc<Mutex<Option<TaskListener>>>,
     stores: Arc<Mutex<BTreeMap<NodeId, (Member, BlockStore)>>>,
 }
 
@@ -153,6 +157,18 @@ impl Progress {
     /// listener. A panic in it is logged.
     pub fn listen(&self, listener: impl FnMut(&ClusterEvent) + Send + 'static) {
         lock(&self.listeners).push(Box::new(listener));
+    }
+
+    /// Calls `listener` for each task that is reported as done, accepted or not, in place of the listener before.
+    pub(crate) fn listen_to_tasks(&self, listener: impl FnMut(TaskId, Member) + Send + 'static) {
+        *lock(&self.tasks) = Some(Box::new(listener));
+    }
+
+    /// An executor says that a task is done.
+    pub(crate) fn task_done(&self, task: TaskId, on: Member) {
+        if let Some(listener) = lock(&self.tasks).as_mut() {
+            listener(task, on);
+        }
     }
 
     /// The last batches, oldest first; at most [`BATCHES_REMEMBERED_MAX`].

@@ -97,6 +97,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             }
             Destination::Scheduler => {
                 match &message {
+                    ToDriver::TaskDone(outcome) => wires.progress.task_done(outcome.task, from),
                     ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
                         tracing::info!(%task, on = %from, message, "an attempt has failed");
                         let (task, message) = (*task, message.clone());

@@ -1,4 +1,4 @@
-//! What the demo runs on: executors that are processes of their own, with a certificate each from an authority that is made
+//! What the demo, and benchmarks of a cluster, run on: executors that are processes of their own, with a certificate each from an authority that is made
 //! for this one run; or, with `--in-process`, executors inside this process.
 
 use crate::{
@@ -17,11 +17,11 @@ use tidemill_protocol::{
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// Longer than any demo.
+/// Longer than any demo or benchmark.
 const LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
-/// A cluster that runs the demo's pipeline.
-pub(super) struct Cluster {
+/// A cluster that runs.
+pub(crate) struct Cluster {
     /// Dropped first, so that the executors leave while their driver is there.
     agent: Option<AgentThread>,
     running: Option<Running>,
@@ -30,14 +30,14 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Driver and executors in this process.
-    pub(super) fn in_process(context: &StreamContext) -> Result<Self, String> {
+    pub(crate) fn in_process(context: &StreamContext) -> Result<Self, String> {
         let running = context.start().map_err(|error| error.to_string())?;
         Ok(Cluster { agent: None, running: Some(running), _folder: None })
     }
 
     /// The driver in this process, each executor in one of its own.
-    pub(super) fn of_processes(context: &StreamContext, world: &World) -> Result<Self, String> {
-        let folder = RunFolder::make(world, "demo").map_err(|error| error.to_string())?;
+    pub(crate) fn of_processes(context: &StreamContext, world: &World) -> Result<Self, String> {
+        let folder = RunFolder::make(world, "processes").map_err(|error| error.to_string())?;
         let (ca, data) = (folder.path().join("ca"), folder.path().join("node"));
         let (count, slots) = (context.config().executors, context.config().slots_per_executor);
         let now = world.clock.wall();
@@ -53,20 +53,26 @@ impl Cluster {
         Ok(Cluster { agent: Some(agent), running: Some(running), _folder: Some(folder) })
     }
 
-    pub(super) fn running(&self) -> &Running {
+    /// The driver.
+    pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().expect("it is there until the cluster is stopped")
     }
 
     /// Kills an executor: its process, with SIGKILL, or what is one inside this process. False if there is none.
-    pub(super) fn kill(&self, node: NodeId) -> bool {
+    pub(crate) fn kill(&self, node: NodeId) -> bool {
         match &self.agent {
             Some(agent) => agent.kill(node),
             None => self.running().kill_executor(node),
         }
     }
 
+    /// The process of an executor, if it has one that runs.
+    pub(crate) fn pid(&self, node: NodeId) -> Option<u32> {
+        self.agent.as_ref()?.pid(node)
+    }
+
     /// Ends at once; what is not published is dropped.
-    pub(super) fn stop_now(mut self) {
+    pub(crate) fn stop_now(mut self) {
         if let Some(running) = self.running.take() {
             // The outcome of a pipeline that was told to end is of no more interest.
             let _ = running.stop_now();

@@ -9,7 +9,7 @@
 //! Nothing in these files knows the engine: the oracle would prove little if it shared code with what it judges.
 
 pub mod bundled;
-mod cluster;
+pub(crate) mod cluster;
 mod feed;
 pub mod feeder;
 mod ledger;
@@ -20,4 +20,5 @@ pub mod table;
 pub mod verdict;
 
 pub use feed::{FeedArgs, feed};
+pub(crate) use run::feed_beside;
 pub use run::{DemoArgs, run};

@@ -100,7 +100,7 @@ impl Demo {
             rate_lines_per_s: args.rate,
             duration: Duration::from_secs(args.seconds),
         };
-        let (address, gauge, fed) = feed(&world, plan)?;
+        let (address, gauge, fed) = feed_beside(&world, plan)?;
         let totals = Arc::new(Mutex::new(Totals::default()));
         let config = Config {
             batch_interval: BatchInterval::Every(BATCH_INTERVAL),
@@ -312,7 +312,7 @@ fn next_commands() {
 type Feed = (SocketAddr, Arc<FeedGauge>, mpsc::Receiver<Result<u64, String>>);
 
 /// Feeds from a thread of its own, as another process would.
-fn feed(world: &World, plan: FeedPlan) -> Result<Feed, String> {
+pub(crate) fn feed_beside(world: &World, plan: FeedPlan) -> Result<Feed, String> {
     let (tell_address, address) = mpsc::sync_channel(1);
     let (tell_end, end) = mpsc::sync_channel(1);
     let world = world.clone();

@@ -1,7 +1,9 @@
 //! The performer against fakes: which word goes to whom.
 
 use super::*;
+use crate::node::EXECUTORS_MAX;
 use std::sync::{Arc, Mutex};
+use tidemill_protocol::frame::encode_message;
 
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
@@ -76,4 +78,16 @@ fn the_performer_tells_the_links_and_the_roles() {
         let noted = std::mem::take(&mut *notes.0.lock().expect("no test panics while it holds the notes"));
         assert_eq!(noted, expected);
     }
+}
+
+#[test]
+fn the_addresses_of_as_many_executors_as_a_cluster_has_fit_one_message() {
+    let longest = |node: usize| PeerInfo {
+        member: Member { node: NodeId(u16::MAX - node as u16), incarnation: Incarnation(u32::MAX) },
+        bulk_address: Some("[2001:0db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
+    };
+    let peers = ToExecutor::Peers { peers: (0..EXECUTORS_MAX).map(longest).collect() };
+    assert!(encode_message(&peers).is_ok());
+    let members = (0..EXECUTORS_MAX).map(|node| longest(node).member).collect();
+    assert!(encode_message(&ToExecutor::PeersLeaving { members }).is_ok());
 }

@@ -2,6 +2,7 @@
 
 mod long;
 mod relay;
+mod scale;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use tidemill_chaos::{
     tidemill-chaos sim --seed 7 --shrink  the smallest part of those that still goes wrong\n  \
     tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own\n  \
     tidemill-chaos long                   all long scenarios\n  \
+    tidemill-chaos scale                  what a driver of 10 to 300 executors costs\n  \
     tidemill-chaos relay --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --loss 0.3"
 )]
 struct Line {
@@ -37,6 +39,8 @@ enum Command {
     Swarm(SwarmArgs),
     /// Run the long scenarios, one line each; exit 1 if one fails
     Long(long::LongArgs),
+    /// Measure what a driver costs, by the number of its executors
+    Scale(scale::ScaleArgs),
     /// Stand between a UDP server and its peers, and lose, delay, double or cut what passes
     Relay(relay::RelayArgs),
 }
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim(&args),
         Command::Swarm(args) => swarm(args),
         Command::Long(args) => long::run(&args),
+        Command::Scale(args) => scale::run(&args),
         Command::Relay(args) => relay::run(&args),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) }

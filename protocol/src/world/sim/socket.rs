@@ -1,7 +1,7 @@
 //! A simulated UDP socket in the form quinn takes. This file alone knows quinn 0.11's traits (0.12 changes them).
 
 use super::{net::SimNet, node::Life};
-use crate::world::lock;
+use crate::world::{lock, meter};
 use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{EcnCodepoint, RecvMeta, Transmit},
@@ -123,6 +123,8 @@ impl AsyncUdpSocket for SimSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let (bytes, segment) = (transmit.contents.len(), transmit.segment_size);
+        meter::datagrams_sent(segment.map_or(1, |segment| bytes.div_ceil(segment.max(1))), bytes);
         self.net.send(&self.life, self.mailbox.address, transmit);
         Ok(())
     }
@@ -156,6 +158,7 @@ impl AsyncUdpSocket for SimSocket {
                 count += 1;
             }
             if count > 0 {
+                meter::datagrams_received(count, meta[..count].iter().map(|meta| meta.len).sum());
                 return Poll::Ready(Ok(count));
             }
             state.reader = Some(cx.waker().clone());

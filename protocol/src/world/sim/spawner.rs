@@ -2,7 +2,7 @@
 //! where it is asked for, and a slot's job first takes its cost in virtual time. All of it ends with the node's life.
 
 use super::node::Life;
-use crate::world::{Job, SLOT_QUEUE, SlotThread, SpawnerSource, lock};
+use crate::world::{Job, SLOT_QUEUE, SlotThread, SpawnerSource, lock, meter};
 use futures_util::future::{self, BoxFuture};
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ impl SimThreads {
 impl SpawnerSource for SimThreads {
     fn spawn(&self, work: BoxFuture<'static, ()>) {
         if self.life.is_alive() {
-            let task = self.runtime.spawn(work);
+            let task = self.runtime.spawn(meter::inherit(work));
             self.life.adopt(task.abort_handle());
         }
     }

@@ -4,12 +4,16 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tidemill::{
+    GraphError, StreamContext,
     app::{
         self, App, CaCommand, DriverArgs, ExecutorArgs, GraphArgs, Interrupt, LocalArgs, NodeArgs, StatusArgs,
     },
-    bench::BenchArgs,
+    bench::{self, BenchArgs},
     demo::{self, DemoArgs, FeedArgs},
 };
+
+/// Where the demo's pipeline reads, unless it is told.
+const SENDER: &str = "127.0.0.1:9999";
 
 /// Without arguments; at most 15 lines.
 const OVERVIEW: &str = "\
@@ -102,7 +106,11 @@ fn main() -> ExitCode {
                 app::Command::Driver(_) | app::Command::Node(_) => Interrupt::on_signals(),
                 _ => Interrupt::never(),
             };
-            ExitCode::from(flights("127.0.0.1:9999".into()).run(command, interrupt))
+            let app = match command {
+                app::Command::Executor(_) => of_executor(),
+                _ => flights(SENDER.into()),
+            };
+            ExitCode::from(app.run(command, interrupt))
         }
         Err(command) => ExitCode::from(run(*command)),
     }
@@ -110,8 +118,8 @@ fn main() -> ExitCode {
 
 /// What only this program can do. What ends in good order by itself listens to signals; the others keep their default effect.
 fn run(command: Command) -> u8 {
-    // The demo kills an executor on purpose and says so itself.
-    app::install_log(if matches!(command, Command::Demo(_)) { "error" } else { "warn" });
+    // The demo and benchmarks kill executors on purpose and say so themselves.
+    app::install_log(if matches!(command, Command::Demo(_) | Command::Bench(_)) { "error" } else { "warn" });
     match command {
         Command::Demo(args) => demo::run(&args, &Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
@@ -123,10 +131,20 @@ fn run(command: Command) -> u8 {
     }
 }
 
+/// What an executor of this program's clusters runs: a benchmark's pipeline if its driver is one, else the demo's.
+fn of_executor() -> App {
+    App::new("tidemill").pipeline(|ctx| match bench::empty_batch::declare_for_executor(ctx) {
+        true => Ok(()),
+        false => build_flights(ctx, SENDER),
+    })
+}
+
 /// The demo's pipeline as an application.
 fn flights(from: String) -> App {
-    App::new("tidemill").pipeline(move |ctx| {
-        let from = ctx.params().text("from", &from);
-        demo::pipeline::build(ctx, &from, demo::pipeline::print_top)
-    })
+    App::new("tidemill").pipeline(move |ctx| build_flights(ctx, &from))
+}
+
+fn build_flights(ctx: &StreamContext, from: &str) -> Result<(), GraphError> {
+    let from = ctx.params().text("from", from);
+    demo::pipeline::build(ctx, &from, demo::pipeline::print_top)
 }

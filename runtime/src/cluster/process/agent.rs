@@ -283,6 +283,7 @@ impl Handler<Ended> for Process {
 pub(crate) struct AgentThread {
     stop: Arc<Notify>,
     processes: BTreeMap<NodeId, Address<Command>>,
+    running: watch::Receiver<BTreeMap<NodeId, u32>>,
     thread: Option<JoinHandle<AgentEnd>>,
 }
 
@@ -299,14 +300,19 @@ impl AgentThread {
             actix_rt::System::new().block_on(async move {
                 let agent = Agent::start(spec, World::real());
                 // Whoever asked waits.
-                let _ = tell.send(agent.processes.clone());
+                let _ = tell.send((agent.processes.clone(), agent.desk.running.subscribe()));
                 agent.run(&stopped).await
             })
         };
         let thread = std::thread::Builder::new().name("tidemill-agent".into()).spawn(work);
         let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
-        let processes = told.recv().map_err(|_| "the agent did not start".to_owned())?;
-        Ok(AgentThread { stop, processes, thread: Some(thread) })
+        let (processes, running) = told.recv().map_err(|_| "the agent did not start".to_owned())?;
+        Ok(AgentThread { stop, processes, running, thread: Some(thread) })
+    }
+
+    /// The process of an executor, if one runs.
+    pub(crate) fn pid(&self, node: NodeId) -> Option<u32> {
+        self.running.borrow().get(&node).copied()
     }
 
     /// Kills an executor's process, with SIGKILL. False if there is none.

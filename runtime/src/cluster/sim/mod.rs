@@ -58,7 +58,10 @@ pub use tidemill_actors::{planted::Planted, slots::CostModel};
 pub use tidemill_protocol::{
     endpoint::Mtu,
     id::{BlockId, NodeId},
-    world::sim::{FaultCounts, Link, SimNet, SimWorld, Trace},
+    world::{
+        meter::{Meter, Work},
+        sim::{FaultCounts, Link, SimNet, SimWorld, Trace},
+    },
 };
 
 use super::{

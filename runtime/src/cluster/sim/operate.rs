@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 use tidemill_actors::supervision::Tree;
-use tidemill_protocol::{id::Member, world::World};
+use tidemill_protocol::{
+    id::Member,
+    world::{World, meter::Meter},
+};
 use tokio::sync::Notify;
 
 /// How long actors may take to stop when the scenario is over.
@@ -33,6 +36,7 @@ pub struct SimCluster {
     executors: BTreeMap<NodeId, ExecutorNode>,
     dead: BTreeMap<NodeId, u32>,
     ended: Arc<Notify>,
+    meter: Meter,
 }
 
 impl SimCluster {
@@ -42,7 +46,8 @@ impl SimCluster {
     }
 
     pub(super) fn start(world: SimWorld, spec: SimBuilder, build: Build) -> Result<Self, SimError> {
-        let driver = DriverNode::start(&world, &spec, &build)?;
+        let meter = Meter::default();
+        let driver = meter.enter(|| DriverNode::start(&world, &spec, &build))?;
         let ended = Arc::new(Notify::new());
         let notify = ended.clone();
         driver.progress.listen(move |event| {
@@ -61,7 +66,7 @@ impl SimCluster {
         }
         // The process that never was is the one before the first.
         let dead = spec.absent.iter().map(|node| (*node, 0)).collect();
-        Ok(SimCluster { world, spec, build, driver, executors, dead, ended })
+        Ok(SimCluster { world, spec, build, driver, executors, dead, ended, meter })
     }
 
     /// The simulated world, for what is not offered here: slow nodes, wall clocks, fault points.
@@ -82,6 +87,12 @@ impl SimCluster {
     /// What the driver knows: batches, receivers, events, the outcome.
     pub fn progress(&self) -> &Progress {
         &self.driver.progress
+    }
+
+    /// The account of what the driver costs: the time of its actors, of its publication and of its endpoints, and what goes
+    /// over its control links and through its sockets. The rest of the cluster, on the same thread, is not in it.
+    pub fn driver_meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// What an executor's process knows (the data it has lost); none while it is dead.

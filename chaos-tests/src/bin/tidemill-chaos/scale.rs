@@ -1,0 +1,143 @@
+//! `tidemill-chaos scale`: a driver's cost by the number of its executors; as JSON lines, as a table, or as the page docs/SCALE.md
+//! with its plot.
+
+use clap::Args;
+use std::{fmt::Write, fs};
+use tidemill::bench::machine;
+use tidemill_chaos::scale::{REDUCERS, Row, measure};
+
+const PAGE: &str = "docs/SCALE.md";
+const PLOT: &str = "docs/scale.svg";
+/// What the driver's processor time is to stay below at 100 executors, in milliseconds.
+const GOAL_MS: f64 = 5.0;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  tidemill-chaos scale --executors 10,100 --batches 20 --json")]
+pub struct ScaleArgs {
+    /// How many executors, one cluster after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 30, 100, 300], value_parser = clap::value_parser!(u16).range(1..=512))]
+    executors: Vec<u16>,
+    /// Batches that count
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    batches: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Write the page docs/SCALE.md and its plot, from the root of the repository
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+}
+
+/// Runs; false if something went wrong.
+pub fn run(args: &ScaleArgs) -> bool {
+    let mut rows = Vec::new();
+    for executors in &args.executors {
+        match measure(*executors, usize::try_from(args.batches).unwrap_or(usize::MAX)) {
+            Ok(row) => {
+                if args.json {
+                    println!("{}", row.json());
+                }
+                rows.push(row);
+            }
+            Err(error) => {
+                eprintln!("tidemill-chaos: {executors} executors: {error}");
+                return false;
+            }
+        }
+    }
+    if args.markdown {
+        let written = fs::write(PAGE, page(&rows)).and_then(|()| fs::write(PLOT, plot(&rows)));
+        if let Err(error) = written {
+            eprintln!("tidemill-chaos: cannot write {PAGE}: {error}; run it in the root of the repository");
+            return false;
+        }
+    } else if !args.json {
+        print!("{}", table(&rows));
+    }
+    true
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| executors | tasks | driver's CPU ms | CPU µs per executor | messages | KB in messages | datagrams | KB in datagrams |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.2} | {:.1} | {:.0} | {:.1} | {:.0} | {:.1} |",
+            row.executors,
+            row.tasks,
+            row.cpu_ms,
+            row.cpu_us_per_executor(),
+            row.messages,
+            row.message_bytes / 1e3,
+            row.datagrams,
+            row.datagram_bytes / 1e3
+        );
+    }
+    text
+}
+
+fn page(rows: &[Row]) -> String {
+    let batches = rows.first().map_or(0, |row| row.batches);
+    let build = match cfg!(debug_assertions) {
+        true => "; built with debug assertions and little optimization, so processor times are too high",
+        false => "",
+    };
+    format!(
+        "# What a driver costs\n\nWritten by `tidemill-chaos scale --markdown`; do not edit. Measured on: {}{build}.\n\n\
+         Simulated executors of one slot each, with the real cores, the real messages and the real QUIC, on a simulated network\n\
+         under virtual time. A batch has as many map tasks as executors, and {REDUCERS} reduce tasks; its interval is one second of virtual\n\
+         time. All figures are for one batch, over {batches} batches: the median of the driver's processor time, and the mean of what\n\
+         went over its control links and through its sockets, both directions, with pings and acknowledgements. The\n\
+         processor time is the machine's: that of the driver's actors, its endpoints (with TLS) and its sinks; a real network would\n\
+         add its system calls, which the simulated one stands in for.\n\n{}\n![driver's CPU by executors](scale.svg)\n",
+        machine::describe(),
+        table(rows)
+    )
+}
+
+/// Processor time of a batch by the number of executors, both axes from zero, and what it is to stay below as a dashed line.
+fn plot(rows: &[Row]) -> String {
+    let (width, height, left, bottom) = (560.0, 320.0, 60.0, 40.0);
+    let most = |of: fn(&Row) -> f64| rows.iter().map(of).fold(0.0, f64::max);
+    let x_max = most(|row| f64::from(row.executors)).max(1.0);
+    let y_max = most(|row| row.cpu_ms).max(GOAL_MS) * 1.1;
+    let x = |executors: f64| left + executors / x_max * (width - left - 20.0);
+    let y = |ms: f64| height - bottom - ms / y_max * (height - bottom - 20.0);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
+         <text x=\"{left}\" y=\"14\">driver's CPU in a two-stage batch, ms</text>\n\
+         <path d=\"M{left} 20V{0:.1}H{1:.1}\" fill=\"none\" stroke=\"black\"/>\n\
+         <path d=\"M{left} {2:.1}H{1:.1}\" stroke=\"grey\" stroke-dasharray=\"4\"/>\n\
+         <text x=\"{3:.1}\" y=\"{2:.1}\">{GOAL_MS}</text>\n",
+        y(0.0),
+        x(x_max),
+        y(GOAL_MS),
+        left - 20.0,
+    );
+    let mut line = String::new();
+    for row in rows {
+        let (at, up) = (x(f64::from(row.executors)), y(row.cpu_ms));
+        let _ = write!(line, "{}{at:.1} {up:.1}", if line.is_empty() { "M" } else { "L" });
+        let _ = write!(
+            svg,
+            "<circle cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"3\"/>\n\
+             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n\
+             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"end\">{:.2}</text>\n",
+            height - bottom + 16.0,
+            row.executors,
+            up - 8.0,
+            row.cpu_ms
+        );
+    }
+    let _ = write!(
+        svg,
+        "<path d=\"{line}\" fill=\"none\" stroke=\"black\"/>\n<text x=\"{:.1}\" y=\"{:.1}\">executors</text>\n</svg>\n",
+        width / 2.0,
+        height - 6.0
+    );
+    svg
+}
