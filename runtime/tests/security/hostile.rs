@@ -172,7 +172,7 @@ impl Hostile {
             [(&self.used_token, join_port), (&self.foreign_token, join_port), (&self.used_token, control)]
         {
             let refused = join(&self.world, ANY, to, token, None, patience).await;
-            let error = refused.err().expect("nobody is let in");
+            let error = refused.expect_err("nobody is let in");
             assert!(!matches!(error, JoinError::AnswerLost(_)), "{error}");
         }
         3
