@@ -104,8 +104,7 @@ impl Current {
     }
 }
 
-/// The subtree of one executor, the address that kills its current incarnation, and the one that makes it leave in good order:
-/// then its agent ends for good, and nothing is started again.
+/// The subtree of one executor, the address that kills its incarnation, and the one that makes it leave for good.
 pub(crate) fn executor_that_leaves(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>, Address<Leave>) {
     let id = format!("executor-{}", parts.node.0);
     let current = Current::default();
