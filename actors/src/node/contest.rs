@@ -6,6 +6,7 @@
 //!
 //! | what happens first | then |
 //! |---|---|
+//! | the newer one says that exactly the older one's process has ended (`Registration.ended`): who started both saw it | nobody is asked: the older one is down (`Ended`), the newer one is admitted |
 //! | the older one answers the question itself | the newer one is refused (`NodeInUse`), the older one notices nothing |
 //! | the older one's connection ends, or it is declared dead | the newer one is admitted |
 //! | 500 ms of the driver's waking time pass | the older one is down (`Replaced`), the newer one is admitted |
@@ -62,6 +63,9 @@ impl Membership {
             let member = older.registration.member;
             refuse(older.link, Refusal::StaleIncarnation { member, known }, out);
         }
+        if registration.ended == Some(living.incarnation) {
+            return self.admit(now, link, registration, out);
+        }
         self.nonce += 1;
         let contender = Contender { link, registration, nonce: self.nonce, asked_at: self.awake };
         self.contenders.insert(member.node, contender);
@@ -98,13 +102,17 @@ impl Membership {
     }
 
     /// A connection belongs to one life: whoever used it before, and an older life of the node, are gone.
-    pub(super) fn replace(&mut self, member: Member, link: LinkId, out: &mut Vec<Action>) {
+    pub(super) fn replace(&mut self, registration: &Registration, link: LinkId, out: &mut Vec<Action>) {
+        let member = registration.member;
         let is_replaced = |node: &NodeId, other: LinkId| *node == member.node || other == link;
         let replaced: Vec<NodeId> =
             self.live.iter().filter(|(node, e)| is_replaced(node, e.link)).map(|(node, _)| *node).collect();
         for old in replaced.iter().filter_map(|node| self.live.remove(node)).collect::<Vec<_>>() {
+            let gone = old.registration.member;
+            let has_ended = gone.node == member.node && registration.ended == Some(gone.incarnation);
+            let reason = if has_ended { DownReason::Ended } else { DownReason::Replaced };
             out.push(Action::Count(Counter::Down));
-            out.push(Action::ExecutorDown { member: old.registration.member, reason: DownReason::Replaced });
+            out.push(Action::ExecutorDown { member: gone, reason });
             if old.link != link {
                 out.push(Action::CloseLink { link: old.link });
             }

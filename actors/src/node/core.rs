@@ -9,7 +9,7 @@
 //!
 //! A node that is down stays known by its newest incarnation, so that no life that was declared dead comes back. A newer life
 //! does not simply take the place of one that is up: two processes with one number would kick each other out for ever. The one
-//! that is up is asked first (`contest`): if it answers, the newer one is refused; if its link is lost, if it is red, or if it
+//! that is up is asked first (`contest`), unless the newer one says that exactly this process has ended: if it answers, the newer one is refused; if its link is lost, if it is red, or if it
 //! stays silent, the newer one is admitted. What silence means is in `suspicion`.
 
 use super::{
@@ -39,8 +39,8 @@ pub struct MembershipConfig {
     /// The program that executors must run.
     pub program: ProgramId,
     /// What it is made of, and the lines of its graph in words, to say what differs in another.
-    pub print: ProgramPrint,
-    /// See `print`.
+    pub made_of: ProgramPrint,
+    /// See `made_of`.
     pub operators: Vec<String>,
     /// How often executors are asked whether they are there, and judged; above 0. The failure detector's limits are made for
     /// its default, 250 ms.
@@ -54,7 +54,7 @@ impl Default for MembershipConfig {
         MembershipConfig {
             epoch: Epoch(0),
             program: ProgramId(0),
-            print: ProgramPrint::default(),
+            made_of: ProgramPrint::default(),
             operators: Vec::new(),
             ping_every: Duration::from_millis(250),
             executors_max: EXECUTORS_MAX,
@@ -151,8 +151,8 @@ impl Membership {
         } else if member.node == NodeId::DRIVER {
             Some(Refusal::DriversNumber(member.node))
         } else if theirs != ours {
-            let MembershipConfig { print, operators, .. } = &self.config;
-            let difference = first_difference(&registration.print, print, operators);
+            let MembershipConfig { made_of, operators, .. } = &self.config;
+            let difference = first_difference(&registration.made_of, made_of, operators);
             Some(Refusal::OtherProgram { member, theirs, ours, difference })
         } else if let Some(known) = known {
             Some(Refusal::StaleIncarnation { member, known })
@@ -173,7 +173,7 @@ impl Membership {
         out: &mut Vec<Action>,
     ) {
         let member = registration.member;
-        self.replace(member, link, out);
+        self.replace(&registration, link, out);
         if self.live.is_empty() {
             self.next_ping = now + self.config.ping_every;
         }

@@ -42,14 +42,14 @@ pub fn first_difference(theirs: &ProgramPrint, ours: &ProgramPrint, operators: &
 mod tests {
     use super::*;
 
-    fn print() -> ProgramPrint {
+    fn ours() -> ProgramPrint {
         ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![10, 11, 12] }
     }
 
     #[test]
     fn the_first_difference_is_named_with_its_remedy() {
         let lines = ["stream-0 \"lines\"", "op-0 count", "sink-0 print"].map(str::to_owned);
-        let says = |theirs: ProgramPrint| first_difference(&theirs, &print(), &lines);
+        let says = |theirs: ProgramPrint| first_difference(&theirs, &ours(), &lines);
         let all = ProgramPrint { executable: 7, partitions: 7, parameters: 7, operators: vec![] };
         assert_eq!(
             says(all.clone()),
@@ -64,11 +64,11 @@ mod tests {
             says(ProgramPrint { executable: 1, partitions: 4, ..all }),
             "the parameters, so start the node again: it asks the driver for them"
         );
-        let graph = |operators: &[u64]| ProgramPrint { operators: operators.to_vec(), ..print() };
+        let graph = |operators: &[u64]| ProgramPrint { operators: operators.to_vec(), ..ours() };
         let same = "so have the pipeline build the same graph on every node";
         assert_eq!(says(graph(&[10, 99, 12])), format!("line 2 of the graph, here `op-0 count`, {same}"));
         assert_eq!(says(graph(&[10, 11])), format!("line 3 of the graph, here `sink-0 print`, {same}"));
         assert_eq!(says(graph(&[10, 11, 12, 13])), format!("line 4 of the graph, which is not here, {same}"));
-        assert!(says(print()).starts_with("the program id, "));
+        assert!(says(ours()).starts_with("the program id, "));
     }
 }

@@ -240,6 +240,8 @@ pub enum DownReason {
     Silent(Duration),
     /// A newer life of the node has registered, and this one did not answer.
     Replaced,
+    /// Its process has ended, as the next one of the node says.
+    Ended,
     /// It wanted to leave, and nothing of it was needed any more.
     Left,
 }

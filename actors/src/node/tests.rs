@@ -21,7 +21,14 @@ fn says(link: u64, from: Member, message: ToDriver) -> Event {
 }
 
 fn registration(member: Member) -> Registration {
-    Registration { member, slots: 2, program: PROGRAM, bulk_address: None, print: ProgramPrint::default() }
+    Registration {
+        member,
+        slots: 2,
+        program: PROGRAM,
+        bulk_address: None,
+        made_of: ProgramPrint::default(),
+        ended: None,
+    }
 }
 
 fn register(link: u64, member: Member) -> Event {

@@ -203,10 +203,21 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`]; `NotHere` for [`RoleKind::Node`].
     pub fn renew_identity(&self, kind: RoleKind, now: Duration) -> Result<Identity, AuthorityError> {
-        let identity = self.person(kind, now)?;
+        self.keep(kind, &self.person(kind, now)?)
+    }
+
+    /// The same for the driver, with a certificate that is valid for `lifetime`.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn renew_driver(&self, now: Duration, lifetime: Duration) -> Result<Identity, AuthorityError> {
+        self.keep(RoleKind::Driver, &self.issue(&Role::Driver, now, lifetime)?)
+    }
+
+    fn keep(&self, kind: RoleKind, identity: &Identity) -> Result<Identity, AuthorityError> {
         let _writer = lock(&self.0.folder)?;
-        write_identity(&self.0.folder, &kind.to_string(), &identity)?;
-        Ok(identity)
+        write_identity(&self.0.folder, &kind.to_string(), identity)?;
+        Ok(identity.clone())
     }
 
     fn person(&self, kind: RoleKind, now: Duration) -> Result<Identity, AuthorityError> {
@@ -216,8 +227,12 @@ impl Authority {
             RoleKind::Observer => (Role::Observer, PERSON_LIFETIME),
             RoleKind::Node => return Err(AuthorityError::NotHere("a node's key is on the node only")),
         };
+        self.issue(&role, now, lifetime)
+    }
+
+    fn issue(&self, role: &Role, now: Duration, lifetime: Duration) -> Result<Identity, AuthorityError> {
         let key = KeyPair::generate()?;
-        let chain = vec![self.0.signer.issue(&role, key.public(), &Issuing::new(now, lifetime)?)?];
+        let chain = vec![self.0.signer.issue(role, key.public(), &Issuing::new(now, lifetime)?)?];
         Ok(Identity::from_der(chain, key.to_pkcs8(), self.certificate().to_vec())?)
     }
 

@@ -8,7 +8,8 @@ use rcgen::{
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::{fmt, time::Duration};
 
-/// How far a joiner's clock may be behind: certificates are valid from this long before they were made.
+/// How far a joiner's clock may be behind: certificates are valid from this long before they were made, or from a quarter of
+/// their life before it if that is shorter (one for seconds would be due for renewal as soon as it is made).
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// Why a certificate or key could not be made or used.
@@ -196,7 +197,8 @@ fn validity(params: &mut CertificateParams, issuing: &Issuing) {
     let epoch = date_time_ymd(1970, 1, 1);
     // Whole seconds, as the certificate's; 9999 is the last year that it can say.
     let latest = Duration::from_secs(253_370_764_800);
-    params.not_before = epoch + Duration::from_secs(issuing.now.saturating_sub(CLOCK_SKEW).as_secs());
+    let skew = CLOCK_SKEW.min(issuing.lifetime / 4);
+    params.not_before = epoch + Duration::from_secs(issuing.now.saturating_sub(skew).as_secs());
     params.not_after =
         epoch + Duration::from_secs(issuing.now.saturating_add(issuing.lifetime).min(latest).as_secs());
     let mut serial = issuing.serial;

@@ -1,6 +1,6 @@
 //! Who is in the cluster.
 
-use crate::id::{Member, ProgramId};
+use crate::id::{Incarnation, Member, ProgramId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -18,7 +18,11 @@ pub struct Registration {
     pub bulk_address: Option<SocketAddr>,
     /// What the program is made of, to say what differs.
     #[serde(default)]
-    pub print: ProgramPrint,
+    pub made_of: ProgramPrint,
+    /// The life of this node whose process has certainly ended, as whoever started both has seen: its place is this one's at
+    /// once, without asking it first.
+    #[serde(default)]
+    pub ended: Option<Incarnation>,
 }
 
 /// What a program is made of, as hashes.

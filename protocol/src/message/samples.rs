@@ -86,7 +86,8 @@ samples!(ToDriver {
         ToDriver::Register(Registration {
             member: member(1), slots: 4, program: ProgramId(0xfeed_f00d),
             bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
-            print: ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![3, u64::MAX] },
+            made_of: ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![3, u64::MAX] },
+            ended: Some(Incarnation(2)),
         });
     ReceiverStarted => ToDriver::ReceiverStarted { receiver: receiver() };
     BlockAdded =>

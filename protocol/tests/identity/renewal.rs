@@ -124,8 +124,15 @@ fn over_a_hundred_days_a_node_and_its_driver_renew_themselves_at_two_thirds() {
             save_identity(&machine, "node", &renewed.unwrap().identity).unwrap();
             renewed_at.push(world.clock.wall() - began);
         });
-        let of_driver =
-            renew_driver_when_due(&driver.world, &driver.authority, &driver.identity, |e| panic!("{e}"));
+        let of_driver = renew_driver_when_due(
+            &driver.world,
+            &driver.authority,
+            &driver.identity,
+            NODE_LIFETIME,
+            |renewed| {
+                renewed.unwrap();
+            },
+        );
         tokio::select! {
             biased;
             () = of_node => panic!("ended"),

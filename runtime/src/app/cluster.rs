@@ -8,8 +8,8 @@ use super::{
 use crate::{
     Running, StartError, StreamContext,
     cluster::process::{
-        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, join_address, member, next_life,
-        run_executor,
+        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, Renewing, join_address, member,
+        next_life, run_executor,
     },
 };
 use std::{
@@ -22,9 +22,9 @@ use std::{
 use tidemill_protocol::{
     endpoint::{
         Identity,
-        join::{JoinError, join},
+        join::{JoinError, Renewal, join},
     },
-    id::NodeId,
+    id::{Incarnation, NodeId},
     identity::{Authority, Role, TOKEN_LIFETIME, Token, load_identity, save_identity},
     world::World,
 };
@@ -83,7 +83,11 @@ impl App {
         command::install_metrics(config.metrics_address).map_err(Refusal::usage)?;
         let context = StreamContext::with_params(config, args.params().map_err(Refusal::usage)?);
         self.build(&context).map_err(Refusal::usage)?;
-        context.start_driver(DriverOptions::new(args.listen, &args.ca)).map_err(|error| match error {
+        let mut options = DriverOptions::new(args.listen, &args.ca);
+        if let Some(seconds) = args.certificate_lifetime_s {
+            options.certificate_lifetime = Duration::from_secs(seconds);
+        }
+        context.start_driver(options).map_err(|error| match error {
             StartError::Endpoint(error) => {
                 Refusal::usage(format!("{error}; end what uses it, or choose another with --listen"))
             }
@@ -124,10 +128,12 @@ impl App {
         };
         let spec = ExecutorSpec {
             member: member(args.node, args.incarnation),
+            ended: args.ended.map(Incarnation),
             driver: args.driver,
             ip: args.listen,
             slots: args.slots,
             identity,
+            data: args.data.clone(),
             cluster,
         };
         run_executor(&self.name, &self.config, &|context| self.build(context), spec)
@@ -144,6 +150,9 @@ pub(super) fn ca(name: &str, command: &CaCommand) -> u8 {
         CaCommand::Token { dir, executors } => Authority::open(dir, now)
             .and_then(|authority| authority.token(now, TOKEN_LIFETIME, *executors))
             .map(|token| println!("{token}")),
+        CaCommand::Deny { dir, node } => Authority::open(dir, now)
+            .and_then(|authority| authority.deny(NodeId(*node)))
+            .map(|()| println!("{} is denied", NodeId(*node))),
     };
     match done {
         Ok(()) => EXIT_DONE,
@@ -174,7 +183,9 @@ async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
     let executors: Vec<NodeId> = nodes.into_iter().take(wanted).collect();
     let life = next_life(&world.files, &args.data).map_err(Refusal::usage)?;
     let (ip, slots, data) = (args.listen, args.slots, args.data.clone());
-    Ok(AgentSpec { launch: Launch { driver, ip, slots, data, is_heard: true }, executors, life })
+    let renewal = join_address(driver)
+        .map(|server| Renewing { identity, at: Renewal { local: SocketAddr::new(args.listen, 0), server } });
+    Ok(AgentSpec { launch: Launch { driver, ip, slots, data, is_heard: true }, executors, life, renewal })
 }
 
 async fn join_cluster(

@@ -30,6 +30,9 @@ pub struct DriverArgs {
     /// A parameter of the pipeline, for every node; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
+    /// Seconds that certificates are valid
+    #[arg(long, hide = true, value_name = "S", value_parser = clap::value_parser!(u64).range(4..))]
+    pub certificate_lifetime_s: Option<u64>,
 }
 
 impl DriverArgs {
@@ -91,6 +94,15 @@ pub enum CaCommand {
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
         executors: u16,
     },
+    /// Shut out the machine that has this number, with all its executors; a driver that runs hears of it within a second
+    #[command(after_help = "Example:\n  ca deny cluster 3")]
+    Deny {
+        /// The authority's folder
+        dir: PathBuf,
+        /// A number of the machine, as `status` shows it
+        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+        node: u16,
+    },
 }
 
 /// Options of `status`.
@@ -123,6 +135,9 @@ pub struct ExecutorArgs {
     /// Its incarnation
     #[arg(long)]
     pub incarnation: u32,
+    /// The incarnation before it, whose process has ended
+    #[arg(long)]
+    pub ended: Option<u32>,
     /// Folder with its certificate
     #[arg(long)]
     pub data: PathBuf,

@@ -334,7 +334,7 @@ where
         let membership = MembershipConfig {
             epoch: EPOCH,
             program,
-            print: pipeline.print(),
+            made_of: pipeline.made_of(),
             operators: pipeline.operators(),
             ..MembershipConfig::default()
         };

@@ -58,6 +58,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) cost: Option<CostModel>,
     /// The first incarnation; a process that starts anew on a node takes a higher one.
     pub(crate) first: Incarnation,
+    /// The one before it, whose process has certainly ended.
+    pub(crate) ended: Option<Incarnation>,
     /// Sees each action of each core, in simulation.
     pub(crate) observer: Option<Observer>,
     /// How many incarnations it may have before it gives up; none: a thousand in 10 s.
@@ -102,13 +104,7 @@ impl Current {
     }
 }
 
-/// The subtree of one executor, and the address that kills its current incarnation.
-pub(crate) fn executor(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>) {
-    let (child, die, _) = executor_that_leaves(parts);
-    (child, die)
-}
-
-/// The same, with the address that makes it leave in good order: then its agent ends for good, and nothing is started again.
+/// The subtree of one executor, the address that kills its incarnation, and the one that makes it leave for good.
 pub(crate) fn executor_that_leaves(parts: Arc<ExecutorParts>) -> (ChildSpec, Address<Die>, Address<Leave>) {
     let id = format!("executor-{}", parts.node.0);
     let current = Current::default();
@@ -280,7 +276,8 @@ impl Actor for Agent {
             slots: self.parts.config.slots_per_executor,
             program: Program::id(&*self.parts.pipeline),
             bulk_address,
-            print: self.parts.pipeline.print(),
+            made_of: self.parts.pipeline.made_of(),
+            ended: self.parts.ended,
         }));
         self.life = Some(life);
         Ok(())

@@ -7,7 +7,7 @@ use super::{
     lane::Lanes,
     plumbing::{Die, Leave},
     progress::Progress,
-    quic::{Answers, Bulk, Door, QuicLinks, QuicPlumbing},
+    quic::{Answers, Bulk, Door, Gate, QuicLinks, QuicPlumbing},
 };
 use crate::{config::Checked, graph::Pipeline};
 use std::{net::SocketAddr, sync::Arc};
@@ -42,6 +42,7 @@ pub(crate) struct DriverOverQuic {
     pub(crate) root: SupervisorHandle,
     pub(crate) control: quinn::Endpoint,
     pub(crate) bulk: quinn::Endpoint,
+    pub(crate) links: QuicLinks,
 }
 
 impl DriverOverQuic {
@@ -66,7 +67,8 @@ impl DriverOverQuic {
         };
         let root = SupervisorSpec::new("node-0", Strategy::OneForOne);
         let links = QuicLinks::default();
-        let door = Door { hello, inbox, answers: answers(&root.handle()), denied };
+        let gate = Gate::new("control", world.clock.clone());
+        let door = Door { hello, inbox, answers: answers(&root.handle()), denied, gate };
         lanes.control.spawn(links.clone().accept(control.clone(), door, lanes.control.clone()));
         let codec: Arc<dyn PayloadCodec> = pipeline.clone();
         let client = Bulk { endpoint: bulk.clone(), lane: lanes.bulk.clone(), cluster };
@@ -77,13 +79,13 @@ impl DriverOverQuic {
             pipeline,
             world: world.clone(),
             progress,
-            links,
+            links: links.clone(),
             transport: Arc::new(transport),
             peers: Some(Arc::new(move |living| peers.set_peers(living))),
         };
         let root = driver::children(parts, &roles, inboxes).into_iter().fold(root, SupervisorSpec::child);
         let root = Supervisor::start(root.child(users_group(users)), &world);
-        Ok(DriverOverQuic { root, control, bulk })
+        Ok(DriverOverQuic { root, control, bulk, links })
     }
 }
 
@@ -91,6 +93,8 @@ impl DriverOverQuic {
 pub(crate) struct ExecutorSite {
     pub(crate) node: NodeId,
     pub(crate) first: Incarnation,
+    /// The one before it, whose process has certainly ended.
+    pub(crate) ended: Option<Incarnation>,
     pub(crate) plumbing: Arc<QuicPlumbing>,
     /// Virtual task times, in simulation.
     pub(crate) cost: Option<CostModel>,
@@ -114,6 +118,7 @@ pub(crate) fn start_executor(
         progress,
         cost: own.cost,
         first: own.first,
+        ended: own.ended,
         observer: own.observer,
         intensity: own.intensity,
     };

@@ -60,7 +60,9 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             alive.remove(&member);
         });
         let wires = &self.0;
-        if let Some(blocks) = wires.holdings(|holdings| holdings.lost(member)).filter(|blocks| *blocks > 0) {
+        // Of one that has left in good order nothing is needed, or it is elsewhere.
+        let is_loss = |blocks: &u64| *blocks > 0 && reason != DownReason::Left;
+        if let Some(blocks) = wires.holdings(|holdings| holdings.lost(member)).filter(is_loss) {
             tracing::warn!(%member, blocks, "blocks went with an executor: copies take their place, or their sender repeats them");
             wires.progress.tell(ClusterEvent::DataLost { node: member.node, blocks, outputs: 0 });
         }

@@ -9,7 +9,7 @@
 
 use super::{
     driver::{self, DriverParts, Roles},
-    executor::{ExecutorParts, executor},
+    executor::{ExecutorParts, executor_that_leaves},
     figures,
     inbox::DriverInbox,
     lane::BulkThread,
@@ -287,7 +287,7 @@ fn assemble(parts: Parts) -> Assembled {
     let mut executors = BTreeMap::new();
     for number in 1..=config.executors {
         let node = NodeId(number);
-        let (child, die) = executor(Arc::new(ExecutorParts {
+        let (child, die, _) = executor_that_leaves(Arc::new(ExecutorParts {
             node,
             config: config.clone(),
             pipeline: pipeline.clone(),
@@ -296,6 +296,7 @@ fn assemble(parts: Parts) -> Assembled {
             progress: progress.clone(),
             cost: None,
             first: Incarnation(1),
+            ended: None,
             observer: None,
             intensity: None,
         }));

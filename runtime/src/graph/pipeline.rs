@@ -23,7 +23,7 @@ use tidemill_protocol::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How many lines of the graph a program's print has: it travels in one message.
+/// How many lines of the graph is told of when programs are compared: it travels in one message.
 const OPERATORS_MAX: usize = 4_096;
 /// How many batches' graphs are remembered where `transform` makes them differ: more than are ever in flight.
 const FLATS_MAX: usize = 64;
@@ -60,7 +60,7 @@ impl Pipeline {
     }
 
     /// What this program is made of, for those who must run the same.
-    pub(crate) fn print(&self) -> ProgramPrint {
+    pub(crate) fn made_of(&self) -> ProgramPrint {
         let BuildOptions { executable, default_partitions, parameters, .. } = &self.options;
         ProgramPrint {
             executable: *executable,

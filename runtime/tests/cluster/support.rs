@@ -187,6 +187,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start(name: &str, from: SocketAddr) -> Self {
+        Cluster::start_with(name, from, &[])
+    }
+
+    /// With more options for the driver.
+    pub fn start_with(name: &str, from: SocketAddr, options: &[&str]) -> Self {
         let folder = Folder::new(name);
         done(&["ca", "init", &folder.text("ca")]);
         let address = free_address();
@@ -200,14 +205,20 @@ impl Cluster {
             "4",
         ];
         let param = format!("from={from}");
-        let arguments = [&arguments[..], &["--batch-interval-ms", "200", "--param", &param]].concat();
+        let arguments =
+            [&arguments[..], &["--batch-interval-ms", "200", "--param", &param], options].concat();
         let driver = Process::start(TIDEMILL, &arguments);
         Cluster { folder, address, driver }
     }
 
-    /// A machine that joins with a token, run by `file`.
+    /// A machine that joins with a token for two executors, run by `file`.
     pub fn node(&self, name: &str, file: &str) -> Process {
-        let token = done(&["ca", "token", &self.folder.text("ca")]);
+        self.node_of(name, file, "2")
+    }
+
+    /// A machine that joins with a token for so many executors.
+    pub fn node_of(&self, name: &str, file: &str, executors: &str) -> Process {
+        let token = done(&["ca", "token", &self.folder.text("ca"), "--executors", executors]);
         let path = self.folder.path(&format!("{name}.token"));
         fs::write(&path, token).unwrap();
         let (data, address) = (self.folder.text(name), self.address.to_string());

@@ -88,3 +88,56 @@ fn of_those_who_wait_the_newest_does_and_one_that_goes_is_forgotten() {
     let up = ["welcome node-1.i2 on 6", "up node-1.i2", "peers to node-1.i2: node-1.i2"];
     t.gives(6, register(6, life(1, 2)), &up);
 }
+
+/// A newer life on link 2, which says that the process `ended` of its node is no more.
+fn successor(member: Member, ended: u32) -> Event {
+    let ended = Some(Incarnation(ended));
+    says(2, member, ToDriver::Register(Registration { ended, ..registration(member) }))
+}
+
+#[test]
+fn a_successor_whose_agent_saw_the_older_process_end_is_admitted_at_once() {
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    let expected = [&["down node-1.i1: Ended", "close 1"][..], &UP[..]].concat();
+    t.gives(1, successor(life(1, 2), 1), &expected);
+    t.gives(2, lost(1), &[]);
+    t.gives(3, says(2, life(1, 2), leaked()), &["deliver node-1.i2 to Scheduler"]);
+}
+
+#[test]
+fn a_successor_that_names_another_life_does_not_cost_the_living_one_its_place() {
+    for named in [0, 2, 4, 9] {
+        let mut t = Table::new();
+        t.membership.on_event(Time(0), register(1, life(1, 3)), &mut Vec::new());
+        t.membership.on_event(Time(0), register(7, life(2, named)), &mut Vec::new());
+        t.gives(1, successor(life(1, 4), named), &["ping node-1.i3 1"]);
+        let text = "refuse 2: node-1.i4 is refused: node-1.i3 of this node is alive and answers; two processes have been given \
+                    one number, so give one of them another";
+        t.gives(2, answers(1, life(1, 3), 1), &[text]);
+        t.gives(3, says(7, life(2, named), leaked()), &[&format!("deliver node-2.i{named} to Scheduler")]);
+    }
+}
+
+#[test]
+fn a_successor_of_a_life_that_is_known_to_be_dead_is_admitted_as_anybody() {
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.gives(1, lost(1), &["down node-1.i1: LinkLost"]);
+    t.gives(2, successor(life(1, 2), 1), &UP);
+    // One that is not newer than what was here is refused, whatever it says.
+    let stale = "refuse 2: node-1.i1 is refused: i2 of this node has been here; start the node again, so that it gets a higher one";
+    t.membership.on_event(Time(3), lost(2), &mut Vec::new());
+    t.gives(4, successor(life(1, 1), 2), &[stale]);
+}
+
+#[test]
+fn a_successor_turns_away_whoever_waited_for_its_place() {
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.gives(0, register(3, life(1, 2)), &["ping node-1.i1 1"]);
+    let stale = "refuse 3: node-1.i2 is refused: i3 of this node has been here; start the node again, so that it gets a higher one";
+    let up = ["welcome node-1.i3 on 2", "up node-1.i3", "peers to node-1.i3: node-1.i3"];
+    let expected = [&[stale, "down node-1.i1: Ended", "close 1"][..], &up[..]].concat();
+    t.gives(1, successor(life(1, 3), 1), &expected);
+}

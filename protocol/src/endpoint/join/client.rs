@@ -34,7 +34,7 @@ use std::{
 const ANY_DRIVER: &str = "driver.tidemill";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Between two attempts to renew.
+/// Between two attempts to renew, of a certificate that has that long.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// How long renewing may take.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
@@ -148,8 +148,8 @@ pub struct Renewal {
     pub server: SocketAddr,
 }
 
-/// Renews `identity` in place when two thirds of its certificate's life are over, again and again; tries each minute when
-/// that fails. `tell` hears of each attempt (to save the new one, or to say what is wrong). Ends when the certificate
+/// Renews `identity` in place when two thirds of its certificate's life are over, again and again; when that fails it tries
+/// again after a minute, or a tenth of the certificate's life. `tell` hears of each attempt (to save the new one, or to say what is wrong). Ends when the certificate
 /// cannot be read, which one that TLS takes always can.
 pub async fn renew_when_due(
     world: &World,
@@ -171,7 +171,8 @@ pub async fn renew_when_due(
         });
         tell(replaced.as_ref());
         if replaced.is_err() {
-            world.clock.sleep(RENEWAL_PAUSE).await;
+            let life = facts.valid_until.saturating_sub(facts.valid_from);
+            world.clock.sleep(RENEWAL_PAUSE.min(life / 10)).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::LIMITS;
 use crate::codec;
 use crate::endpoint::{CloseCode, EndpointError, Identity, Transport, close, start};
-use crate::identity::{Authority, AuthorityError, DenyList, PeerName, Role, RoleKind, TokenRefused};
+use crate::identity::{Authority, AuthorityError, DenyList, PeerName, Role, TokenRefused};
 use crate::message::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest};
 use crate::time::Time;
 use crate::world::{Udp, World};
@@ -204,27 +204,30 @@ async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Option<Connection> {
     Some(connection)
 }
 
-/// Renews the driver's own certificate in place when two thirds of its life are over, from the authority's folder beside it;
-/// tries each minute when that fails, and tells `failed`. Never ends.
+/// Renews the driver's own certificate in place when two thirds of its life are over, from the authority's folder beside it,
+/// by one that is valid for `lifetime`; tries again after a minute, or a tenth of `lifetime`, when that fails. `tell` hears of
+/// each attempt. Never ends.
 pub async fn renew_driver_when_due(
     world: &World,
     authority: &Authority,
     identity: &Identity,
-    mut failed: impl FnMut(AuthorityError),
+    lifetime: Duration,
+    mut tell: impl FnMut(Result<(), AuthorityError>),
 ) {
+    let pause = DRIVER_LOOKS.min(lifetime / 10);
     loop {
-        world.clock.sleep(DRIVER_LOOKS).await;
+        world.clock.sleep(pause).await;
         let now = world.clock.wall();
         if identity.facts().is_ok_and(|facts| now < facts.renew_at()) {
             continue;
         }
         let (of_files, identity) = (authority.clone(), identity.clone());
         let renewing = world.spawner.blocking(move || {
-            let renewed = of_files.renew_identity(RoleKind::Driver, now)?;
+            let renewed = of_files.renew_driver(now, lifetime)?;
             Ok(identity.replace(&renewed)?)
         });
-        if let Some(Err(error)) = renewing.await {
-            failed(error);
+        if let Some(renewed) = renewing.await {
+            tell(renewed);
         }
     }
 }

@@ -13,15 +13,15 @@ use super::{
     executor::DRAIN,
     launch::Launch,
     lives::{PROCESSES_MAX, incarnation},
+    serial,
 };
 use crate::app::EXIT_REFUSED;
 use std::{
     collections::BTreeMap,
     process::ExitStatus,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
@@ -31,19 +31,27 @@ use tidemill_actors::supervision::{
     Restart, Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
 };
 use tidemill_protocol::{
-    id::{Member, NodeId},
+    endpoint::{
+        Identity,
+        join::{JoinError, Joined, Renewal, renew_when_due},
+    },
+    id::{Incarnation, Member, NodeId},
+    identity::save_identity,
     world::World,
 };
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, ChildStdin},
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
 };
 
 /// How long executors may take to leave before they are killed: what they take themselves, and a reserve.
 const LEAVE: Duration = DRAIN.saturating_add(Duration::from_secs(5));
 /// More restarts than this within the period are no accident.
 const INTENSITY: Intensity = Intensity { restarts_max: 120, period: Duration::from_secs(60) };
+
+/// Lines that may wait until an executor reads them.
+const LINES_MAX: usize = 8;
 
 /// What an agent is made from.
 #[derive(Clone, Debug)]
@@ -53,6 +61,15 @@ pub(crate) struct AgentSpec {
     pub(crate) executors: Vec<NodeId>,
     /// Which start of the node this is.
     pub(crate) life: u32,
+    /// How the certificate is renewed; none: it lasts longer than the agent.
+    pub(crate) renewal: Option<Renewing>,
+}
+
+/// A certificate that is renewed as long as the agent runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewing {
+    pub(crate) identity: Identity,
+    pub(crate) at: Renewal,
 }
 
 /// What an agent and its executors share.
@@ -61,8 +78,16 @@ struct Desk {
     is_leaving: AtomicBool,
     /// The processes that run, by node.
     running: watch::Sender<BTreeMap<NodeId, u32>>,
+    /// The last process of each node that was waited for: none of it is left.
+    ended: Mutex<BTreeMap<NodeId, Incarnation>>,
     refused: Notify,
     is_refused: AtomicBool,
+}
+
+impl Desk {
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeId, Incarnation>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A node's agent; its executors die with it.
@@ -92,11 +117,13 @@ impl Agent {
             spec,
             is_leaving: AtomicBool::new(false),
             running: watch::Sender::default(),
+            ended: Mutex::default(),
             refused: Notify::new(),
             is_refused: AtomicBool::new(false),
         });
         let backoff = Backoff {
-            initial: Duration::from_millis(100),
+            // The first restart waits for nobody; only those that follow each other do.
+            initial: Duration::from_millis(10),
             max: Duration::from_secs(2),
             ..Backoff::default()
         };
@@ -111,7 +138,7 @@ impl Agent {
                 desk: desk.clone(),
                 node,
                 number: started.fetch_add(1, Ordering::Relaxed),
-                stdin: None,
+                lines: None,
                 kill: Arc::new(Notify::new()),
             };
             root = root.child(
@@ -126,6 +153,7 @@ impl Agent {
     pub(crate) async fn run(self, stop: &Notify) -> AgentEnd {
         let end = tokio::select! {
             biased;
+            () = self.renew() => AgentEnd::Failed("the certificate cannot be read".to_owned()),
             () = stop.notified() => AgentEnd::Stopped,
             () = self.desk.refused.notified() => AgentEnd::Refused,
             exit = self.root.ended() => AgentEnd::Failed(exit.to_string()),
@@ -136,7 +164,32 @@ impl Agent {
         end
     }
 
+    /// Renews the certificate when it is due, saves it, and has the executors take it.
+    async fn renew(&self) {
+        let Some(Renewing { identity, at }) = &self.desk.spec.renewal else {
+            return std::future::pending().await;
+        };
+        let data = &self.desk.spec.launch.data;
+        let told = |renewed: Result<&Joined, &JoinError>| {
+            let saved = renewed
+                .map_err(ToString::to_string)
+                .and_then(|joined| save_identity(data, "node", &joined.identity).map_err(|e| e.to_string()));
+            match saved {
+                Err(error) => tracing::warn!(error, "the certificate is due, and cannot be renewed yet"),
+                Ok(()) => {
+                    tracing::info!(serial = serial(identity), "the certificate has been renewed");
+                    for process in self.processes.values() {
+                        // One that is not there reads the file when it starts.
+                        let _ = process.try_send(Command::Renewed);
+                    }
+                }
+            }
+        };
+        renew_when_due(&self.world, at, identity, told).await;
+    }
+
     async fn leave(&self) {
+        tracing::info!("the executors are told to leave; a second signal ends them at once");
         self.desk.is_leaving.store(true, Ordering::SeqCst);
         for process in self.processes.values() {
             // One that is not there need not leave.
@@ -158,6 +211,8 @@ impl Agent {
 pub(crate) enum Command {
     /// To end in good order.
     Leave,
+    /// To read the node's certificate again.
+    Renewed,
     /// SIGKILL.
     Kill,
 }
@@ -178,7 +233,8 @@ struct Process {
     desk: Arc<Desk>,
     node: NodeId,
     number: u64,
-    stdin: Option<ChildStdin>,
+    /// Lines for its standard input, which is open as long as this is.
+    lines: Option<mpsc::Sender<&'static str>>,
     kill: Arc<Notify>,
 }
 
@@ -192,15 +248,20 @@ impl Actor for Process {
             ActorError::new(format!("{PROCESSES_MAX} processes have ended: start the node again"))
         })?;
         let member = Member { node: self.node, incarnation };
+        let ended = self.desk.ended().get(&self.node).copied();
         let mut child = self
             .desk
             .spec
             .launch
-            .start(member)
+            .start(member, ended)
             .map_err(|error| ActorError::new(format!("cannot start a process: {error}")))?;
         let pid = child.id().unwrap_or(0);
         tracing::info!(executor = %member, pid, "an executor's process has started");
-        self.stdin = child.stdin.take();
+        if let Some(stdin) = child.stdin.take() {
+            let (lines, to_write) = mpsc::channel(LINES_MAX);
+            self.lines = Some(lines);
+            ctx.spawn_local(write_lines(stdin, to_write));
+        }
         self.desk.running.send_modify(|running| {
             running.insert(self.node, pid);
         });
@@ -215,6 +276,16 @@ impl Actor for Process {
 
     fn stopped(&mut self, _exit: &Exit) {
         self.forget();
+    }
+}
+
+/// Writes lines for as long as there may be more of them: the end of its input ends the process.
+async fn write_lines(mut stdin: ChildStdin, mut lines: mpsc::Receiver<&'static str>) {
+    while let Some(line) = lines.recv().await {
+        if stdin.write_all(line.as_bytes()).await.is_err() {
+            // Whoever reads nothing any more has ended, or is about to.
+            return;
+        }
     }
 }
 
@@ -238,20 +309,21 @@ impl Process {
 }
 
 impl Handler<Command> for Process {
-    fn handle(&mut self, command: Command, ctx: &mut Context<Self>) {
+    fn handle(&mut self, command: Command, _ctx: &mut Context<Self>) {
         match command {
             Command::Kill => self.kill.notify_one(),
             Command::Leave => {
-                let Some(mut stdin) = self.stdin.take() else { return };
-                let kill = self.kill.clone();
-                ctx.spawn_local(async move {
-                    if stdin.write_all(b"leave\n").await.is_err() {
-                        // It reads nothing any more.
-                        kill.notify_one();
-                    }
-                    // Held open: its end would end the process at once.
-                    std::future::pending::<()>().await;
-                });
+                let told = self.lines.as_ref().is_some_and(|lines| lines.try_send("leave\n").is_ok());
+                if !told {
+                    // It reads nothing any more.
+                    self.kill.notify_one();
+                }
+            }
+            Command::Renewed => {
+                let told = self.lines.as_ref().is_some_and(|lines| lines.try_send("renewed\n").is_ok());
+                if !told {
+                    tracing::warn!(executor = %self.node, "an executor does not take the new certificate");
+                }
             }
         }
     }
@@ -262,7 +334,12 @@ impl Handler<Ended> for Process {
         let pid = self.desk.running.borrow().get(&self.node).copied().unwrap_or(0);
         self.forget();
         let how = match &status {
-            Ok(status) => status.to_string(),
+            Ok(status) => {
+                if let Some(incarnation) = incarnation(self.desk.spec.life, self.number) {
+                    self.desk.ended().insert(self.node, incarnation);
+                }
+                status.to_string()
+            }
             Err(error) => format!("cannot be waited for: {error}"),
         };
         if self.desk.is_leaving.load(Ordering::SeqCst) {
@@ -293,7 +370,7 @@ impl AgentThread {
     /// # Errors
     /// What the system says when it gives no thread.
     pub(crate) fn start(spec: AgentSpec) -> Result<Self, String> {
-        let (tell, told) = mpsc::sync_channel(1);
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
         let work = move || {

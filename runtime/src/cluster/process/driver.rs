@@ -1,28 +1,38 @@
 //! A driver whose executors are other processes, and where their machines join.
 
+use super::serial;
 use crate::{
     Running, StreamContext,
     cluster::{
         driver::Roles,
         lane::BulkThread,
         over_quic::{DriverOverQuic, Site},
-        quic::Answers,
+        quic::{Answers, QuicLinks},
         settings,
         start::{Assembled, Handles, Parts, StartError},
         status,
     },
 };
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tidemill_actors::supervision::SupervisorHandle;
 use tidemill_protocol::{
     endpoint::{
         EndpointConfig, Identity,
-        join::{JoinDesk, JoinLimits, join_endpoint, serve_join},
+        join::{JoinCounts, JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join},
     },
-    identity::{Authority, DenyList, NODE_LIFETIME, RoleKind},
+    identity::{Authority, AuthorityError, DenyList, NODE_LIFETIME, RoleKind},
     message::{ProgramFacts, Reply, Request},
     world::World,
 };
+
+/// How often the log says what has come to the join port.
+const TELL_JOINS_EVERY: Duration = Duration::from_secs(5);
 
 /// How a driver is reached.
 #[derive(Clone, Debug)]
@@ -33,12 +43,19 @@ pub struct DriverOptions {
     pub join: Option<SocketAddr>,
     /// The folder of the cluster's authority, made by `ca init`.
     pub authority: PathBuf,
+    /// How long certificates of the driver and of nodes are valid; they are renewed when two thirds of it are over.
+    pub certificate_lifetime: Duration,
 }
 
 impl DriverOptions {
     /// Listens on `listen` for executors and on the next port for machines that join; none where the port is 0.
     pub fn new(listen: SocketAddr, authority: impl Into<PathBuf>) -> Self {
-        DriverOptions { listen, join: join_address(listen), authority: authority.into() }
+        DriverOptions {
+            listen,
+            join: join_address(listen),
+            authority: authority.into(),
+            certificate_lifetime: NODE_LIFETIME,
+        }
     }
 }
 
@@ -73,7 +90,14 @@ impl StreamContext {
 fn papers(options: &DriverOptions) -> Result<Papers, StartError> {
     let now = World::real().clock.wall();
     let authority = Authority::open(&options.authority, now)?;
-    let identity = authority.identity(RoleKind::Driver, now)?;
+    let identity = match authority.identity(RoleKind::Driver, now)? {
+        longer
+            if longer.facts().is_ok_and(|facts| facts.valid_until > now + options.certificate_lifetime) =>
+        {
+            authority.renew_driver(now, options.certificate_lifetime)?
+        }
+        identity => identity,
+    };
     let denied = authority.denied()?;
     Ok(Papers { authority, identity, denied })
 }
@@ -108,20 +132,64 @@ fn assemble(
     let cluster = (papers.authority.cluster().clone(), papers.denied.clone());
     let pair = (roles.clone(), inboxes);
     let started = DriverOverQuic::start(site, pair, &endpoints, options.listen, cluster, answers)?;
-    let DriverOverQuic { root, control, bulk: bulk_endpoint } = started;
+    let DriverOverQuic { root, control, bulk: bulk_endpoint, links } = started;
     let address = control.local_addr().ok();
     let mut endpoints = vec![control, bulk_endpoint];
+    tokio::spawn(follow_denied(papers.denied.clone(), links, world.clone()));
+    let lifetime = options.certificate_lifetime;
+    tokio::spawn(renew(papers.authority.clone(), papers.identity, lifetime, world.clone()));
     if let Some(join) = join {
-        let desk = JoinDesk::new(
-            papers.authority,
-            papers.denied,
-            address.unwrap_or(options.listen),
-            NODE_LIFETIME,
-            world,
-        );
+        let at = address.unwrap_or(options.listen);
+        let desk = JoinDesk::new(papers.authority, papers.denied, at, lifetime, world.clone());
+        tokio::spawn(tell_joins(desk.counts.clone(), world));
         tokio::spawn(serve_join(join.clone(), desk, JoinLimits::default()));
         endpoints.push(join);
     }
     let handles = Handles { roles, root, executors: BTreeMap::new(), address };
     Ok(Assembled { handles, endpoints, bulk: Some(bulk) })
+}
+
+/// Cuts off whoever is denied while the driver runs.
+async fn follow_denied(denied: DenyList, links: QuicLinks, world: World) {
+    let mut is_damaged = false;
+    loop {
+        match denied.next_denied(&world.clock).await {
+            Ok(nodes) => {
+                is_damaged = false;
+                tracing::warn!(?nodes, "nodes are denied");
+                links.cut(&denied);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_damaged, true) {
+                    tracing::error!(%error, "the list of denied nodes cannot be read: what it said before holds");
+                }
+            }
+        }
+    }
+}
+
+/// Renews the driver's own certificate.
+async fn renew(authority: Authority, identity: Identity, lifetime: Duration, world: World) {
+    let tell = |renewed: Result<(), AuthorityError>| match renewed {
+        Ok(()) => tracing::info!(serial = serial(&identity), "the driver's certificate has been renewed"),
+        Err(error) => tracing::error!(%error, "the driver's certificate is due, and cannot be renewed"),
+    };
+    renew_driver_when_due(&world, &authority, &identity, lifetime, tell).await;
+}
+
+/// Says what has come to the join port, if anything has.
+async fn tell_joins(counts: Arc<JoinCounts>, world: World) {
+    let mut told = [0; 5];
+    loop {
+        world.clock.sleep(TELL_JOINS_EVERY).await;
+        let all = [&counts.granted, &counts.refused, &counts.failed, &counts.turned_away, &counts.unproven];
+        let now = all.map(|count| count.load(Ordering::Relaxed));
+        // An address that is not proven yet is how each of them begins.
+        if now[..4] != told[..4] {
+            let [granted, refused, failed, turned_away, unproven] =
+                std::array::from_fn(|at| now[at] - told[at]);
+            tracing::info!(granted, refused, failed, turned_away, unproven, "machines have come to join");
+            told = now;
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The process of an executor: it asks the driver what to run, builds the same graph, and is one incarnation.
 
+use super::serial;
 use crate::{
     Config, GraphError, Params, StreamContext,
     app::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, complain},
@@ -15,6 +16,7 @@ use crate::{
 use std::{
     io::BufRead,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,7 +27,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, Identity, request},
     id::{Incarnation, Member, NodeId},
-    identity::ClusterName,
+    identity::{ClusterName, load_identity},
     message::{ProgramFacts, Reply, Request},
     world::World,
 };
@@ -45,11 +47,15 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Which executor this process is, and where it belongs.
 pub(crate) struct ExecutorSpec {
     pub(crate) member: Member,
+    /// The life before it, whose end the agent has seen.
+    pub(crate) ended: Option<Incarnation>,
     pub(crate) driver: SocketAddr,
     /// The address of this machine at which others fetch; its ports are the system's choice.
     pub(crate) ip: IpAddr,
     pub(crate) slots: Option<u16>,
     pub(crate) identity: Identity,
+    /// The folder that it is from.
+    pub(crate) data: PathBuf,
     pub(crate) cluster: ClusterName,
 }
 
@@ -76,7 +82,7 @@ impl From<StartError> for End {
 }
 
 /// Runs an executor until it ends, and gives the exit code. Whoever started the process holds its standard input: the line
-/// `leave` asks it to end in good order, and the end of the input says that its agent is dead, so it ends at once.
+/// `leave` asks it to end in good order, `renewed` to read its certificate again, and the end of the input says that its agent is dead, so it ends at once.
 pub(crate) fn run_executor(
     name: &str,
     config: &Config,
@@ -85,7 +91,9 @@ pub(crate) fn run_executor(
 ) -> u8 {
     let leave = Arc::new(Notify::new());
     let told = leave.clone();
-    let listener = std::thread::Builder::new().name("tidemill-agent".into()).spawn(move || obey(&told));
+    let (identity, data) = (spec.identity.clone(), spec.data.clone());
+    let listen = move || obey(&told, &|| take_renewed(&identity, &data));
+    let listener = std::thread::Builder::new().name("tidemill-agent".into()).spawn(listen);
     if let Err(error) = listener {
         return complain(name, &format!("cannot start a thread: {error}"), EXIT_FAILED);
     }
@@ -98,15 +106,26 @@ pub(crate) fn run_executor(
 }
 
 /// Listens to the agent.
-fn obey(leave: &Notify) {
+fn obey(leave: &Notify, renewed: &dyn Fn()) {
     for line in std::io::stdin().lock().lines() {
         match line.as_deref() {
             Ok("leave") => leave.notify_one(),
+            Ok("renewed") => renewed(),
             Ok(_) => {}
             Err(_) => break,
         }
     }
     std::process::exit(i32::from(EXIT_FAILED));
+}
+
+/// Shows the node's new certificate in handshakes from now on; links go on.
+fn take_renewed(identity: &Identity, data: &Path) {
+    let read = load_identity(data, "node").map_err(|error| error.to_string());
+    let taken = read.and_then(|renewed| identity.replace(&renewed).map_err(|error| error.to_string()));
+    match taken {
+        Ok(()) => tracing::info!(serial = serial(identity), "the new certificate is used"),
+        Err(error) => tracing::warn!(error, "the new certificate cannot be used"),
+    }
 }
 
 async fn live(
@@ -169,6 +188,7 @@ async fn start(
     let own = ExecutorSite {
         node: spec.member.node,
         first: spec.member.incarnation,
+        ended: spec.ended,
         plumbing: plumbing.clone(),
         cost: None,
         observer: None,

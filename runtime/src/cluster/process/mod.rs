@@ -23,9 +23,17 @@ mod executor;
 mod launch;
 mod lives;
 
-pub(crate) use agent::{Agent, AgentEnd, AgentSpec, AgentThread};
+pub(crate) use agent::{Agent, AgentEnd, AgentSpec, AgentThread, Renewing};
 pub use driver::DriverOptions;
 pub(crate) use driver::join_address;
 pub(crate) use executor::{ExecutorSpec, member, run_executor};
 pub(crate) use launch::Launch;
 pub(crate) use lives::next_life;
+
+use tidemill_protocol::endpoint::Identity;
+
+/// The serial number of the certificate that is shown now, for the log.
+fn serial(identity: &Identity) -> String {
+    let facts = identity.facts();
+    facts.map(|facts| facts.serial.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default()
+}

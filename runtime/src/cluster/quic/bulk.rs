@@ -1,40 +1,104 @@
 //! Bulk data over QUIC: what an executor serves to others, and how it asks them.
 
-use super::{count_refused, count_rubbish, in_words, turn_away};
+use super::{Gate, count_rubbish, in_words};
 use crate::cluster::lane::Lane;
 use futures_util::future::BoxFuture;
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tidemill_actors::{
     block_store::BlockStore,
     seam::PayloadCodec,
     transport::{BulkClient, BulkError, FetchAnswer, StoreAnswer, serve_fetch, serve_store},
 };
 use tidemill_protocol::{
-    endpoint::{self, bulk},
-    id::{BlockId, DataKey, Member},
-    identity::{ClusterName, DenyList, RoleKind, admit},
-    message::Piece,
+    endpoint::{self, CloseCode, bulk},
+    id::{BlockId, DataKey, Member, NodeId},
+    identity::{ClusterName, DenyList, PeerName, RoleKind, admit},
+    message::{PeerInfo, Piece},
+    world::World,
 };
 
-/// Serves blocks and outputs to everybody who has a certificate of the cluster.
+/// Those who fetch from this executor, by connection; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Callers(Arc<Mutex<Called>>);
+
+#[derive(Default)]
+struct Called {
+    next: u64,
+    open: BTreeMap<u64, (PeerName, quinn::Connection)>,
+    /// The nodes that were on the driver's list.
+    listed: BTreeSet<NodeId>,
+}
+
+impl Callers {
+    fn called(&self) -> MutexGuard<'_, Called> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, peer: PeerName, connection: quinn::Connection) -> u64 {
+        let mut called = self.called();
+        called.next += 1;
+        let number = called.next;
+        called.open.insert(number, (peer, connection));
+        number
+    }
+
+    fn leave(&self, number: u64) {
+        self.called().open.remove(&number);
+    }
+
+    /// Cuts off the machines that the driver has taken off its list with all their executors: they are dead, have left, or were
+    /// denied. Who was never on it may be about to come.
+    pub(crate) fn keep_only(&self, peers: &[PeerInfo]) {
+        let now: BTreeSet<NodeId> = peers.iter().map(|peer| peer.member.node).collect();
+        let mut called = self.called();
+        let gone: Vec<NodeId> = called.listed.difference(&now).copied().collect();
+        for (peer, connection) in called.open.values() {
+            let is_gone = gone.iter().any(|node| peer.may_be(*node));
+            if is_gone && !now.iter().any(|node| peer.may_be(*node)) {
+                endpoint::close(connection, CloseCode::Refused, "it is not among the living executors");
+            }
+        }
+        called.listed = now;
+    }
+}
+
+/// Serves blocks and outputs where nothing else runs: to whoever has a certificate of the cluster.
 pub(crate) async fn serve(
     endpoint: quinn::Endpoint,
     store: BlockStore,
     codec: Arc<dyn PayloadCodec>,
     lane: Lane,
 ) {
+    let gate = Gate::new("bulk", World::real().clock);
+    serve_callers(endpoint, (store, codec), lane, (gate, Callers::default())).await;
+}
+
+/// The same behind a gate, for callers whom the driver's list may cut off.
+pub(super) async fn serve_callers(
+    endpoint: quinn::Endpoint,
+    (store, codec): (BlockStore, Arc<dyn PayloadCodec>),
+    lane: Lane,
+    (gate, callers): (Gate, Callers),
+) {
     let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
-    // Who is denied is cut off by the driver: without its list of executors nobody is asked for anything.
+    // Who is denied is on the driver's list; it takes them off the list of executors, by which we know them.
     let denied = DenyList::none();
     while let Some(incoming) = endpoint.accept().await {
-        let (served, denied) = (served.clone(), denied.clone());
+        let Some(entering) = gate.look(incoming) else { continue };
+        let (served, denied, gate, callers) = (served.clone(), denied.clone(), gate.clone(), callers.clone());
         lane.spawn(async move {
-            match incoming.await {
-                Ok(connection) => match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
-                    Ok(_) => count_rubbish(&bulk::serve_bulk(connection, served).await),
-                    Err(refused) => turn_away(&connection, &refused),
-                },
-                Err(error) => count_refused(&error),
+            let Some(connection) = gate.handshake(entering).await else { return };
+            match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
+                Ok(peer) => {
+                    let number = callers.enter(peer, connection.clone());
+                    count_rubbish(&bulk::serve_bulk(connection, served).await);
+                    callers.leave(number);
+                }
+                Err(refused) => gate.turn_away(&connection, &refused),
             }
         });
     }

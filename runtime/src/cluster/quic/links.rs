@@ -1,6 +1,6 @@
 //! The driver's end of control connections: links to executors, and questions of whoever may ask.
 
-use super::{count_refused, count_rubbish, turn_away};
+use super::{Gate, count_rubbish};
 use crate::cluster::{inbox::DriverInbox, lane::Lane};
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use tidemill_protocol::{
         request,
     },
     id::Member,
-    identity::{DenyList, RoleKind, admit},
+    identity::{DenyList, PeerName, Refused, RoleKind, admit},
     message::{Hello, Reply, Request, ToDriver, ToExecutor},
 };
 
@@ -34,6 +34,7 @@ pub(crate) struct Door {
     pub(crate) inbox: Arc<DriverInbox>,
     pub(crate) answers: Answers,
     pub(crate) denied: DenyList,
+    pub(crate) gate: Gate,
 }
 
 /// Who may ask what.
@@ -92,11 +93,11 @@ impl QuicLinks {
     /// Takes links and questions on `endpoint` until it is closed.
     pub(crate) async fn accept(self, endpoint: quinn::Endpoint, door: Door, lane: Lane) {
         while let Some(incoming) = endpoint.accept().await {
+            let Some(entering) = door.gate.look(incoming) else { continue };
             let (links, door) = (self.clone(), door.clone());
             lane.spawn(async move {
-                match incoming.await {
-                    Ok(connection) => links.meet(connection, door).await,
-                    Err(error) => count_refused(&error),
+                if let Some(connection) = door.gate.handshake(entering).await {
+                    links.meet(connection, door).await;
                 }
             });
         }
@@ -105,7 +106,7 @@ impl QuicLinks {
     async fn meet(self, connection: quinn::Connection, door: Door) {
         let peer = match admit(&connection, &ALLOWED, &door.denied) {
             Ok(peer) => peer,
-            Err(refused) => return turn_away(&connection, &refused),
+            Err(refused) => return door.gate.turn_away(&connection, &refused),
         };
         let (asking, config, role) = (connection.clone(), LinkConfig::default(), peer.role.kind());
         // What a peer opens first tells what it came for: a question, or a link.
@@ -115,21 +116,22 @@ impl QuicLinks {
                 answer_all(&asking, asked, role, &door.answers).await;
             },
             link = ControlLink::<ToExecutor, ToDriver>::open(connection, &door.hello, &config) => match link {
-                Ok(link) if peer.may_be(link.peer.member.node) => self.listen(link, door.inbox).await,
+                Ok(link) if peer.may_be(link.peer.member.node) => self.listen(link, door).await,
                 Ok(link) => {
                     let reason = format!("{} is not in the certificate of {peer}", link.peer.member.node);
-                    tracing::warn!(reason, "a peer was turned away");
-                    endpoint::close(link.receiver.connection(), CloseCode::Foreign, &reason);
+                    door.gate.shut_out(link.receiver.connection(), "another's number", &reason);
                 }
                 Err(error) => count_rubbish(&error),
             },
         }
     }
 
-    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, inbox: Arc<DriverInbox>) {
+    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, Door { inbox, denied, .. }: Door) {
         let (id, from) = (inbox.new_link(), link.peer.member);
         let connection = link.receiver.connection().clone();
         self.lines().open.insert(id, (link.sender.clone(), connection));
+        // It may have been denied since the handshake.
+        self.cut(&denied);
         let error = loop {
             match link.receiver.recv().await {
                 Ok(message) => inbox.deliver(id, from, message),
@@ -139,6 +141,18 @@ impl QuicLinks {
         count_rubbish(&error);
         self.forget(id);
         inbox.lost(id);
+    }
+
+    /// Cuts off those who are denied.
+    pub(crate) fn cut(&self, denied: &DenyList) {
+        for (_, connection) in self.lines().open.values() {
+            let peer = PeerName::of_connection(connection).ok();
+            if let Some(node) = peer.and_then(|peer| denied.denies(&peer.role)) {
+                let reason = Refused::Denied(node).to_string();
+                tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
+                endpoint::close(connection, CloseCode::Foreign, &reason);
+            }
+        }
     }
 
     fn forget(&self, link: LinkId) -> Option<quinn::Connection> {

@@ -11,9 +11,12 @@
 //! itself; it comes back as the next one.
 
 mod bulk;
+mod gate;
 mod links;
 
+use bulk::Callers;
 pub(crate) use bulk::{Bulk, serve};
+pub(crate) use gate::Gate;
 pub(crate) use links::{Answers, Door, QuicLinks};
 
 use super::{
@@ -34,7 +37,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, CloseCode, ConnectError, ControlLink, EndpointConfig, LinkError, link::LinkConfig},
     id::{Epoch, Member, ProgramId},
-    identity::{ClusterName, Refused},
+    identity::ClusterName,
     message::{Hello, PeerInfo, ToDriver, ToExecutor},
     world::World,
 };
@@ -69,6 +72,8 @@ pub(crate) struct ExecutorLife {
     #[cfg(feature = "sim")]
     store: BlockStore,
     transport: QuicTransport<Bulk>,
+    /// Those who fetch here.
+    callers: Callers,
     bulk: quinn::Endpoint,
     control: quinn::Endpoint,
 }
@@ -127,7 +132,15 @@ impl Plumbing for QuicPlumbing {
         let bulk = bulk.map_err(|e| e.to_string())?;
         let bulk_address = bulk.local_addr().map_err(|e| e.to_string())?;
         let lane = self.lanes.bulk.clone();
-        self.lanes.bulk.spawn(bulk::serve(bulk.clone(), store.clone(), self.codec.clone(), lane.clone()));
+        let callers = Callers::default();
+        let gate = Gate::new("bulk", self.world.clock.clone());
+        let served = (store.clone(), self.codec.clone());
+        self.lanes.bulk.spawn(bulk::serve_callers(
+            bulk.clone(),
+            served,
+            lane.clone(),
+            (gate, callers.clone()),
+        ));
         let alive = Arc::new(AtomicBool::new(true));
         let (queue, queued) = mpsc::channel(UPLINK_QUEUE_MAX);
         let hello = Hello { member, epoch: Epoch(0), program: self.program };
@@ -154,6 +167,7 @@ impl Plumbing for QuicPlumbing {
             #[cfg(feature = "sim")]
             store: store.clone(),
             transport: transport.clone(),
+            callers,
             bulk,
             control,
         };
@@ -172,6 +186,7 @@ impl Plumbing for QuicPlumbing {
     fn peers(&self, member: Member, peers: &[PeerInfo]) {
         if let Some(life) = self.lives().get(&member) {
             life.transport.set_peers(peers.to_vec());
+            life.callers.keep_only(peers);
         }
     }
 
@@ -297,19 +312,6 @@ async fn exchange(
             },
         }
     }
-}
-
-/// A handshake that came to nothing: a foreign certificate, a peer that went away.
-fn count_refused(error: &quinn::ConnectionError) {
-    tracing::debug!(%error, "a handshake came to nothing");
-    metrics::counter!("tidemill_handshakes_failed_total").increment(1);
-}
-
-/// Closes the connection of a peer whose certificate is none that may come here.
-fn turn_away(connection: &quinn::Connection, refused: &Refused) {
-    tracing::warn!(%refused, peer = %connection.remote_address(), "a peer was turned away");
-    metrics::counter!("tidemill_peers_refused_total").increment(1);
-    endpoint::close(connection, CloseCode::Foreign, &refused.to_string());
 }
 
 fn count_rubbish(error: &LinkError) {

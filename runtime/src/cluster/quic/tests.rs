@@ -139,7 +139,8 @@ fn rubbish_on_a_control_link_is_counted_and_cuts_off_its_sender_only() {
         let (address, inbox) = (server.local_addr().unwrap(), Arc::new(DriverInbox::new(roles.clone())));
         let links = QuicLinks::default();
         let answers: Answers = Arc::new(|_| Vec::new());
-        let door = Door { hello: hello(0), inbox, answers, denied: DenyList::none() };
+        let gate = Gate::new("control", world.clock.clone());
+        let door = Door { hello: hello(0), inbox, answers, denied: DenyList::none(), gate };
         world.spawner.spawn(links.clone().accept(server, door, lane()));
         let heard = async |count| {
             while roles.node.depth() < count {

@@ -71,6 +71,7 @@ impl ExecutorNode {
         let own = ExecutorSite {
             node,
             first: Incarnation(1 + process * INCARNATIONS_OF_A_PROCESS),
+            ended: None,
             plumbing: plumbing.clone(),
             cost: Some(spec.cost),
             observer: Some(observer(sim, node)),
