@@ -41,13 +41,13 @@ pub struct ConductLimits {
 }
 
 impl Default for ConductLimits {
-    /// 2 failed tasks within 60 s; 3 batches 3 times slower and by at least 1 ms; 10 s to 5 min.
+    /// 2 failed tasks within 60 s; 3 batches 3 times slower and by at least 5 ms, which is more than a busy machine takes from a task; 10 s to 5 min.
     fn default() -> Self {
         ConductLimits {
             failures_max: 2,
             failures_period: Duration::from_secs(60),
             slow_factor: 3,
-            slow_excess_min: Duration::from_millis(1),
+            slow_excess_min: Duration::from_millis(5),
             slow_batches_max: 3,
             exclusion_min: Duration::from_secs(10),
             exclusion_max: Duration::from_secs(300),

@@ -11,7 +11,8 @@ use std::{
 };
 use tidemill::{ClusterEvent, cluster::sim::NodeId};
 use tidemill_protocol::{
-    endpoint::{self, EndpointConfig, Mtu, SERVER_NAME, Transport},
+    endpoint::{self, EndpointConfig, Mtu, Transport},
+    identity::Role,
     world::{
         World,
         sim::{self, SimConfig},
@@ -23,9 +24,11 @@ const CONTROL_PORT: u16 = 7_000;
 /// A multiple of 6.
 const NUMBERS: u64 = 9_000;
 const HANDSHAKES: u64 = 500;
+/// A machine of the cluster that runs no executor.
+const STRANGER: NodeId = NodeId(9);
 
 fn config(seed: u64) -> EndpointConfig {
-    let mut config = EndpointConfig::new(endpoint::test_identity(), Some(seed));
+    let mut config = EndpointConfig::new(endpoint::test_identity_of(&Role::node(STRANGER)), Some(seed));
     config.control.mtu = Mtu::Smallest;
     config
 }
@@ -71,8 +74,9 @@ fn storm(
     let from = endpoint::control_endpoint(&host.udp, own, &config(56)).expect("a host of its own");
     for _ in 0..HANDSHAKES {
         let (from, open, refused) = (from.clone(), open.clone(), refused.clone());
+        let name = endpoint::test_cluster().driver();
         host.spawner.spawn(async move {
-            match endpoint::connect(&from, driver).await {
+            match endpoint::connect_to(&from, driver, &name).await {
                 Ok(connection) => {
                     open.fetch_add(1, Ordering::Relaxed);
                     connection.closed().await;
@@ -114,7 +118,8 @@ fn row_58_a_peer_that_was_connected_before_has_no_0_rtt_to_replay() {
             }
         });
         for _ in 0..2 {
-            let connecting = client.connect(address, SERVER_NAME).expect("an address");
+            let connecting =
+                client.connect(address, &endpoint::test_cluster().node(STRANGER)).expect("an address");
             let Err(connecting) = connecting.into_0rtt() else { return "0-RTT" };
             let connection = connecting.await.expect("one authority");
             here.clock.sleep(Duration::from_secs(1)).await;

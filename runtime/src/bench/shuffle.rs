@@ -223,8 +223,9 @@ pub fn measure(runs: u32, megabytes: u64) -> Result<Vec<ShuffleRun>, String> {
     let authority = Authority::create(&folder.path().join("ca"), now).map_err(text)?;
     let (_, own) = authority.node_identity(now, 1, lifetime).map_err(text)?;
     let (nodes, others) = authority.node_identity(now, 1, lifetime).map_err(text)?;
-    save_identity(folder.path(), IDENTITY, &others).map_err(text)?;
-    let other = Other::start(folder.path())?;
+    let data = folder.path().join(IDENTITY);
+    save_identity(&data, IDENTITY, &others).map_err(text)?;
+    let other = Other::start(&data)?;
     runtime.block_on(async {
         let endpoint = endpoint_on(&world, own)?;
         let member = Member { node: nodes[0], incarnation: Incarnation(1) };
