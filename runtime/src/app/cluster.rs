@@ -68,7 +68,14 @@ impl App {
                     eprintln!("{name}: listening for executors on {address}{}", join.unwrap_or_default());
                 }
                 let stop = running.stopper();
-                interrupt.call(move || stop.stop_gracefully());
+                let said = format!(
+                    "{name}: ending in good order: what was received is still computed, by the executors that are there; a \
+                     second signal ends at once"
+                );
+                interrupt.call(move || {
+                    eprintln!("{said}");
+                    stop.stop_gracefully();
+                });
                 match running.await_termination() {
                     Err(error) => complain(&name, &error.to_string(), EXIT_FAILED),
                     Ok(()) if interrupt.struck() => EXIT_INTERRUPTED,

@@ -28,7 +28,7 @@ use crate::{
     graph::Pipeline,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -78,6 +78,8 @@ pub(crate) struct Roles {
     pub(crate) generator: ShellAddress<GeneratorCore>,
     pub(crate) scheduler: ShellAddress<Scheduler>,
     pub(crate) rates: ShellAddress<RateControllerCore>,
+    /// What is paused on request; each life of the rate controller is told.
+    pub(crate) paused: Arc<Mutex<BTreeSet<InputKey>>>,
 }
 
 /// The reading ends of [`Roles`].
@@ -107,7 +109,7 @@ impl Roles {
             scheduler: scheduler_inbox,
             rates: rates_inbox,
         };
-        (Roles { node, generator, scheduler, rates }, inboxes)
+        (Roles { node, generator, scheduler, rates, paused: Arc::default() }, inboxes)
     }
 
     /// Begins: receivers are placed as executors come.
@@ -347,14 +349,18 @@ where
     };
     let rate_controller = {
         let (outlet, rates) = (wires.clone(), rate_config(&config));
-        let (interval, inputs, start) =
-            (rate_interval(&config), rate_inputs(&config, &pipeline), roles.rates.clone());
+        let (interval, inputs, roles) =
+            (rate_interval(&config), rate_inputs(&config, &pipeline), roles.clone());
         Shell::child_spec(
             "rate_controller",
             inboxes.rates,
             move |_| {
                 // Each life begins with a slow start.
-                start.tell(RateEvent::Start);
+                roles.rates.tell(RateEvent::Start);
+                let paused = roles.paused.lock().unwrap_or_else(PoisonError::into_inner);
+                for input in paused.iter() {
+                    roles.rates.tell(RateEvent::Pause(*input));
+                }
                 RateControllerCore::new(rates.clone(), interval, inputs.clone())
             },
             move |_| RatePerformer::new(outlet.clone()),

@@ -4,7 +4,7 @@ use crate::{
     config::{BatchInterval, Checked},
     graph::Pipeline,
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tidemill_actors::{
     batch_generator::GeneratorConfig,
     rate_controller::{InputKey, RateConfig},
@@ -69,6 +69,13 @@ pub(super) fn rate_inputs(config: &Checked, pipeline: &Pipeline) -> Vec<InputKey
     let planned =
         throttled(config, pipeline).map(|info| InputKey { stream: info.id, receiver: ReceiverIndex(0) });
     receivers.chain(planned).collect()
+}
+
+/// The same by the name of their stream.
+pub(super) fn inputs_by_name(config: &Checked, pipeline: &Pipeline) -> BTreeMap<String, Vec<InputKey>> {
+    let inputs = rate_inputs(config, pipeline);
+    let of = |info: &StreamInfo| inputs.iter().filter(|input| input.stream == info.id).copied().collect();
+    Program::streams(pipeline).iter().map(|info| (info.name.clone(), of(info))).collect()
 }
 
 /// The planned streams that are throttled. `AvailableNow` drains what there is, so there none is.

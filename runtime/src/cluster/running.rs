@@ -5,8 +5,17 @@ use super::{
     plumbing::Die,
     progress::{PipelineError, Progress},
 };
-use std::{collections::BTreeMap, net::SocketAddr, thread::JoinHandle, time::Duration};
-use tidemill_actors::supervision::{Address, SupervisorHandle, Tree};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::PoisonError,
+    thread::JoinHandle,
+    time::Duration,
+};
+use tidemill_actors::{
+    rate_controller::{InputKey, RateEvent},
+    supervision::{Address, SupervisorHandle, Tree},
+};
 use tidemill_protocol::id::NodeId;
 
 /// A pipeline that runs. Dropping it stops the pipeline without waiting for what has not been published.
@@ -16,6 +25,8 @@ pub struct Running {
     pub(super) root: SupervisorHandle,
     pub(super) executors: BTreeMap<NodeId, Address<Die>>,
     pub(super) address: Option<SocketAddr>,
+    /// What of each stream can be throttled.
+    pub(super) inputs: BTreeMap<String, Vec<InputKey>>,
     pub(super) control: Option<JoinHandle<()>>,
 }
 
@@ -90,6 +101,37 @@ impl Running {
     /// The supervision tree, with restarts, mailbox depths and last exits.
     pub fn tree(&self) -> Tree {
         self.root.tree()
+    }
+
+    /// Reads nothing more of a stream until it is [resumed](Self::resume): its receivers stop reading, which their senders
+    /// feel, and a planned stream waits. What was read before is computed as ever; batches are cut on. False if there is no
+    /// such stream, or if nobody throttles it (`AvailableNow`, queues, files, static data).
+    pub fn pause(&self, stream: &str) -> bool {
+        self.throttle(stream, |paused, input| {
+            paused.insert(input);
+            RateEvent::Pause(input)
+        })
+    }
+
+    /// Reads a [paused](Self::pause) stream again, from where it stood. False as there.
+    pub fn resume(&self, stream: &str) -> bool {
+        self.throttle(stream, |paused, input| {
+            paused.remove(&input);
+            RateEvent::Resume(input)
+        })
+    }
+
+    fn throttle(
+        &self,
+        stream: &str,
+        mut event: impl FnMut(&mut BTreeSet<InputKey>, InputKey) -> RateEvent,
+    ) -> bool {
+        let inputs = self.inputs.get(stream).map(Vec::as_slice).unwrap_or_default();
+        let mut paused = self.roles.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        for input in inputs {
+            self.roles.rates.tell(event(&mut paused, *input));
+        }
+        !inputs.is_empty()
     }
 
     /// Kills an executor of this process as a power cut would: tasks stop where they are, its blocks and outputs are gone,

@@ -16,6 +16,7 @@ use super::{
     local::LocalPlumbing,
     plumbing::Die,
     progress::{ClusterEvent, Progress},
+    role_configs::inputs_by_name,
     running::Running,
 };
 use crate::{
@@ -138,7 +139,7 @@ impl StreamContext {
         parts: Parts,
         assemble: impl FnOnce(Parts) -> Result<Assembled, StartError> + Send + 'static,
     ) -> Result<Running, StartError> {
-        let progress = parts.progress.clone();
+        let (progress, inputs) = (parts.progress.clone(), inputs_by_name(&parts.config, &parts.pipeline));
         let (tell, told) = mpsc::sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StartError::Thread)?;
@@ -148,7 +149,7 @@ impl StreamContext {
             .map_err(StartError::Thread)?;
         match told.recv() {
             Ok(Ok(Handles { roles, root, executors, address })) => {
-                Ok(Running { progress, roles, root, executors, address, control: Some(control) })
+                Ok(Running { progress, roles, root, executors, address, inputs, control: Some(control) })
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::Thread(io::Error::other("the control thread ended before it began"))),

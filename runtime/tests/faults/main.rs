@@ -9,6 +9,7 @@ mod feeder_gone;
 mod overload;
 mod own_receiver;
 mod panics;
+mod paused;
 mod plain_window;
 mod refused;
 mod senders;
