@@ -289,6 +289,7 @@ impl Happened {
         match note {
             GeneratorNote::ReceiverRestarts { .. } => self.receiver_restarts += 1,
             GeneratorNote::BlocksStruck { blocks, .. } => self.blocks_struck += *blocks as u64,
+            GeneratorNote::WordRefused { by } => panic!("{by} speaks for another"),
             GeneratorNote::BlocksLost { blocks, .. } => self.blocks_lost += *blocks as u64,
             GeneratorNote::BlockCopied { .. } => self.blocks_copied += 1,
         }

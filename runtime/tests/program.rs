@@ -131,6 +131,7 @@ fn the_demo_shows_queues_delays_rates_restarts_bytes_and_refused_frames_under_bo
         "tidemill_executor_store_bytes",
         "tidemill_records_total",
         "tidemill_blocks_lost_total",
+        "tidemill_words_refused_total",
         "tidemill_source_reports_total",
         "tidemill_received_bytes_total",
         "tidemill_transport_sent_bytes_total",

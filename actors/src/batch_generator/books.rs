@@ -196,6 +196,8 @@ impl Books {
             if let Some(block) = self.blocks.remove(&id) {
                 if batch.stage == Stage::Handed {
                     struck.replan.insert(block.batch);
+                    // What replaces it becomes safe anew, even if this was safe.
+                    self.next_safe = self.next_safe.min(block.batch);
                 }
                 struck.records += block.info.rows;
                 struck.blocks.push(id);
@@ -271,7 +273,7 @@ impl Books {
         Some(number)
     }
 
-    /// The next handed batch of which all blocks are safe, and of all before it.
+    /// The next handed batch of which all blocks are safe, and of all before it. After a strike some are told again.
     pub(super) fn next_safe(&mut self) -> Option<BatchNumber> {
         let number = self.next_safe;
         if number >= self.next_hand {

@@ -153,10 +153,17 @@ impl Copies {
         let refused = self.refused.get(&held.id);
         let willing = others.iter().filter(|other| refused.is_none_or(|refused| !refused.contains(other)));
         let busy = |m: Member| self.under_way.values().filter(|transfer| transfer.to == m).count();
-        match willing.min_by_key(|m| (busy(**m), **m)) {
+        // A copy on the machine of another one dies with it.
+        let is_near = |m: Member| held.holders.iter().any(|holder| lives.share_machine(*holder, m));
+        match willing.min_by_key(|m| (is_near(**m), busy(**m), **m)) {
             Some(to) => Choice::Now(Transfer { from, to: *to }),
             None => Choice::Later,
         }
+    }
+
+    /// Who was told to copy this block, if somebody was.
+    pub(super) fn copier(&self, id: BlockId) -> Option<Member> {
+        self.under_way.get(&id).map(|transfer| transfer.from)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {

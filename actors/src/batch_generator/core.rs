@@ -176,6 +176,20 @@ impl GeneratorCore {
         }
     }
 
+    /// Whether it is this executor's business: nobody speaks for another one's receivers and blocks.
+    fn may_say(&self, by: Member, what: &Event) -> bool {
+        let hosts = |id: ReceiverId| self.lives.host(id).is_none_or(|host| host == by);
+        match what {
+            Event::ReceiverStarted(receiver)
+            | Event::EndOfBatch { receiver, .. }
+            | Event::ReceiverExited { receiver, .. } => hosts(*receiver),
+            Event::BlockAdded(info) => info.holder == by && hosts(info.block.receiver),
+            Event::BlockSafe { block, .. } => self.books.holding(*block).is_none_or(|held| held.cut_on == by),
+            Event::BlockCopied { block, .. } => self.copies.copier(*block).is_none_or(|from| from == by),
+            _ => false,
+        }
+    }
+
     fn on_block(&mut self, info: BlockInfo, out: &mut Vec<Action>) {
         if self.lives.block_added(info.block, info.last) {
             let block = info.block;
@@ -193,7 +207,9 @@ impl GeneratorCore {
             return;
         }
         let Some(marked) = self.books.mark_safe(block, replica) else {
-            return;
+            // Struck or released while the copy was on its way.
+            let drop = |member| Action::DropBlocks { member, blocks: vec![block] };
+            return out.extend(replica.map(drop));
         };
         self.lives.block_safe(block);
         self.copies.consider(&self.books, &self.lives, block);
@@ -367,10 +383,18 @@ impl Core for GeneratorCore {
 
     fn on_event(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         self.now = now;
+        let event = match event {
+            Event::Said { by, what } if !self.may_say(by, &what) => {
+                return out.push(Action::Note(GeneratorNote::WordRefused { by }));
+            }
+            Event::Said { what, .. } => *what,
+            event => event,
+        };
         match event {
             Event::Start { wall } => self.start(now, wall, out),
             Event::Wall { wall } => self.set_wall(now, wall),
             Event::ExecutorUp(member) => self.on_executor_up(now, member),
+            Event::ExecutorAt(member, machine) => self.lives.set_machine(member, machine),
             Event::ExecutorDown(member) => self.on_executor_down(now, member, out),
             Event::ExecutorLeaving(member) => self.on_leaving(member, out),
             Event::BlockCopied { block, to, kept } => self.on_copied(block, to, kept, out),
@@ -387,7 +411,7 @@ impl Core for GeneratorCore {
             }
             Event::SetRate { .. } => self.set_rate(&event, out),
             Event::Stop { graceful } => self.on_stop(graceful, out),
-            Event::Wake => {}
+            Event::Wake | Event::Said { .. } => {}
         }
         if self.phase != Phase::Idle && self.phase != Phase::Ended {
             self.place(now, out);

@@ -2,7 +2,7 @@
 //! the next life begins.
 
 use super::placement;
-use crate::seam::StreamKind;
+use crate::seam::{Machine, StreamKind};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -99,6 +99,8 @@ pub(super) struct Lives {
     pub(super) members: BTreeSet<Member>,
     /// Those among them that are about to leave.
     pub(super) leaving: BTreeSet<Member>,
+    /// Where they run, as far as it is known.
+    machines: BTreeMap<Member, Machine>,
     backoff: Backoff,
     rng: SeededRng,
 }
@@ -132,6 +134,7 @@ impl Lives {
             lives: receivers.into_iter().map(life).collect(),
             members: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            machines: BTreeMap::new(),
             backoff,
             rng: SeededRng::new(seed),
         }
@@ -146,6 +149,24 @@ impl Lives {
         self.lives
             .get_mut(&(id.stream, id.index))
             .filter(|life| life.id == id || planted!(NoIncarnationCheck))
+    }
+
+    /// Notes where an executor runs.
+    pub(super) fn set_machine(&mut self, member: Member, machine: Machine) {
+        if self.members.contains(&member) {
+            self.machines.insert(member, machine);
+        }
+    }
+
+    /// Whether two executors are known to run on one machine.
+    pub(super) fn share_machine(&self, one: Member, other: Member) -> bool {
+        let machine = |member| self.machines.get(&member);
+        machine(one).is_some() && machine(one) == machine(other)
+    }
+
+    /// Where this life of a receiver is, or was; none if it is not the newest.
+    pub(super) fn host(&self, id: ReceiverId) -> Option<Member> {
+        self.lives.get(&(id.stream, id.index)).filter(|life| life.id == id)?.member
     }
 
     pub(super) fn by_index_mut(&mut self, stream: StreamId, index: ReceiverIndex) -> Option<&mut Life> {
@@ -294,6 +315,7 @@ impl Lives {
     pub(super) fn member_down(&mut self, now: Time, member: Member, stopping: bool) -> Vec<After> {
         self.members.remove(&member);
         self.leaving.remove(&member);
+        self.machines.remove(&member);
         let mut ends = Vec::new();
         for life in self.lives.values_mut().filter(|life| life.member == Some(member)) {
             let was_live = life.is_live() || life.state == State::Moving;
@@ -355,6 +377,7 @@ impl Lives {
 
     pub(super) fn assert_invariants(&self) {
         assert!(self.leaving.is_subset(&self.members), "whoever leaves is still there");
+        assert!(self.machines.keys().all(|m| self.members.contains(m)), "places are those of the living");
         for life in self.iter() {
             if life.is_live() {
                 assert!(

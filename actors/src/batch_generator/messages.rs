@@ -1,6 +1,6 @@
 //! What the batch generator is told, what it asks for, its limits, and the ways out that it needs.
 
-use crate::seam::{BatchPlan, PlannedRange, StreamInfo};
+use crate::seam::{BatchPlan, Machine, PlannedRange, StreamInfo};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -118,6 +118,8 @@ pub enum GeneratorEvent {
     },
     /// An executor can be used.
     ExecutorUp(Member),
+    /// On which machine an executor runs. Told where executors are processes that have addresses, right after `ExecutorUp`.
+    ExecutorAt(Member, Machine),
     /// An executor is dead; nothing of it counts any more.
     ExecutorDown(Member),
     /// An executor wants to leave: its receivers move, and what only it holds is copied.
@@ -141,6 +143,13 @@ pub enum GeneratorEvent {
         block: BlockId,
         /// Who else holds it.
         replica: Option<Member>,
+    },
+    /// An executor has said something of a receiver or a block: it counts if the receiver lives there.
+    Said {
+        /// Who.
+        by: Member,
+        /// What: `ReceiverStarted`, `BlockAdded`, `BlockSafe`, `EndOfBatch`, `ReceiverExited` or `BlockCopied`.
+        what: Box<GeneratorEvent>,
     },
     /// A receiver will add no block to this batch and those before it.
     EndOfBatch {
@@ -322,6 +331,11 @@ pub enum GeneratorNote {
         blocks: usize,
         /// Their records.
         records: u64,
+    },
+    /// An executor has spoken of a receiver or a block that is not its own.
+    WordRefused {
+        /// Who.
+        by: Member,
     },
     /// A block that had lost a holder, or is to lose one, has another.
     BlockCopied {

@@ -10,7 +10,7 @@ use crate::core::Core;
 use std::{collections::BTreeSet, sync::Arc};
 use tidemill_protocol::{
     id::{DataKey, Epoch, TaskId},
-    message::{Exhausted, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver},
+    message::{Exhausted, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, short_text},
     time::Time,
 };
 
@@ -244,7 +244,7 @@ impl ExecutorCore {
     }
 
     fn tell_failed(&self, task: TaskId, message: String, why: Why, out: &mut Vec<Action>) {
-        let Why { missing, exhausted } = why;
+        let (Why { missing, exhausted }, message) = (why, short_text(message));
         let failure = TaskFailure { task, reporter: self.config.member, message, missing, exhausted };
         out.push(Action::Count(Counted::Failed));
         out.push(Action::TellDriver(ToDriver::TaskFailed(failure)));

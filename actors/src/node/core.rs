@@ -17,7 +17,7 @@ use super::{
     difference::first_difference,
     event::{Action, Counter, DownReason, Event, LinkId, Refusal, Standing},
     leaving::Leave,
-    route::{Destination, destination},
+    route::{Destination, destination, speaks_for},
     suspicion::{Level, Suspicion, WakingClock},
 };
 use crate::core::Core;
@@ -130,6 +130,9 @@ impl Membership {
             return;
         };
         executor.suspicion.heard(self.awake);
+        if speaks_for(&message).is_some_and(|member| member != from) {
+            return out.push(Action::Count(Counter::MessagesRefused));
+        }
         match destination(&message) {
             Destination::Node => match message {
                 ToDriver::Alive { nonce } => self.answered(from, nonce, out),

@@ -7,7 +7,7 @@
 //! | `TaskDone`, `TaskFailed`, `SlotLeaked` | scheduler |
 //! | `SourceReport` | reports |
 
-use tidemill_protocol::message::ToDriver;
+use tidemill_protocol::{id::Member, message::ToDriver};
 
 /// A role on the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,15 @@ pub enum Destination {
     Scheduler,
     /// What is counted and logged only.
     Reports,
+}
+
+/// Whose tasks `message` speaks of, if it says so: that must be who sends it.
+pub fn speaks_for(message: &ToDriver) -> Option<Member> {
+    match message {
+        ToDriver::TaskDone(outcome) => Some(outcome.holder),
+        ToDriver::TaskFailed(failure) => Some(failure.reporter),
+        _ => None,
+    }
 }
 
 /// Who gets `message`.

@@ -269,3 +269,19 @@ fn each_message_has_its_destination() {
         assert_eq!(destination(&message), expected, "{message:?}");
     }
 }
+
+#[test]
+fn an_executor_speaks_of_its_own_tasks_only() {
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
+    let key = TaskKey { batch: BatchNumber(0), stage: StageId(0), partition: PartitionId(0) };
+    let task = TaskId { key, attempt: Attempt(0) };
+    let failed = |reporter| {
+        let message = "no".to_owned();
+        ToDriver::TaskFailed(TaskFailure { task, reporter, message, missing: None, exhausted: None })
+    };
+    t.gives(1, says(2, life(2, 1), failed(life(1, 1))), &[]);
+    assert!(t.last.contains(&Action::Count(Counter::MessagesRefused)));
+    t.gives(1, says(2, life(2, 1), failed(life(2, 1))), &["deliver node-2.i1 to Scheduler"]);
+}

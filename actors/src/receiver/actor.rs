@@ -71,10 +71,15 @@ impl ReceiverPerformer {
     }
 
     fn replicate(&self, block: BlockId, to: Member, me: &ShellAddress<ReceiverCore>) {
-        let (me, copied) = (me.clone(), self.ports.replicator.replicate(block, to));
+        let (me, driver) = (me.clone(), self.ports.driver.clone());
+        let copied = self.ports.replicator.replicate(block, to);
         self.world.spawner.spawn(async move {
-            let (sequence, peer) = (block.sequence, to);
-            me.tell(match copied.await {
+            let (sequence, peer, kept) = (block.sequence, to, copied.await);
+            if kept && !me.alive() {
+                // Nobody is left here who would look after the copy.
+                return driver.tell(ToDriver::BlockCopied { block, to, kept });
+            }
+            me.tell(match kept {
                 true => Event::Replicated { sequence, peer },
                 false => Event::ReplicaFailed { sequence, peer },
             });

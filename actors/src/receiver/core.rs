@@ -15,7 +15,7 @@ use std::{
 };
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, Member},
-    message::{BlockInfo, ReceiverExitReason, ReceiverOrder, ToDriver},
+    message::{BlockInfo, ReceiverExitReason, ReceiverOrder, ToDriver, short_text},
     time::{BatchTime, Time},
 };
 
@@ -159,6 +159,10 @@ impl ReceiverCore {
             Step::Safe { sequence, replica } => {
                 Action::TellDriver(ToDriver::BlockSafe { block: self.block(sequence), replica })
             }
+            Step::Stray { sequence, peer } => {
+                let block = self.block(sequence);
+                Action::TellDriver(ToDriver::BlockCopied { block, to: peer, kept: true })
+            }
         }));
     }
 
@@ -195,8 +199,8 @@ impl ReceiverCore {
         let reason = match (&self.phase, end) {
             (Phase::Stopping { .. }, _) => ReceiverExitReason::Stopped,
             (Phase::Running, SourceEnd::Returned) => ReceiverExitReason::Exhausted,
-            (Phase::Running, SourceEnd::Failed(why)) => ReceiverExitReason::Failed(why),
-            (Phase::Running, SourceEnd::Panicked(why)) => ReceiverExitReason::Panicked(why),
+            (Phase::Running, SourceEnd::Failed(why)) => ReceiverExitReason::Failed(short_text(why)),
+            (Phase::Running, SourceEnd::Panicked(why)) => ReceiverExitReason::Panicked(short_text(why)),
             _ => return,
         };
         self.end(reason, out);
@@ -265,7 +269,7 @@ impl ReceiverCore {
         match event {
             Event::Replicated { sequence, peer } => self.copies.replicated(sequence, peer, &mut steps),
             Event::ReplicaFailed { sequence, peer } => self.copies.failed(now, sequence, peer, &mut steps),
-            Event::Peers { members } => self.copies.set_peers(now, members, &mut steps),
+            Event::Peers { members, near } => self.copies.set_peers(now, members, near, &mut steps),
             _ => {}
         }
         self.perform(steps, out);

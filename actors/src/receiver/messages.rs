@@ -133,6 +133,8 @@ pub enum ReceiverEvent {
     Peers {
         /// All of them; this one may be among them.
         members: Vec<Member>,
+        /// Those among them that run on this machine, and die with it.
+        near: Vec<Member>,
     },
     /// The driver has entered a block as safe.
     SafeRecorded {

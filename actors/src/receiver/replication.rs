@@ -38,6 +38,8 @@ pub(super) enum Step {
     Send { sequence: u64, to: Member },
     /// Tell the driver that it is safe.
     Safe { sequence: u64, replica: Option<Member> },
+    /// Tell the driver of a copy that came after the block was let go of: it is let go of there too.
+    Stray { sequence: u64, peer: Member },
 }
 
 /// The blocks of one life of a receiver, and their copies.
@@ -49,6 +51,8 @@ pub(super) struct Copies {
     retry_max: Duration,
     /// Sorted, without this node.
     peers: Vec<Member>,
+    /// Those who are on this machine: they hold a copy only if nobody else does.
+    near: BTreeSet<Member>,
     blocks: BTreeMap<u64, Flight>,
     /// All blocks below are recorded.
     frontier: u64,
@@ -66,6 +70,7 @@ impl Copies {
             retry_min,
             retry_max,
             peers: Vec::new(),
+            near: BTreeSet::new(),
             blocks: BTreeMap::new(),
             frontier: 0,
             retry_at: None,
@@ -108,7 +113,7 @@ impl Copies {
     pub(super) fn replicated(&mut self, sequence: u64, peer: Member, out: &mut Vec<Step>) {
         let live = self.peers.binary_search(&peer).is_ok();
         let Some(flight) = self.blocks.get_mut(&sequence) else {
-            return;
+            return out.push(Step::Stray { sequence, peer });
         };
         if live && !matches!(flight.copy, Copy::Told { .. }) {
             flight.copy = Copy::Told { replica: Some(peer) };
@@ -128,9 +133,16 @@ impl Copies {
         }
     }
 
-    /// These executors live. What only a lost one held is copied again, also after it was safe: it shall survive the
-    /// next loss too.
-    pub(super) fn set_peers(&mut self, now: Time, members: Vec<Member>, out: &mut Vec<Step>) {
+    /// These executors live, and some of them near: on this machine. What only a lost one held is copied again, also after it
+    /// was safe: it shall survive the next loss too.
+    pub(super) fn set_peers(
+        &mut self,
+        now: Time,
+        members: Vec<Member>,
+        near: Vec<Member>,
+        out: &mut Vec<Step>,
+    ) {
+        self.near = near.into_iter().collect();
         self.peers = members.into_iter().filter(|m| m.node != self.me.node).collect();
         self.peers.sort_unstable();
         self.peers.dedup();
@@ -191,8 +203,8 @@ impl Copies {
         }
     }
 
-    /// Finds a holder for the second copy: the peers in turn, so that the load is spread, and the same ones for the
-    /// same peers, so that a run can be repeated.
+    /// Finds a holder for the second copy: the peers of other machines first, in turn, so that the load is spread, and the
+    /// same ones for the same peers, so that a run can be repeated.
     fn place(&mut self, now: Time, sequence: u64, out: &mut Vec<Step>) {
         let alone = self.peers.is_empty();
         let Some(flight) = self.blocks.get_mut(&sequence) else {
@@ -210,7 +222,9 @@ impl Copies {
         }
         let start = if alone { 0 } else { (sequence % self.peers.len() as u64) as usize };
         let turn = self.peers[start..].iter().chain(&self.peers[..start]);
-        match turn.copied().find(|peer| !flight.tried.contains(peer)) {
+        let willing = turn.copied().filter(|peer| !flight.tried.contains(peer));
+        // The first of those that are equally far.
+        match willing.min_by_key(|peer| self.near.contains(peer)) {
             Some(to) => {
                 flight.copy = Copy::Sending { to };
                 out.push(Step::Send { sequence, to });

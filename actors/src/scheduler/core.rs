@@ -141,8 +141,6 @@ impl Scheduler {
     fn batch_safe(&mut self, batch: BatchNumber) {
         if let Some(job) = self.jobs.get_mut(&batch) {
             job.is_safe = true;
-            job.blocks.values_mut().for_each(|place| place.safe = true);
-            self.queue.feed(batch);
         } else if batch >= self.next && self.limit.is_none() {
             self.safe_early.insert(batch);
         }
@@ -151,8 +149,7 @@ impl Scheduler {
     fn block_holders(&mut self, place: BlockPlace) {
         for (batch, job) in &mut self.jobs {
             if job.block_bytes.contains_key(&place.block) {
-                let safe = place.safe || job.is_safe;
-                job.blocks.insert(place.block, BlockPlace { safe, ..place.clone() });
+                job.blocks.insert(place.block, place.clone());
                 self.queue.feed(*batch);
             }
         }

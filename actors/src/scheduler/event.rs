@@ -95,11 +95,9 @@ impl Event {
 pub struct BlockPlace {
     /// The block.
     pub block: BlockId,
-    /// Who holds it.
+    /// Who holds it. What nobody holds is waited for, because its batch will be planned again without it; only a decided batch
+    /// will not be, and ends the pipeline.
     pub holders: Vec<Member>,
-    /// Whether it is as safe as its storage level asks for. A safe block without holders ends the pipeline; an unsafe one
-    /// is waited for, because its batch will be planned again without it.
-    pub safe: bool,
 }
 
 /// Why a sink does not have a batch.

@@ -54,7 +54,7 @@ impl Scheduler {
         let job = self.jobs.get_mut(&key.batch).expect("a batch leaves the queue before it leaves the books");
         let inputs = match Inputs::of(job, at, &self.executors) {
             Ok(inputs) => inputs,
-            Err(block) if job.blocks.get(&block).is_some_and(|place| place.safe) => {
+            Err(block) if job.decided.is_some() => {
                 return Placed::Doomed(format!(
                     "{key} needs block {block}, and nobody alive holds it any more"
                 ));

@@ -4,18 +4,18 @@
 use super::{
     core::Scheduler,
     event::Action,
-    job::{Job, TaskState},
+    job::{Job, Task, TaskState},
 };
 
 impl Scheduler {
     /// Says once of each executor that leaves when no task runs there and nobody will ask for an output of it.
     pub(super) fn report_drained(&mut self, out: &mut Vec<Action>) {
         for member in self.executors.draining() {
-            if !self.jobs.values().flat_map(Job::tasks).any(|(_, task)| match task.state {
-                TaskState::Running { on, .. } => on == member,
+            let is_needed = |task: &Task| match task.state {
                 TaskState::Done { holder, .. } => holder == member && !task.outputs.is_empty(),
-                TaskState::Waiting | TaskState::Ready | TaskState::Lost => false,
-            }) {
+                _ => task.attempts().any(|twin| twin.on == member),
+            };
+            if !self.jobs.values().flat_map(Job::tasks).any(|(_, task)| is_needed(task)) {
                 self.executors.set_drained(member);
                 out.push(Action::ExecutorDrained { member });
             }

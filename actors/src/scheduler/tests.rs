@@ -40,8 +40,8 @@ fn block(n: u64) -> BlockId {
 }
 
 /// A block held by these nodes.
-fn place(n: u64, holders: &[u16], safe: bool) -> BlockPlace {
-    BlockPlace { block: block(n), holders: holders.iter().map(|h| node(*h)).collect(), safe }
+fn place(n: u64, holders: &[u16]) -> BlockPlace {
+    BlockPlace { block: block(n), holders: holders.iter().map(|h| node(*h)).collect() }
 }
 
 /// An attempt, written `batch/stage/partition.attempt`.

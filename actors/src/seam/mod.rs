@@ -9,12 +9,14 @@
 //! | [`SourceHost`] | reads the outside world |
 //! | [`SinkHost`] | publishes to the outside world |
 
+mod machine;
 mod payload;
 mod program;
 mod sink;
 mod source;
 mod tasks;
 
+pub use machine::Machine;
 pub use payload::{Held, Payload, PayloadCodec, PayloadError};
 pub use program::{
     BatchPlan, JobPlan, PlannedBlock, PlannedPart, PlannedRange, Program, SinkInfo, SinkKind, StageOutput,

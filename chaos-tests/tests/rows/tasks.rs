@@ -146,3 +146,27 @@ fn row_35_a_partition_beyond_the_memory_is_refused_by_name_and_the_next_pipeline
     let small = slow_tasks(35).configure(|config| config.memory_bytes_max = 1 << 20);
     assert_eq!(counted(small, async |_, _| {}).totals(), remainders(NUMBERS));
 }
+
+#[test]
+fn a_panic_with_more_words_than_a_frame_holds_fails_its_pipeline_and_no_executor() {
+    let seen = Seen::default();
+    let watched = seen.clone();
+    let pipeline = |context: &StreamContext| {
+        let bad = all(NUMBERS)[4_000];
+        let fatal = move |number: u64| {
+            assert!(number != bad, "bad line {}", "x".repeat(200_000));
+            number
+        };
+        numbers(context, NUMBERS).map(fatal).foreach_batch(|_, _| Ok(()));
+        Ok(())
+    };
+    let outcome = slow_tasks(25).run(pipeline, async |cluster| {
+        watched.listen(cluster);
+        cluster.wait_until_ended(60 * SECOND).await
+    });
+    let told =
+        outcome.expect("the cluster starts").expect("it ends").expect_err("the task fails").to_string();
+    assert!(told.contains("failed 4 times") && told.contains("bad line xxxx"), "{}", &told[..200]);
+    assert!(told.contains("bytes more)") && told.len() < 10_000, "{} bytes", told.len());
+    assert_eq!(seen.count(is_down), 0, "no executor is to blame");
+}

@@ -67,7 +67,8 @@ impl DenyList {
         let read = parse(&text).ok_or(io::ErrorKind::InvalidData)?;
         let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
         let fresh = read.difference(&denied).copied().collect();
-        *denied = read;
+        // Never fewer: a file that was cut off reads as a shorter list.
+        denied.extend(read);
         Ok(fresh)
     }
 

@@ -142,6 +142,20 @@ pub fn save_identity(folder: &Path, name: &str, identity: &Identity) -> Result<(
     write_identity(folder, name, identity)
 }
 
+/// Makes sure that [`save_identity`] will find a folder in which it can write, before anything is spent on an identity: it is
+/// made if need be, is its owner's only, and takes a file of an identity's size.
+///
+/// # Errors
+/// [`FolderError`].
+pub fn prepare_folder(folder: &Path) -> Result<(), FolderError> {
+    const SIZE: usize = 8 << 10;
+    private_folder(folder)?;
+    let _writer = lock(folder)?;
+    replace(folder, "probe", &[0; SIZE])?;
+    let probe = folder.join("probe");
+    fs::remove_file(&probe).map_err(io("remove", &probe))
+}
+
 /// As [`save_identity`], by a caller who holds the lock.
 pub(super) fn write_identity(folder: &Path, name: &str, identity: &Identity) -> Result<(), FolderError> {
     let (own, authority) = identity.to_pem();

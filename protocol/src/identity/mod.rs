@@ -24,7 +24,7 @@ mod token;
 pub use authority::{AUTHORITY_LIFETIME, Authority, AuthorityError, Granted, NODE_LIFETIME, TokenRefused};
 pub use certificate::{CertificateFacts, Malformed};
 pub use denied::{DenyList, Refused, admit};
-pub use folder::{FolderError, load_identity, save_identity};
+pub use folder::{FolderError, load_identity, prepare_folder, save_identity};
 pub use issue::{CertificateError, Issuing, KeyPair};
 pub(crate) use names::authority_cluster;
 pub use names::{ClusterName, NameError, PeerName, Role, RoleKind};

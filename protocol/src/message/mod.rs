@@ -20,6 +20,7 @@ mod request;
 mod samples;
 mod status;
 mod task;
+mod text;
 
 pub use bulk::{BulkReply, BulkRequest, PackedPiece, Piece};
 pub use hello::Hello;
@@ -29,6 +30,7 @@ pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use request::{NamedValue, ProgramFacts, Reply, Request};
 pub use status::StatusEntry;
 pub use task::{Exhausted, InputPart, OutputInfo, Resource, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
+pub use text::{TEXT_BYTES_MAX, short_text};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};
 use crate::time::BatchTime;

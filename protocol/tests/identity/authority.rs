@@ -212,8 +212,12 @@ fn a_denied_node_is_heard_of_within_a_second_and_never_let_in_by_a_damaged_list(
         assert_eq!(elsewhere.poll().unwrap(), [7, 9].map(NodeId));
         fs::write(folder.join("denied"), "seven\n").unwrap();
         list.poll().unwrap_err();
+        for cut_off in ["9\n", ""] {
+            fs::write(folder.join("denied"), cut_off).unwrap();
+            assert_eq!(list.poll().unwrap(), []);
+        }
         fs::remove_file(folder.join("denied")).unwrap();
         assert_eq!(list.poll().unwrap(), []);
-        assert!(list.is_denied(NodeId(7)), "what was known stays");
+        assert!(list.is_denied(NodeId(7)) && list.is_denied(NodeId(9)), "what was known stays");
     });
 }

@@ -3,7 +3,9 @@
 use crate::support::{Driver, Folder, JOIN, PATIENCE, any_port, ip, simulate};
 use quinn::{Connection, Endpoint};
 use std::time::Duration;
-use tidemill_protocol::endpoint::join::{Renewal, join, renew_driver_when_due, renew_when_due};
+use tidemill_protocol::endpoint::join::{
+    JoinError, Joined, Renewal, join, renew_driver_when_due, renew_when_due,
+};
 use tidemill_protocol::endpoint::link::LinkConfig;
 use tidemill_protocol::endpoint::{
     ControlLink, EndpointConfig, Identity, IdentityError, connect_to, control_endpoint,
@@ -120,8 +122,10 @@ fn over_a_hundred_days_a_node_and_its_driver_renew_themselves_at_two_thirds() {
         let began = world.clock.wall();
         let mut renewed_at = Vec::new();
         let renewal = Renewal { local: any_port(2), server: JOIN };
-        let of_node = renew_when_due(&world, &renewal, &node, |renewed| {
-            save_identity(&machine, "node", &renewed.unwrap().identity).unwrap();
+        let save =
+            |joined: &Joined| save_identity(&machine, "node", &joined.identity).map_err(|e| e.to_string());
+        let of_node = renew_when_due(&world, &renewal, &node, save, |renewed| {
+            renewed.unwrap();
             renewed_at.push(world.clock.wall() - began);
         });
         let of_driver = renew_driver_when_due(
@@ -149,5 +153,38 @@ fn over_a_hundred_days_a_node_and_its_driver_renew_themselves_at_two_thirds() {
         let (here, there) = (endpoint(&sim, 1, &driver.identity), endpoint(&sim, 2, &node));
         let (_near, far) = pair(&there, &here, &joined.cluster.driver()).await;
         assert!(PeerName::of_connection(&far).unwrap().may_be(NodeId(1)));
+    });
+}
+
+#[test]
+fn a_renewed_certificate_that_cannot_be_saved_is_not_shown_and_asked_for_again_a_minute_later() {
+    simulate(async |sim| {
+        let driver = Driver::start(&sim);
+        let (world, machine) = (sim.node(ip(2)), Folder::new());
+        let joined = join(&world, any_port(2), JOIN, &driver.token(1), None, PATIENCE).await.unwrap();
+        let node = joined.identity.clone();
+        let serial = || node.facts().unwrap().serial;
+        let (first, mut told) = (serial(), Vec::new());
+        let renewal = Renewal { local: any_port(2), server: JOIN };
+        let mut is_full = true;
+        let save = |joined: &Joined| match std::mem::take(&mut is_full) {
+            true => Err("no space left on device".to_owned()),
+            false => save_identity(&machine, "node", &joined.identity).map_err(|e| e.to_string()),
+        };
+        let renewing = renew_when_due(&world, &renewal, &node, save, |renewed| {
+            told.push((renewed.map(|_| ()).map_err(ToString::to_string), serial(), world.clock.now()));
+        });
+        tokio::select! {
+            biased;
+            () = renewing => panic!("ended"),
+            () = world.clock.sleep(DAY * 21) => {}
+        }
+        let [(failed, shown, then), (done, renewed, later)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(*failed, Err(JoinError::NotSaved("no space left on device".into()).to_string()));
+        assert_eq!(*shown, first, "what is not on disk is not shown");
+        assert!(done.is_ok() && *renewed != first, "{done:?}");
+        let waited = later.since(*then);
+        assert!(waited >= Duration::from_secs(60) && waited < Duration::from_secs(62), "{waited:?}");
+        assert_eq!(load_identity(&machine, "node").unwrap().facts(), node.facts());
     });
 }

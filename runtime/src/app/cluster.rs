@@ -25,7 +25,7 @@ use tidemill_protocol::{
         join::{JoinError, Renewal, join},
     },
     id::{Incarnation, NodeId},
-    identity::{Authority, Role, TOKEN_LIFETIME, Token, load_identity, save_identity},
+    identity::{Authority, Role, TOKEN_LIFETIME, Token, load_identity, prepare_folder, save_identity},
     world::World,
 };
 use tokio::sync::Notify;
@@ -169,9 +169,16 @@ pub(super) fn ca(name: &str, command: &CaCommand) -> u8 {
 
 /// A node with a certificate, by its folder or by a token.
 async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
+    if args.listen.is_unspecified() {
+        let ip = args.listen;
+        let remedy = "give --listen the address by which the others reach this machine";
+        return Err(Refusal::usage(format!(
+            "{ip} is no address at which another machine finds this one: {remedy}"
+        )));
+    }
     let (identity, driver) = match &args.join {
         Some(token) => join_cluster(args, token, world).await?,
-        None => rejoin(args)?,
+        None => rejoin(args, world)?,
     };
     let named = identity.name().map_err(Refusal::usage)?;
     let Role::Node(nodes) = named.role else {
@@ -201,7 +208,7 @@ async fn join_cluster(
     world: &World,
 ) -> Result<(Identity, SocketAddr), Refusal> {
     let data = args.data.display();
-    if args.data.join("node.pem").exists() {
+    if args.data.join("node.pem").exists() && ended_for(&args.data, world).is_none() {
         return Err(Refusal::usage(format!("{data} belongs to a node that has joined: leave --join out")));
     }
     let text = read_token(token)?;
@@ -210,6 +217,8 @@ async fn join_cluster(
     let server = join_address(driver)
         .ok_or_else(|| Refusal::usage(format!("{driver} is not where a driver listens: name its port")))?;
     let local = SocketAddr::new(args.listen, 0);
+    // A token is good for one machine once: what could keep it from being used well is found before.
+    prepare_folder(&args.data).map_err(Refusal::usage)?;
     let joined = join(world, local, server, &token, args.executors, JOIN_PATIENCE).await.map_err(
         |error| match error {
             JoinError::Connect { .. } | JoinError::AnswerLost(_) => Refusal::failed(error),
@@ -223,8 +232,22 @@ async fn join_cluster(
     Ok((joined.identity, driver))
 }
 
-fn rejoin(args: &NodeArgs) -> Result<(Identity, SocketAddr), Refusal> {
+/// For how long the certificate in a node's folder has not been valid any more; none if it is, or there is none.
+fn ended_for(data: &Path, world: &World) -> Option<Duration> {
+    let facts = load_identity(data, "node").ok()?.facts().ok()?;
+    world.clock.wall().checked_sub(facts.valid_until)
+}
+
+fn rejoin(args: &NodeArgs, world: &World) -> Result<(Identity, SocketAddr), Refusal> {
+    const DAY_S: u64 = 86_400;
     let identity = load_identity(&args.data, "node").map_err(Refusal::usage)?;
+    if let Some(ended) = ended_for(&args.data, world) {
+        return Err(Refusal::usage(format!(
+            "the certificate in {} ended {} days ago: join again with a new token from `tidemill ca token`",
+            args.data.display(),
+            ended.as_secs() / DAY_S
+        )));
+    }
     let driver = match &args.driver {
         Some(driver) => {
             let driver = resolve(driver)?;

@@ -2,7 +2,7 @@
 
 use super::{
     delay, empty_batch, engine, hand_loop, input, machine, recovery,
-    report::{self, Comparison, Delay, DemoRss, EmptyBatch, Recovery, Report, Run, Shuffle},
+    report::{self, Comparison, Counted, Delay, DemoRss, EmptyBatch, Recovery, Report, Run, Shuffle},
     shuffle,
     statistics::median,
 };
@@ -104,22 +104,23 @@ impl BenchArgs {
             }
             one => vec![one],
         };
-        let mut reports = Vec::new();
+        // What one of them refuses to measure does not cost the others their minutes.
+        let (mut reports, mut exit) = (Vec::new(), EXIT_DONE);
         for name in names {
             match self.measure(name) {
                 Ok(new) => reports.extend(new),
-                Err(error) => return complain("tidemill bench", &error, EXIT_FAILED),
+                Err(error) => exit = complain("tidemill bench", &error, EXIT_FAILED),
             }
         }
         if self.json {
             reports.iter().for_each(|report| println!("{}", report.json()));
-            return EXIT_DONE;
+            return exit;
         }
         let page = report::markdown(&machine::describe(), &reports);
-        if !self.markdown {
-            // The same tables: they read well in a terminal.
+        if !self.markdown || exit != EXIT_DONE {
+            // The same tables: they read well in a terminal. A page that lacks one is not written.
             print!("{page}");
-            return EXIT_DONE;
+            return exit;
         }
         match std::fs::write(PAGE, page) {
             Ok(()) => EXIT_DONE,
@@ -195,14 +196,18 @@ impl BenchArgs {
         for _ in 0..self.runs {
             runs.push((empty_batch::local(measure)?, empty_batch::quic(measure)?));
         }
-        let (local, quic): (Vec<Delay>, Vec<Delay>) = runs.into_iter().unzip();
+        let left_out = runs.iter().map(|(_, quic)| quic.left_out).sum();
+        let (local, quic): (Vec<Delay>, Vec<Delay>) =
+            runs.into_iter().map(|(local, quic)| (local, quic.delay)).unzip();
         let middle =
             |runs: &[Delay], pick: fn(&Delay) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
         let of = |runs: &[Delay]| {
             let (p50_ms, p99_ms) = (middle(runs, |run| run.p50_ms)?, middle(runs, |run| run.p99_ms)?);
             Some(Delay { p50_ms, p99_ms })
         };
-        let report = of(&local).zip(of(&quic)).map(|(local, quic)| EmptyBatch::of(local, quic));
+        let report = of(&local)
+            .zip(of(&quic))
+            .map(|(local, delay)| EmptyBatch::of(local, Counted { delay, left_out }));
         Ok(vec![Report::EmptyBatch(report.ok_or("no run")?)])
     }
 }

@@ -67,6 +67,16 @@ impl Delay {
     }
 }
 
+/// The delay of batches of which every executor ran a task.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Counted {
+    /// Their delay.
+    #[serde(flatten)]
+    pub delay: Delay,
+    /// Batches that do not count, for an executor had nothing to do in them.
+    pub left_out: u64,
+}
+
 /// From the cut to the sink's call, for batches of nearly nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EmptyBatch {
@@ -75,12 +85,12 @@ pub struct EmptyBatch {
     /// In one process.
     pub local: Delay,
     /// Over three processes.
-    pub quic: Delay,
+    pub quic: Counted,
 }
 
 impl EmptyBatch {
     /// The figures in one process and over three.
-    pub fn of(local: Delay, quic: Delay) -> Self {
+    pub fn of(local: Delay, quic: Counted) -> Self {
         EmptyBatch { bench: "empty_batch".into(), local, quic }
     }
 }
@@ -255,14 +265,17 @@ pub fn markdown(machine: &str, reports: &[Report]) -> String {
             )]
         },
     );
-    section(&mut page, "The engine's own delay", "| bench | where | p50 ms | p99 ms |", reports, |report| {
+    let head = "| bench | where | p50 ms | p99 ms | left out: an executor had no task |";
+    section(&mut page, "The engine's own delay", head, reports, |report| {
         let Report::EmptyBatch(e) = report else {
             return Vec::new();
         };
-        let row = |(place, delay): (&str, Delay)| {
-            format!("| {} | {place} | {:.2} | {:.2} |", e.bench, delay.p50_ms, delay.p99_ms)
+        let row = |(place, delay, left_out): (&str, Delay, u64)| {
+            format!("| {} | {place} | {:.2} | {:.2} | {left_out} |", e.bench, delay.p50_ms, delay.p99_ms)
         };
-        [("one process", e.local), ("three processes, QUIC", e.quic)].map(row).into()
+        [("one process", e.local, 0), ("three processes, QUIC", e.quic.delay, e.quic.left_out)]
+            .map(row)
+            .into()
     });
     section(
         &mut page,
@@ -362,9 +375,11 @@ mod tests {
              {\"records_per_s\":9000000.0,\"hand_loop_records_per_s\":1000000.0}]}"
         );
         let delay = |p50_ms, p99_ms| Delay { p50_ms, p99_ms };
+        let quic = Counted { delay: delay(1.5, 8.0), left_out: 3 };
         assert_eq!(
-            Report::EmptyBatch(EmptyBatch::of(delay(0.5, 2.0), delay(1.5, 8.0))).json(),
-            "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0},\"quic\":{\"p50_ms\":1.5,\"p99_ms\":8.0}}"
+            Report::EmptyBatch(EmptyBatch::of(delay(0.5, 2.0), quic)).json(),
+            "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0},\
+             \"quic\":{\"p50_ms\":1.5,\"p99_ms\":8.0,\"left_out\":3}}"
         );
         assert_eq!(
             Report::DemoRss(DemoRss::of(123_400_000)).json(),

@@ -159,7 +159,7 @@ impl<L> Wires<L> {
     fn hand_over(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>) {
         let version = self.ledger.plan(&plan);
         // The generator's books decide what becomes of a block without holders: the scheduler waits for them.
-        let blocks = holders.into_iter().map(|(block, holders)| BlockPlace { block, holders, safe: false });
+        let blocks = holders.into_iter().map(|(block, holders)| BlockPlace { block, holders });
         let event = scheduler::Event::plan(&*self.pipeline, plan, version, blocks.collect());
         self.roles.scheduler.tell(event);
     }
@@ -181,7 +181,7 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
     }
 
     fn block_held(&self, _batch: BatchNumber, block: BlockId, holders: Vec<Member>) {
-        let place = BlockPlace { block, holders, safe: false };
+        let place = BlockPlace { block, holders };
         self.roles.scheduler.tell(scheduler::Event::BlockHolders(place));
     }
 
@@ -207,6 +207,10 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
             GeneratorNote::BlocksLost { blocks, records } => {
                 tracing::error!(blocks, records, "blocks are gone with all their holders");
                 metrics::counter!("tidemill_blocks_lost_total").increment(*blocks as u64);
+            }
+            GeneratorNote::WordRefused { by } => {
+                tracing::warn!(%by, "an executor speaks of a receiver or block that is not its own: ignored");
+                metrics::counter!("tidemill_words_refused_total").increment(1);
             }
             GeneratorNote::BlockCopied { .. } => figures::block_copied(),
         }

@@ -27,7 +27,7 @@ use tidemill_actors::{
     core::Core,
     executor::{self, ExecutorConfig, ExecutorCore, Lifecycle},
     receiver::{ReceiverConfig, ReceiverCore, ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator},
-    seam::{PayloadCodec, Program, SourceHost, Tasks},
+    seam::{Machine, PayloadCodec, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
     supervision::Address,
@@ -253,7 +253,7 @@ struct Agent {
     receivers: SupervisorHandle,
     running: BTreeMap<ReceiverId, ShellAddress<ReceiverCore>>,
     /// Who may be given copies of blocks, together with those who are about to leave.
-    peers: Vec<Member>,
+    peers: Vec<PeerInfo>,
     leaving_peers: Vec<Member>,
     /// It was told to leave: the end of this incarnation is the last.
     is_leaving: bool,
@@ -348,7 +348,7 @@ impl Agent {
             return;
         }
         ctx.spawn_local(end_with(exits, id, self.die.clone()));
-        address.tell(ReceiverEvent::Peers { members: self.staying_peers() });
+        address.tell(self.staying_peers());
         address.tell(ReceiverEvent::Start);
         self.running.retain(|_, running| running.alive());
         self.running.insert(id, address);
@@ -356,19 +356,26 @@ impl Agent {
 
     fn set_peers(&mut self, peers: &[PeerInfo]) {
         self.parts.plumbing.peers(self.member, peers);
-        self.peers = peers.iter().map(|peer| peer.member).collect();
+        self.peers = peers.to_vec();
         self.tell_receivers_peers();
     }
 
     /// Those who are about to leave are given no copies.
-    fn staying_peers(&self) -> Vec<Member> {
-        self.peers.iter().filter(|peer| !self.leaving_peers.contains(peer)).copied().collect()
+    fn staying_peers(&self) -> ReceiverEvent {
+        let staying = || self.peers.iter().filter(|peer| !self.leaving_peers.contains(&peer.member));
+        let machine = |peer: &PeerInfo| peer.bulk_address.map(Machine::at);
+        let mine = self.peers.iter().find(|peer| peer.member == self.member).and_then(machine);
+        let near = staying().filter(|peer| mine.is_some() && machine(peer) == mine);
+        ReceiverEvent::Peers {
+            near: near.map(|peer| peer.member).collect(),
+            members: staying().map(|peer| peer.member).collect(),
+        }
     }
 
     fn tell_receivers_peers(&self) {
-        let members = self.staying_peers();
+        let peers = self.staying_peers();
         for receiver in self.running.values() {
-            receiver.tell(ReceiverEvent::Peers { members: members.clone() });
+            receiver.tell(peers.clone());
         }
     }
 

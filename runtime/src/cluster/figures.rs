@@ -42,6 +42,7 @@ pub(super) fn declare() {
         ),
         ("tidemill_blocks_struck_total", "Blocks that were not safe and were struck from their batches"),
         ("tidemill_blocks_lost_total", "Blocks that are gone with all their holders"),
+        ("tidemill_words_refused_total", "Messages in which an executor spoke of what is another's"),
         ("tidemill_received_bytes_total", "What the blocks of receivers take in memory"),
         ("tidemill_transport_sent_bytes_total", "Blocks and outputs sent to other nodes, as encoded"),
         ("tidemill_transport_received_bytes_total", "Blocks and outputs got from other nodes, as encoded"),

@@ -15,6 +15,7 @@ use tidemill_actors::{
     batch_generator::GeneratorEvent,
     node::{self, Destination, DownReason},
     scheduler,
+    seam::Machine,
 };
 use tidemill_protocol::{
     id::Member,
@@ -47,6 +48,9 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         wires.progress.remember_executor(registration);
         wires.roles.scheduler.tell(scheduler::Event::ExecutorUp { member, slots });
         wires.roles.generator.tell(GeneratorEvent::ExecutorUp(member));
+        if let Some(machine) = bulk_address.map(Machine::at) {
+            wires.roles.generator.tell(GeneratorEvent::ExecutorAt(member, machine));
+        }
         wires.progress.tell(ClusterEvent::ExecutorUp(member));
     }
 
@@ -93,8 +97,8 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                     }
                     _ => {}
                 }
-                if let Some(event) = generator_event(message) {
-                    wires.roles.generator.tell(event);
+                if let Some(what) = generator_event(message).map(Box::new) {
+                    wires.roles.generator.tell(GeneratorEvent::Said { by: from, what });
                 }
             }
             Destination::Scheduler => {

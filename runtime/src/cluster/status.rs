@@ -10,7 +10,7 @@ use tidemill_actors::{
 };
 use tidemill_protocol::{
     id::{Member, ReceiverId},
-    message::StatusEntry,
+    message::{StatusEntry, short_text},
 };
 
 /// How many of the last batches are told.
@@ -21,7 +21,7 @@ pub(super) fn entries(progress: &Progress, pipeline: &Pipeline, tree: &Tree) -> 
     let state = match progress.outcome() {
         None => "running".to_owned(),
         Some(Ok(())) => "ended".to_owned(),
-        Some(Err(error)) => format!("failed: {error}"),
+        Some(Err(error)) => short_text(format!("failed: {error}")),
     };
     let mut entries =
         vec![StatusEntry::Driver { program: format!("{:016x}", Program::id(pipeline).0), state }];
@@ -88,6 +88,6 @@ fn actor_entry(entry: &TreeEntry) -> StatusEntry {
         state: format!("{:?}", entry.state).to_lowercase(),
         restarts: entry.restarts,
         mailbox_depth: entry.mailbox_depth as u64,
-        last_exit: entry.last_exit.as_ref().map(ToString::to_string),
+        last_exit: entry.last_exit.as_ref().map(|exit| short_text(exit.to_string())),
     }
 }

@@ -1,7 +1,11 @@
 //! What is refused: in one line with the remedy, and with the exit code that says by whom.
 
-use crate::support::{Cluster, Folder, TIDEMILL, done, free_address, run};
-use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt};
+use crate::support::{Cluster, Folder, Process, TIDEMILL, done, free_address, run};
+use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
+use tidemill_protocol::{
+    identity::{Authority, NODE_LIFETIME, save_identity},
+    world::World,
+};
 
 fn refusal(arguments: &[&str], code: i32) -> String {
     let output = run(arguments);
@@ -65,4 +69,40 @@ fn a_used_token_is_refused_in_one_line_with_exit_code_3() {
         line.contains("the join token has been used: make another one with `tidemill ca token`"),
         "{line}"
     );
+}
+
+#[test]
+fn what_keeps_a_machine_from_joining_is_found_before_its_token_is_used() {
+    let cluster = Cluster::start("kept", free_address());
+    let (token, data) = (cluster.token("node", "1"), cluster.folder.text("node"));
+    let driver = cluster.address.to_string();
+    let join = ["node", "--join", &token, "--driver", &driver, "--data", &data];
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let line = refusal(&join, 2);
+    assert!(line.contains("can be used by others (mode 755)") && line.contains("chmod 700"), "{line}");
+    let line = refusal(&[&join[..], &["--listen", "0.0.0.0"]].concat(), 2);
+    assert!(line.contains("0.0.0.0 is no address at which another machine finds this one"), "{line}");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    let _node = Process::start(TIDEMILL, &join);
+    cluster.status("it has joined", |status| (status["executors"].as_array()?.len() == 1).then_some(()));
+}
+
+#[test]
+fn a_node_whose_certificate_has_ended_is_told_to_join_again_and_may_do_so_in_its_folder() {
+    let cluster = Cluster::start("ended", free_address());
+    let (data, driver) = (cluster.folder.text("node"), cluster.address.to_string());
+    let now = World::real().clock.wall();
+    let authority = Authority::open(&cluster.folder.path("ca"), now).unwrap();
+    let (_, ended) = authority.node_identity(now - 2 * NODE_LIFETIME, 1, NODE_LIFETIME).unwrap();
+    save_identity(Path::new(&data), "node", &ended).unwrap();
+    let line = refusal(&["node", "--data", &data, "--driver", &driver], 2);
+    assert!(
+        line.contains("ended 30 days ago: join again with a new token from `tidemill ca token`"),
+        "{line}"
+    );
+    let token = cluster.token("node", "1");
+    let _node = Process::start(TIDEMILL, &["node", "--join", &token, "--driver", &driver, "--data", &data]);
+    cluster
+        .status("it has joined again", |status| (status["executors"].as_array()?.len() == 1).then_some(()));
 }

@@ -218,15 +218,20 @@ impl Cluster {
 
     /// A machine that joins with a token for so many executors.
     pub fn node_of(&self, name: &str, file: &str, executors: &str) -> Process {
-        let token = done(&["ca", "token", &self.folder.text("ca"), "--executors", executors]);
-        let path = self.folder.path(&format!("{name}.token"));
-        fs::write(&path, token).unwrap();
+        let token = self.token(name, executors);
         let (data, address) = (self.folder.text(name), self.address.to_string());
-        let token = path.to_str().unwrap();
         Process::start(
             file,
-            &["node", "--join", token, "--driver", &address, "--data", &data, "--slots", "1"],
+            &["node", "--join", &token, "--driver", &address, "--data", &data, "--slots", "1"],
         )
+    }
+
+    /// The file of a new join token.
+    pub fn token(&self, name: &str, executors: &str) -> String {
+        let token = done(&["ca", "token", &self.folder.text("ca"), "--executors", executors]);
+        let path = self.folder.text(&format!("{name}.token"));
+        fs::write(&path, token).unwrap();
+        path
     }
 
     /// The status, once it is what `wanted` looks for.

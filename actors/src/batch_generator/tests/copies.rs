@@ -1,7 +1,11 @@
 //! Safe blocks that have lost a holder are copied again.
 
 use super::*;
-use crate::batch_generator::{GeneratorNote, copies::UNDER_WAY_MAX};
+use crate::{
+    batch_generator::{GeneratorNote, copies::UNDER_WAY_MAX},
+    seam::Machine,
+};
+use std::net::SocketAddr;
 
 /// One receiver on node 1 of `nodes`; its `blocks` safe blocks lie on 1 and 2.
 fn desk(nodes: &[u16], blocks: u64) -> Desk {
@@ -114,4 +118,44 @@ fn a_copy_of_a_handed_batch_is_told_to_the_scheduler_and_one_of_a_released_batch
     desk.tell(820, Event::BatchReleased(BatchNumber(0)));
     let drop = Action::DropBlocks { member: member(3), blocks: vec![id(1)] };
     assert_eq!(copied(&mut desk, 830, 1, 3, true), vec![drop]);
+}
+
+#[test]
+fn a_copy_goes_to_another_machine_if_there_is_one() {
+    let ip = |last: u8| Machine::at(SocketAddr::from(([10, 0, 0, last], 7600)));
+    let mut desk = desk(&[1, 2, 3, 4], 2);
+    for (node, machine) in [(1, 1), (2, 1), (3, 1), (4, 2)] {
+        desk.tell(12, Event::ExecutorAt(member(node), ip(machine)));
+    }
+    // Node 3 is idle, but shares the machine of node 2, which holds both.
+    assert_eq!(copies(&down(&mut desk, 20, 1)), vec![(0, 2, 4), (1, 2, 4)]);
+    assert_eq!(copies(&copied(&mut desk, 30, 0, 4, false)), vec![(0, 2, 3)], "rather there than nowhere");
+}
+
+#[test]
+fn a_safe_batch_that_loses_a_block_with_all_its_holders_is_planned_without_it_and_is_safe_anew() {
+    let mut desk = desk(&[1, 2, 3], 2);
+    desk.wake(700);
+    let safe = Action::BatchSafe(BatchNumber(0));
+    assert!(desk.end(701, receiver(0, 0), 0).contains(&safe));
+    down(&mut desk, 710, 1);
+    copied(&mut desk, 711, 0, 3, true);
+    let out = down(&mut desk, 712, 2);
+    assert!(out.contains(&Action::Note(GeneratorNote::BlocksLost { blocks: 1, records: 10 })), "{out:?}");
+    assert_eq!(plans(&out), vec![(0, vec![id(0)])]);
+    let replanned = out.iter().position(|action| matches!(action, Action::Replan { .. }));
+    let told = out.iter().position(|action| *action == safe);
+    assert!(
+        told.is_some() && replanned < told,
+        "the scheduler forgets what it knew when it is given a new plan: {out:?}"
+    );
+}
+
+#[test]
+fn a_copy_of_a_block_that_was_let_go_of_is_dropped_whoever_tells_of_it() {
+    let mut desk = desk(&[1, 2, 3], 0);
+    let drop = Action::DropBlocks { member: member(3), blocks: vec![id(7)] };
+    assert_eq!(desk.safe(20, id(7), 3), vec![drop.clone()]);
+    let what = Box::new(Event::BlockCopied { block: id(7), to: member(3), kept: true });
+    assert_eq!(desk.tell(21, Event::Said { by: member(1), what }), vec![drop]);
 }

@@ -218,3 +218,40 @@ fn the_books_do_not_grow() {
         assert!(batches <= 2 && blocks <= 1, "{batches} batches, {blocks} blocks");
     }
 }
+
+#[test]
+fn an_executor_speaks_for_its_own_receivers_and_blocks_only() {
+    let mut desk = running(StreamKind::Acknowledged, &[1, 2, 3]);
+    let life = receiver(0, 0);
+    desk.add(10, block_id(life, 0), 0, 10, 1);
+    let info = |holder| BlockInfo {
+        block: block_id(life, 1),
+        batch: BatchNumber(0),
+        rows: 10,
+        bytes: 100,
+        first: Some(Position(11)),
+        last: Some(Position(20)),
+        holder: member(holder),
+        awaits_safety: true,
+    };
+    let words = [
+        Event::ReceiverStarted(life),
+        Event::BlockSafe { block: block_id(life, 0), replica: Some(member(3)) },
+        Event::BlockAdded(info(1)),
+        Event::EndOfBatch { receiver: life, batch: BatchNumber(0) },
+        Event::ReceiverExited { receiver: life, reason: ReceiverExitReason::Exhausted },
+    ];
+    let said = |by, what: &Event| Event::Said { by: member(by), what: Box::new(what.clone()) };
+    let refused = vec![Action::Note(GeneratorNote::WordRefused { by: member(2) })];
+    for what in words.iter().chain([&Event::BlockAdded(info(2)), &Event::ExecutorDown(member(3))]) {
+        assert_eq!(desk.tell(20, said(2, what)), refused, "{what:?}");
+    }
+    assert_eq!(desk.0.books_size(), (1, 1));
+    for what in &words {
+        assert!(!desk.tell(21, said(1, what)).iter().any(|a| matches!(a, Action::Note(_))), "{what:?}");
+    }
+    // All of it has counted: the stream is exhausted after two blocks, of which one is not safe.
+    let out = desk.wake(700);
+    assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0), block_id(life, 1)])]);
+    assert!(desk.safe(701, block_id(life, 1), 2).contains(&Action::Ended));
+}

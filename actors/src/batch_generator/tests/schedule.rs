@@ -214,7 +214,7 @@ impl Town {
     fn tell_peers(&mut self) {
         let members: Vec<Member> = self.believed.iter().copied().collect();
         for to in members.clone() {
-            let event = ReceiverEvent::Peers { members: members.clone() };
+            let event = ReceiverEvent::Peers { members: members.clone(), near: Vec::new() };
             self.send(0, to.node.0, Next::ToReceivers(to, None, event));
         }
     }
@@ -280,7 +280,11 @@ impl Town {
 
     fn scheduler_hears(&mut self, action: Action) {
         match action {
-            Action::PlanReady { plan, .. } | Action::Replan { plan, .. } => {
+            Action::PlanReady { plan, .. } => {
+                self.scheduler.plans.insert(plan.batch.0, plan);
+            }
+            Action::Replan { plan, .. } => {
+                self.scheduler.safe.remove(&plan.batch.0);
                 self.scheduler.plans.insert(plan.batch.0, plan);
             }
             Action::BatchSafe(batch) => {

@@ -70,7 +70,7 @@ impl Life {
     }
 
     fn peers(&mut self, ms: u64, nodes: &[u16]) -> Vec<Action> {
-        self.tell(ms, Event::Peers { members: nodes.iter().map(|n| member(*n)).collect() })
+        self.tell(ms, Event::Peers { members: nodes.iter().map(|n| member(*n)).collect(), near: Vec::new() })
     }
 }
 
@@ -322,4 +322,33 @@ fn reports_are_gathered_and_sent_before_the_exit() {
     assert_eq!(life.tell(1_200, Event::Reported), vec![]);
     let told = life.tell(1_300, Event::SourceEnded(SourceEnd::Failed(String::new())));
     assert_eq!(told[1], Action::FlushReports);
+}
+
+#[test]
+fn a_copy_goes_to_another_machine_if_there_is_one() {
+    let mut life = Life::new(StreamKind::Acknowledged, StorageLevel::Replicated);
+    life.tell(0, Event::Start);
+    let near = |nodes: &[u16]| nodes.iter().map(|n| member(*n)).collect::<Vec<_>>();
+    life.tell(1, Event::Peers { members: near(&[1, 2, 3, 4]), near: near(&[1, 2, 3]) });
+    for sequence in 0..3 {
+        let out = life.close(10, sequence, 10 * sequence + 10);
+        assert!(out.contains(&replicate(sequence, 4)), "{out:?}");
+    }
+    // It refuses: rather here than nowhere.
+    let out = life.tell(11, Event::ReplicaFailed { sequence: 0, peer: member(4) });
+    assert_eq!(out, vec![replicate(0, 2)]);
+    let out = life.tell(12, Event::Peers { members: near(&[1, 2]), near: near(&[1, 2]) });
+    assert_eq!(out, vec![replicate(1, 2), replicate(2, 2)]);
+}
+
+#[test]
+fn a_copy_that_comes_after_the_block_was_let_go_of_is_told_so_that_it_is_let_go_of_too() {
+    let mut life = Life::new(StreamKind::Acknowledged, StorageLevel::Replicated);
+    life.tell(0, Event::Start);
+    life.peers(0, &[2, 3]);
+    assert!(life.close(1, 0, 10).contains(&replicate(0, 2)));
+    life.tell(2, Event::Released { blocks: vec![block(0)] });
+    let stray = ToDriver::BlockCopied { block: block(0), to: member(2), kept: true };
+    let told = life.tell(3, Event::Replicated { sequence: 0, peer: member(2) });
+    assert_eq!(told, vec![Action::TellDriver(stray)]);
 }

@@ -8,7 +8,7 @@ fn the_fourth_failure_ends_the_pipeline_with_task_node_and_message() {
     t.scheduler = Scheduler::new(SchedulerConfig { first: BatchNumber(7), ..t.scheduler.config });
     t.gives(Event::ExecutorUp { member: node(1), slots: 4 }, &[]);
     t.gives(Event::ExecutorUp { member: node(2), slots: 4 }, &[]);
-    let places = (0..4).map(|n| place(n, &[1], true)).collect();
+    let places = (0..4).map(|n| place(n, &[1])).collect();
     t.gives(plan(7, maps_only(4), places), &["run 1: 7/0/0.0 7/0/1.0 7/0/2.0 7/0/3.0"]);
     t.gives(failed("7/0/3.0", 1, "e"), &["discard sink 0: 7/0/3.0", "run 2: 7/0/3.1"]);
     t.gives(failed("7/0/3.1", 2, "e"), &["discard sink 0: 7/0/3.1", "run 1: 7/0/3.2"]);
@@ -25,13 +25,13 @@ fn the_fourth_failure_ends_the_pipeline_with_task_node_and_message() {
             "stopped",
         ],
     );
-    t.gives(plan(8, maps_only(1), vec![place(0, &[1], true)]), &[]);
+    t.gives(plan(8, maps_only(1), vec![place(0, &[1])]), &[]);
 }
 
 #[test]
 fn executors_that_have_not_enough_are_each_asked_once_before_it_counts() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(refused("0/0/0.0", 1), &["discard sink 0: 0/0/0.0", "run 2: 0/0/0.1"]);
     t.gives(refused("0/0/0.1", 2), &["discard sink 0: 0/0/0.1", "run 1: 0/0/0.2"]);
     for attempt in 2..4 {
@@ -49,7 +49,7 @@ fn batches_before_a_failed_one_are_published_and_later_ones_are_not() {
     let mut t = Table::with(&[(1, 3)]);
     for batch in 0..3 {
         let run = format!("run 1: {batch}/0/0.0");
-        t.gives(plan(batch, maps_only(1), vec![place(0, &[1], true)]), &[&run]);
+        t.gives(plan(batch, maps_only(1), vec![place(0, &[1])]), &[&run]);
         t.gives(safe(batch), &[]);
     }
     t.gives(done("2/0/0.0", 1, &[0]), &[]);
@@ -68,7 +68,7 @@ fn batches_before_a_failed_one_are_published_and_later_ones_are_not() {
 #[test]
 fn a_refusing_sink_ends_the_pipeline_with_its_words() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     let refused = not_published(0, 0, PublishFailure::Refused("disk full".into()));
@@ -81,7 +81,7 @@ fn a_stop_publishes_what_is_decided_and_drops_the_rest() {
     let mut t = Table::with(&[(1, 2)]);
     for batch in 0..2 {
         let run = format!("run 1: {batch}/0/0.0");
-        t.gives(plan(batch, maps_only(1), vec![place(0, &[1], true)]), &[&run]);
+        t.gives(plan(batch, maps_only(1), vec![place(0, &[1])]), &[&run]);
     }
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);

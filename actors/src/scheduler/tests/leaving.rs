@@ -12,14 +12,14 @@ fn an_idle_executor_is_drained_at_once_and_told_once() {
     t.gives(leaving(1), &["drained 1"]);
     t.gives(leaving(1), &[]);
     t.gives(leaving(9), &[]);
-    t.gives(plan(0, maps_only(2), vec![place(0, &[1], true), place(1, &[1], true)]), &["run 2: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(2), vec![place(0, &[1]), place(1, &[1])]), &["run 2: 0/0/0.0"]);
     t.gives(down(1), &[]);
 }
 
 #[test]
 fn what_runs_there_ends_and_its_outputs_are_kept_until_they_are_released() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    let places = vec![place(0, &[1, 2], true), place(1, &[1, 2], true)];
+    let places = vec![place(0, &[1, 2]), place(1, &[1, 2])];
     t.gives(plan(0, map_reduce(2, 1), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(safe(0), &[]);
     t.gives(leaving(1), &[]);
@@ -35,7 +35,7 @@ fn what_runs_there_ends_and_its_outputs_are_kept_until_they_are_released() {
 #[test]
 fn a_task_that_fails_there_goes_elsewhere_also_if_it_has_failed_elsewhere_before() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[2], true)]), &["run 2: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[2])]), &["run 2: 0/0/0.0"]);
     t.gives(failed("0/0/0.0", 2, "no"), &["discard sink 0: 0/0/0.0", "run 1: 0/0/0.1"]);
     t.gives(leaving(1), &[]);
     let expected = ["discard sink 0: 0/0/0.1", "run 2: 0/0/0.2", "drained 1"];
@@ -46,6 +46,6 @@ fn a_task_that_fails_there_goes_elsewhere_also_if_it_has_failed_elsewhere_before
 fn with_nobody_else_tasks_wait_for_the_next_executor() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(leaving(1), &["drained 1"]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &[]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &[]);
     t.gives(Event::ExecutorUp { member: node(2), slots: 1 }, &["run 2: 0/0/0.0"]);
 }

@@ -5,7 +5,7 @@ use super::*;
 /// Two maps on nodes 1 and 2 done, two reducers running: partition 0 on 1, partition 1 on 2.
 fn reducing() -> Table {
     let mut t = Table::with(&[(1, 1), (2, 1), (3, 2)]);
-    let places = vec![place(0, &[1, 3], true), place(1, &[2, 3], true)];
+    let places = vec![place(0, &[1, 3]), place(1, &[2, 3])];
     t.gives(plan(0, map_reduce(2, 2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0, 1]), &[]);
@@ -16,7 +16,7 @@ fn reducing() -> Table {
 #[test]
 fn running_tasks_of_a_lost_executor_go_elsewhere_and_no_failure_is_counted() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1, 2])]), &["run 1: 0/0/0.0"]);
     let expected = ["discard sink 0: 0/0/0.0", "lost 1 of 0: 0/0", "run 2: 0/0/0.1"];
     t.gives(down(1), &expected);
     t.gives(safe(0), &[]);
@@ -48,7 +48,7 @@ fn outputs_that_nobody_needs_are_not_made_again() {
 #[test]
 fn an_empty_output_cannot_be_lost() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    let places = vec![place(0, &[1, 2], true), place(1, &[2], true)];
+    let places = vec![place(0, &[1, 2]), place(1, &[2])];
     t.gives(plan(0, map_reduce(2, 1), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(done("0/0/0.0", 1, &[]), &[]);
     t.gives(down(1), &[]);
@@ -65,7 +65,7 @@ fn lineage_goes_back_as_far_as_it_must() {
             stage(2, vec![vec![vec![shuffle(1, 0)]]], StageOutput::Sink(SinkId(0))),
         ],
     };
-    t.gives(plan(0, chain, vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, chain, vec![place(0, &[1, 2])]), &["run 1: 0/0/0.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["run 1: 0/1/0.0"]);
     t.gives(done("0/1/0.0", 1, &[0]), &["run 1: 0/2/0.0"]);
     t.gives(down(1), &["discard sink 0: 0/2/0.0", "lost 1 of 0: 0/0 1/0 2/0", "run 2: 0/0/0.1"]);
@@ -99,7 +99,7 @@ fn an_output_that_a_reader_misses_is_made_again_elsewhere() {
 #[test]
 fn an_input_that_is_no_input_of_the_task_is_its_own_failure() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     for attempt in 0..3 {
         let run = format!("run 1: 0/0/0.{}", attempt + 1);
         t.gives(missing(&format!("0/0/0.{attempt}"), 1, output("0/1/0.0", 0)), &[&run]);
@@ -111,7 +111,7 @@ fn an_input_that_is_no_input_of_the_task_is_its_own_failure() {
 #[test]
 fn a_block_that_is_missing_is_read_elsewhere_at_once_and_then_after_a_pause() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1, 2])]), &["run 1: 0/0/0.0"]);
     t.gives(missing("0/0/0.0", 1, DataKey::Block(block(0))), &["run 2: 0/0/0.1"]);
     t.gives(missing("0/0/0.1", 2, DataKey::Block(block(0))), &[]);
     assert_eq!(t.scheduler.next_deadline(), Some(t.now + Duration::from_millis(100)));
@@ -126,7 +126,7 @@ fn a_block_that_stays_missing_ends_the_pipeline() {
     let mut t = Table::with(&[(1, 1)]);
     t.scheduler = Scheduler::new(SchedulerConfig { missing_max: 2, ..t.scheduler.config });
     t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &[]);
-    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(missing("0/0/0.0", 1, DataKey::Block(block(0))), &["run 1: 0/0/0.1"]);
     let text =
         "failed: batch-0/stage-0/p0 could not have block stream-0/r0.i0#0: 2 such reports, last on node-1";
@@ -134,25 +134,30 @@ fn a_block_that_stays_missing_ends_the_pipeline() {
 }
 
 #[test]
-fn a_safe_block_without_holders_ends_the_pipeline_with_its_name() {
+fn a_block_of_a_decided_batch_without_holders_ends_the_pipeline_with_its_name() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
+    t.gives(down(1), &[]);
     let text = "failed: batch-0/stage-0/p0 needs block stream-0/r0.i0#0, and nobody alive holds it any more";
-    t.gives(down(1), &["lost 1 of 0: 0/0", text, "stopped"]);
+    let missing = PublishFailure::Missing(output("0/0/0.0", 0));
+    t.gives(not_published(0, 0, missing), &["discard sink 0: 0/0/0.0", text, "stopped"]);
 }
 
 #[test]
-fn an_unsafe_block_without_holders_waits_for_a_new_plan() {
+fn a_block_without_holders_waits_for_a_new_plan_which_becomes_safe_anew() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    let places = vec![place(0, &[1], false), place(1, &[2], true)];
+    let places = vec![place(0, &[1]), place(1, &[2])];
     t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
+    t.gives(safe(0), &[]);
     t.gives(down(1), &["discard sink 0: 0/0/0.0", "lost 1 of 0: 0/0"]);
     t.gives(done("0/0/1.0", 2, &[0]), &[]);
     let job = JobPlan {
         stages: vec![stage(0, vec![vec![vec![PlannedPart::Block(block(1))]]], StageOutput::Sink(SinkId(0)))],
     };
     let expected = ["discard sink 0: 0/0/1.0", "drop 2: 0/0/1.0>0", "run 2: 0/0/0.1"];
-    t.gives(replan(0, 1, job, vec![place(1, &[2], true)]), &expected);
+    t.gives(replan(0, 1, job, vec![place(1, &[2])]), &expected);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.1", 2, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.1@2"]);
 }
@@ -160,19 +165,19 @@ fn an_unsafe_block_without_holders_waits_for_a_new_plan() {
 #[test]
 fn news_of_a_block_feeds_the_tasks_that_starve() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[], false)]), &[]);
-    t.gives(Event::BlockHolders(place(0, &[2], false)), &["run 2: 0/0/0.0"]);
-    t.gives(Event::BlockHolders(place(9, &[2], false)), &[]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[])]), &[]);
+    t.gives(Event::BlockHolders(place(0, &[2])), &["run 2: 0/0/0.0"]);
+    t.gives(Event::BlockHolders(place(9, &[2])), &[]);
 }
 
 #[test]
 fn a_new_plan_stops_the_old_and_never_reuses_an_attempt() {
     let mut t = Table::with(&[(1, 2), (2, 2)]);
-    let places = vec![place(0, &[1], false), place(1, &[1], false)];
+    let places = vec![place(0, &[1]), place(1, &[1])];
     t.gives(plan(0, map_reduce(2, 1), places), &["run 1: 0/0/0.0 0/0/1.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);
     let expected = ["drop 1: 0/0/0.0>0", "cancel 1: 0/0/1.0", "run 2: 0/0/0.1"];
-    t.gives(replan(0, 1, map_reduce(1, 1), vec![place(0, &[2], false)]), &expected);
+    t.gives(replan(0, 1, map_reduce(1, 1), vec![place(0, &[2])]), &expected);
     t.gives(done("0/0/1.0", 1, &[0]), &["drop 1: 0/0/1.0>0"]);
     t.gives(done("0/0/0.1", 2, &[0]), &["run 2: 0/1/0.1"]);
 }
@@ -192,7 +197,7 @@ fn a_prepared_output_lost_before_publishing_is_made_again() {
     let mut t = Table::with(&[(1, 2)]);
     for batch in 0..2 {
         let run = format!("run 1: {batch}/0/0.0");
-        t.gives(plan(batch, maps_only(1), vec![place(0, &[1, 2], true)]), &[&run]);
+        t.gives(plan(batch, maps_only(1), vec![place(0, &[1, 2])]), &[&run]);
         t.gives(safe(batch), &[]);
     }
     t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
@@ -210,7 +215,7 @@ fn a_prepared_output_lost_before_publishing_is_made_again() {
 #[test]
 fn a_sink_that_misses_what_it_was_never_given_ends_the_pipeline() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
     let text = "failed: sink-0 misses block stream-0/r0.i0#0, which is no output of batch-0 for it";
@@ -221,8 +226,8 @@ fn a_sink_that_misses_what_it_was_never_given_ends_the_pipeline() {
 #[test]
 fn slots_freed_by_a_new_plan_are_used_in_the_same_event() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
-    t.gives(plan(1, maps_only(1), vec![place(0, &[1], true)]), &[]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(1, maps_only(1), vec![place(0, &[1])]), &[]);
     t.gives(
         replan(0, 1, JobPlan::default(), vec![]),
         &["discard sink 0: 0/0/0.0", "cancel 1: 0/0/0.0", "run 1: 1/0/0.0"],
@@ -241,7 +246,7 @@ fn two_runs_of_a_task_that_is_not_deterministic_are_not_mixed_in_a_sink_that_was
         ],
     };
     job.stages[0].deterministic = false;
-    t.gives(plan(0, job, vec![place(0, &[1, 2], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, job, vec![place(0, &[1, 2])]), &["run 1: 0/0/0.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0, 1]), &["run 1: 0/1/0.0", "run 2: 0/1/1.0", "run 3: 0/2/0.0"]);
     t.gives(done("0/1/0.0", 1, &[0]), &[]);

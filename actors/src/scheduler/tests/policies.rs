@@ -223,7 +223,7 @@ fn the_programs_job_and_the_plan_make_the_event() {
             super::maps_only(plan.batch.0)
         }
     }
-    let places = vec![super::place(0, &[1], true)];
+    let places = vec![super::place(0, &[1])];
     let made = Event::plan(&Fixed, super::batch_plan(2, &places), 0, places.clone());
     assert_eq!(format!("{made:?}"), format!("{:?}", plan(2, super::maps_only(2), places)));
 }

@@ -36,7 +36,7 @@ impl History {
     fn plan_batch(&mut self) {
         let (job, count) = random_job(&mut self.world.rng, self.blocks);
         let blocks = self.blocks..self.blocks + count;
-        let place = |n| BlockPlace { block: block(n), holders: vec![KEEPER], safe: true };
+        let place = |n| BlockPlace { block: block(n), holders: vec![KEEPER] };
         let places = blocks.map(place).collect();
         self.blocks += count;
         let is_sink = |stage: &&StagePlan| matches!(stage.output, StageOutput::Sink(_));

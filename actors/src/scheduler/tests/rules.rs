@@ -6,7 +6,7 @@ use crate::scheduler::{BatchTimings, Counter};
 #[test]
 fn a_batch_goes_from_plan_to_release() {
     let mut t = Table::with(&[(1, 2), (2, 2)]);
-    let places = vec![place(0, &[1], true), place(1, &[2], true)];
+    let places = vec![place(0, &[1]), place(1, &[2])];
     t.gives(plan(0, map_reduce(2, 2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0, 1]), &[]);
@@ -22,7 +22,7 @@ fn a_batch_goes_from_plan_to_release() {
 fn the_timings_of_a_batch_are_those_of_its_events() {
     let mut t = Table::with(&[]);
     t.now = Time(100);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &[]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &[]);
     t.gives(safe(0), &[]);
     t.now = Time(130);
     t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &["run 1: 0/0/0.0"]);
@@ -51,7 +51,7 @@ fn the_timings_of_a_batch_are_those_of_its_events() {
 #[test]
 fn the_facts_of_a_launch_are_those_of_the_plan() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     let Some(Action::Launch { facts, .. }) = t.last.iter().find(|a| matches!(a, Action::Launch { .. }))
     else {
         panic!("it was launched")
@@ -63,7 +63,7 @@ fn the_facts_of_a_launch_are_those_of_the_plan() {
 #[test]
 fn tasks_for_one_executor_travel_in_one_message() {
     let mut t = Table::with(&[(1, 3)]);
-    let places = (0..3).map(|n| place(n, &[1], true)).collect();
+    let places = (0..3).map(|n| place(n, &[1])).collect();
     t.gives(plan(0, maps_only(3), places), &["run 1: 0/0/0.0 0/0/1.0 0/0/2.0"]);
 }
 
@@ -73,7 +73,7 @@ fn a_launch_with_many_parts_is_cut_into_messages() {
     let read_all = |_| vec![(0..200).map(|n| PlannedPart::Block(block(n))).collect()];
     let job =
         JobPlan { stages: vec![stage(0, (0..3).map(read_all).collect(), StageOutput::Sink(SinkId(0)))] };
-    let places = (0..200).map(|n| place(n, &[1], true)).collect();
+    let places = (0..200).map(|n| place(n, &[1])).collect();
     t.gives(plan(0, job, places), &["run 1: 0/0/0.0", "run 1: 0/0/1.0", "run 1: 0/0/2.0"]);
 }
 
@@ -82,7 +82,7 @@ fn an_executor_gets_no_more_than_its_slots_and_queue() {
     let config = SchedulerConfig { queue_per_slot: 1, ..SchedulerConfig::default() };
     let mut t = Table { scheduler: Scheduler::new(config), now: Time(1), last: Vec::new() };
     t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &[]);
-    let places = (0..3).map(|n| place(n, &[1], true)).collect();
+    let places = (0..3).map(|n| place(n, &[1])).collect();
     t.gives(plan(0, maps_only(3), places), &["run 1: 0/0/0.0 0/0/1.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["run 1: 0/0/2.0"]);
 }
@@ -90,8 +90,8 @@ fn an_executor_gets_no_more_than_its_slots_and_queue() {
 #[test]
 fn the_oldest_batch_takes_free_slots_first() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, maps_only(2), vec![place(0, &[1], true), place(1, &[1], true)]), &["run 1: 0/0/0.0"]);
-    t.gives(plan(1, maps_only(1), vec![place(0, &[1], true)]), &[]);
+    t.gives(plan(0, maps_only(2), vec![place(0, &[1]), place(1, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(1, maps_only(1), vec![place(0, &[1])]), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &["run 1: 0/0/1.0"]);
     t.gives(done("0/0/1.0", 1, &[0]), &["run 1: 1/0/0.0"]);
 }
@@ -99,7 +99,7 @@ fn the_oldest_batch_takes_free_slots_first() {
 #[test]
 fn the_holder_placed_upon_is_named_first() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    let places = vec![place(0, &[1, 2], true), place(1, &[1, 2], true)];
+    let places = vec![place(0, &[1, 2]), place(1, &[1, 2])];
     t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     assert_eq!(parts(&t.spec("0/0/1.0")), [["b1@[2, 1]"]]);
 }
@@ -107,7 +107,7 @@ fn the_holder_placed_upon_is_named_first() {
 #[test]
 fn a_failed_task_is_tried_elsewhere() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(failed("0/0/0.0", 1, "boom"), &["discard sink 0: 0/0/0.0", "run 2: 0/0/0.1"]);
     t.gives(failed("0/0/0.1", 2, "boom"), &["discard sink 0: 0/0/0.1", "run 1: 0/0/0.2"]);
 }
@@ -115,7 +115,7 @@ fn a_failed_task_is_tried_elsewhere() {
 #[test]
 fn a_task_that_failed_waits_for_another_executor_that_is_full() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    let places = vec![place(0, &[1], true), place(1, &[2], true)];
+    let places = vec![place(0, &[1]), place(1, &[2])];
     t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.gives(failed("0/0/0.0", 1, "boom"), &["discard sink 0: 0/0/0.0"]);
     t.gives(done("0/0/1.0", 2, &[0]), &["run 2: 0/0/0.1"]);
@@ -124,7 +124,7 @@ fn a_task_that_failed_waits_for_another_executor_that_is_full() {
 #[test]
 fn a_batch_is_not_decided_before_its_blocks_are_safe() {
     let mut t = Table::with(&[(1, 1)]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], false)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);
     t.gives(safe(0), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
 }
@@ -133,7 +133,7 @@ fn a_batch_is_not_decided_before_its_blocks_are_safe() {
 fn a_batch_may_be_safe_before_its_plan_comes() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(safe(0), &[]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
 }
 
@@ -142,7 +142,7 @@ fn batches_are_decided_and_published_in_order_whatever_ends_first() {
     let mut t = Table::with(&[(1, 2)]);
     for batch in 0..2 {
         let run = format!("run 1: {batch}/0/0.0");
-        t.gives(plan(batch, maps_only(1), vec![place(0, &[1], true)]), &[&run]);
+        t.gives(plan(batch, maps_only(1), vec![place(0, &[1])]), &[&run]);
         t.gives(safe(batch), &[]);
     }
     t.gives(done("1/0/0.0", 1, &[0]), &[]);
@@ -166,7 +166,7 @@ fn two_sinks() -> JobPlan {
 #[test]
 fn sinks_of_a_batch_are_published_by_id_one_after_the_other() {
     let mut t = Table::with(&[(1, 2)]);
-    t.gives(plan(0, two_sinks(), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0 0/1/0.0"]);
+    t.gives(plan(0, two_sinks(), vec![place(0, &[1])]), &["run 1: 0/0/0.0 0/1/0.0"]);
     t.gives(safe(0), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);
     t.gives(done("0/1/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/1/0.0@1"]);
@@ -188,7 +188,7 @@ fn a_batch_without_tasks_goes_straight_through() {
 #[test]
 fn a_report_of_an_attempt_that_does_not_run_is_refused_and_counted() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1], true)]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(0, map_reduce(1, 1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
     t.gives(failed("0/0/0.0", 1, "e"), &["run 2: 0/0/0.1"]);
     t.gives(done("0/0/0.0", 1, &[0]), &["drop 1: 0/0/0.0>0"]);
     assert!(t.last.contains(&Action::Count(Counter::ReportsRefused, 1)));
@@ -207,7 +207,7 @@ fn a_report_of_an_attempt_that_does_not_run_is_refused_and_counted() {
 #[test]
 fn a_plan_that_comes_twice_or_too_late_is_refused() {
     let mut t = Table::with(&[(1, 1)]);
-    let places = || vec![place(0, &[1], true)];
+    let places = || vec![place(0, &[1])];
     t.gives(plan(0, maps_only(1), places()), &["run 1: 0/0/0.0"]);
     t.gives(plan(0, maps_only(1), places()), &[]);
     assert_eq!(t.last, [Action::Count(Counter::PlansRefused, 1)]);
@@ -227,7 +227,7 @@ fn a_leaked_slot_is_counted_only() {
 #[test]
 fn a_wide_stage_is_launched_in_one_event_and_its_reader_in_the_event_of_its_last_input() {
     let mut t = Table::with(&[(1, 1_000)]);
-    let places = (0..1_000).map(|n| place(n, &[1], true)).collect();
+    let places = (0..1_000).map(|n| place(n, &[1])).collect();
     let mut launched = Vec::new();
     t.scheduler.on_event(t.now, plan(0, map_reduce(1_000, 1), places), &mut launched);
     let tasks: usize = launched

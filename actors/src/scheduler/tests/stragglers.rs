@@ -19,7 +19,7 @@ fn ranges(batch: u64, tasks: u64) -> Event {
 /// Four maps on nodes 1 to 4, the first two done after 10 ms: two are running, two slots are idle.
 fn half_done() -> Table {
     let mut t = Table::with(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
-    let places = (0..4).map(|n| place(n, &[n as u16 + 1, (n as u16 + 1) % 4 + 1], true)).collect();
+    let places = (0..4).map(|n| place(n, &[n as u16 + 1, (n as u16 + 1) % 4 + 1])).collect();
     let runs = ["run 1: 0/0/0.0", "run 2: 0/0/1.0", "run 3: 0/0/2.0", "run 4: 0/0/3.0"];
     t.gives(plan(0, maps_only(4), places), &runs);
     t.gives(safe(0), &[]);
@@ -82,7 +82,7 @@ fn when_one_of_two_attempts_fails_or_is_lost_the_other_goes_on() {
 #[test]
 fn both_attempts_are_stopped_when_the_batch_is_planned_anew() {
     let mut t = copied();
-    let places = vec![place(7, &[2], true)];
+    let places = vec![place(7, &[2])];
     t.last.clear();
     t.scheduler.on_event(t.now, replan(0, 1, maps_only(1), places), &mut t.last);
     t.scheduler.assert_invariants();
@@ -103,7 +103,7 @@ fn without_an_idle_slot_elsewhere_there_is_no_copy_and_no_timer() {
 #[test]
 fn what_is_late_by_less_than_2_ms_is_not_late() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
-    let places = vec![place(0, &[1, 2], true), place(1, &[2, 1], true)];
+    let places = vec![place(0, &[1, 2]), place(1, &[2, 1])];
     t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
     t.later(MS);
     t.gives(done("0/0/0.0", 1, &[0]), &[]);

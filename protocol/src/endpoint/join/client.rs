@@ -89,6 +89,9 @@ pub enum JoinError {
     /// The answer is none.
     #[error("the driver's answer cannot be used: {0}")]
     BadReply(String),
+    /// A renewed certificate could not be kept, so the old one goes on.
+    #[error("the new certificate cannot be saved: {0}")]
+    NotSaved(String),
     /// The driver says no.
     #[error(transparent)]
     Refused(#[from] JoinRefusal),
@@ -148,13 +151,15 @@ pub struct Renewal {
     pub server: SocketAddr,
 }
 
-/// Renews `identity` in place when two thirds of its certificate's life are over, again and again; when that fails it tries
-/// again after a minute, or a tenth of the certificate's life. `tell` hears of each attempt (to save the new one, or to say what is wrong). Ends when the certificate
-/// cannot be read, which one that TLS takes always can.
+/// Renews `identity` in place when two thirds of its certificate's life are over, again and again. `save` keeps the new one
+/// where the next start finds it; only then is it shown to others. `tell` hears of each attempt. After each the next waits for
+/// a minute, or a tenth of the certificate's life if that is less. Ends when the certificate cannot be read, which one that TLS
+/// takes always can.
 pub async fn renew_when_due(
     world: &World,
     renewal: &Renewal,
     identity: &Identity,
+    mut save: impl FnMut(&Joined) -> Result<(), String>,
     mut tell: impl FnMut(Result<&Joined, &JoinError>),
 ) {
     while let Ok(facts) = identity.facts() {
@@ -165,15 +170,15 @@ pub async fn renew_when_due(
             continue;
         }
         let renewed = renew(world, renewal.local, renewal.server, identity, RENEWAL_PATIENCE).await;
-        let replaced = renewed.and_then(|joined| match identity.replace(&joined.identity) {
-            Ok(()) => Ok(joined),
-            Err(error) => Err(JoinError::BadReply(error.to_string())),
+        let replaced = renewed.and_then(|joined| {
+            save(&joined).map_err(JoinError::NotSaved)?;
+            identity.replace(&joined.identity).map_err(|error| JoinError::BadReply(error.to_string()))?;
+            Ok(joined)
         });
         tell(replaced.as_ref());
-        if replaced.is_err() {
-            let life = facts.valid_until.saturating_sub(facts.valid_from);
-            world.clock.sleep(RENEWAL_PAUSE.min(life / 10)).await;
-        }
+        // Also after a good end: where clocks differ by much, the new one may be due at once.
+        let life = facts.valid_until.saturating_sub(facts.valid_from);
+        world.clock.sleep(RENEWAL_PAUSE.min(life / 10)).await;
     }
 }
 

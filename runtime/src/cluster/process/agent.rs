@@ -47,8 +47,14 @@ use tokio::{
 
 /// How long executors may take to leave before they are killed: what they take themselves, and a reserve.
 const LEAVE: Duration = DRAIN.saturating_add(Duration::from_secs(5));
-/// More restarts than this within the period are no accident.
-const INTENSITY: Intensity = Intensity { restarts_max: 120, period: Duration::from_secs(60) };
+/// More restarts than this within the period are no accident: a program that ends as soon as it is started reaches it within
+/// a minute.
+const INTENSITY: Intensity = Intensity { restarts_max: 30, period: Duration::from_secs(60) };
+
+/// Between restarts. The first one waits for nobody; only those that follow each other do.
+fn backoff() -> Backoff {
+    Backoff { initial: Duration::from_millis(10), max: Duration::from_secs(2), ..Backoff::default() }
+}
 
 /// Lines that may wait until an executor reads them.
 const LINES_MAX: usize = 8;
@@ -121,14 +127,8 @@ impl Agent {
             refused: Notify::new(),
             is_refused: AtomicBool::new(false),
         });
-        let backoff = Backoff {
-            // The first restart waits for nobody; only those that follow each other do.
-            initial: Duration::from_millis(10),
-            max: Duration::from_secs(2),
-            ..Backoff::default()
-        };
         let mut root =
-            SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff);
+            SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff());
         let mut processes = BTreeMap::new();
         for node in executors {
             let mailbox = Mailbox::<Process>::new();
@@ -170,22 +170,18 @@ impl Agent {
             return std::future::pending().await;
         };
         let data = &self.desk.spec.launch.data;
-        let told = |renewed: Result<&Joined, &JoinError>| {
-            let saved = renewed
-                .map_err(ToString::to_string)
-                .and_then(|joined| save_identity(data, "node", &joined.identity).map_err(|e| e.to_string()));
-            match saved {
-                Err(error) => tracing::warn!(error, "the certificate is due, and cannot be renewed yet"),
-                Ok(()) => {
-                    tracing::info!(serial = serial(identity), "the certificate has been renewed");
-                    for process in self.processes.values() {
-                        // One that is not there reads the file when it starts.
-                        let _ = process.try_send(Command::Renewed);
-                    }
+        let save = |joined: &Joined| save_identity(data, "node", &joined.identity).map_err(|e| e.to_string());
+        let told = |renewed: Result<&Joined, &JoinError>| match renewed {
+            Err(error) => tracing::warn!(%error, "the certificate is due, and cannot be renewed yet"),
+            Ok(_) => {
+                tracing::info!(serial = serial(identity), "the certificate has been renewed");
+                for process in self.processes.values() {
+                    // One that is not there reads the file when it starts.
+                    let _ = process.try_send(Command::Renewed);
                 }
             }
         };
-        renew_when_due(&self.world, at, identity, told).await;
+        renew_when_due(&self.world, at, identity, save, told).await;
     }
 
     async fn leave(&self) {
@@ -406,5 +402,34 @@ impl Drop for AgentThread {
             // A panic of it has been reported, and its processes have ended with it.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemill_actors::supervision::RestartWindow;
+    use tidemill_protocol::{time::Time, world::SeededRng};
+
+    /// How long a node holds out whose executor ends so long after each start; none if for ever.
+    fn holds_out(lives: Duration) -> Option<Duration> {
+        let (mut window, mut rng, mut now) = (RestartWindow::new(INTENSITY), SeededRng::new(1), Time::ZERO);
+        for failures in 1..1_000 {
+            now = now + lives;
+            if !window.grant(now) {
+                return Some(now.since(Time::ZERO));
+            }
+            let in_a_row = if lives >= backoff().healthy_after { 1 } else { failures };
+            now = now + backoff().delay(in_a_row, &mut rng);
+        }
+        None
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_ends_its_node_within_a_minute_and_one_that_is_killed_now_and_then_does_not()
+     {
+        assert!(holds_out(Duration::from_millis(50)).is_some_and(|time| time < Duration::from_secs(62)));
+        assert_eq!(holds_out(Duration::from_secs(4)), None);
+        assert_eq!(holds_out(Duration::from_secs(15)), None);
     }
 }

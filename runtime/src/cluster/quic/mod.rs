@@ -256,14 +256,27 @@ impl From<quinn::ConnectionError> for Lost {
             ApplicationClosed(close) if close.error_code == CloseCode::Foreign.into() => {
                 Lost::Refused(String::from_utf8_lossy(&close.reason).into_owned())
             }
-            TransportError(error) if is_tls(error.code) => Lost::Refused(format!(
-                "its certificate is not of our cluster ({error}); check that both were made by the same authority"
-            )),
-            ConnectionClosed(close) if is_tls(close.error_code) => Lost::Refused(format!(
-                "it refuses our certificate ({close}); check that both were made by the same authority"
-            )),
+            TransportError(error) if is_tls(error.code) => {
+                let remedy = remedy(error.code, "its certificate is not of our cluster");
+                Lost::Refused(format!("{remedy} ({error})"))
+            }
+            ConnectionClosed(close) if is_tls(close.error_code) => {
+                let remedy = remedy(close.error_code, "it refuses our certificate");
+                Lost::Refused(format!("{remedy} ({close})"))
+            }
             other => Lost::broken(other),
         }
+    }
+}
+
+/// What to do about an alert of TLS (RFC 9001, 4.8: 0x100 and the alert of RFC 8446, 6).
+fn remedy(code: quinn::TransportErrorCode, otherwise: &str) -> String {
+    match u64::from(code) {
+        0x12d => "a certificate has expired: check the clocks of both machines; a node that was away for longer than its \
+                  certificate lives joins again, with a new token and in a new folder"
+            .to_owned(),
+        0x178 => "the other side speaks another version of the protocol: run the same release on all machines".to_owned(),
+        _ => format!("{otherwise}: check that both were made by the same authority"),
     }
 }
 

@@ -42,7 +42,7 @@ impl Town {
         executor.lives.insert(receiver, life);
         let members = executor.peers.clone();
         let members = if members.is_empty() { self.believed.iter().copied().collect() } else { members };
-        self.receiver(on, receiver, ReceiverEvent::Peers { members });
+        self.receiver(on, receiver, ReceiverEvent::Peers { members, near: Vec::new() });
         self.receiver(on, receiver, ReceiverEvent::Start);
     }
 
@@ -50,7 +50,7 @@ impl Town {
         let Some(executor) = self.executors.get_mut(&on) else {
             return;
         };
-        if let ReceiverEvent::Peers { members } = &event {
+        if let ReceiverEvent::Peers { members, .. } = &event {
             executor.peers = members.clone();
         }
         let Some(life) = executor.lives.get_mut(&receiver) else {
