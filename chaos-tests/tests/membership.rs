@@ -161,3 +161,24 @@ fn a_short_silence_is_suspected_and_not_declared_dead() {
     assert_eq!(end.happened.executors_down, 0);
     end.assert_exact();
 }
+
+/// All executors are told to leave at once, in the middle of a load: what was received and acknowledged is computed before they
+/// go, and those who come later go on after it.
+#[test]
+fn when_all_leave_at_once_what_was_acknowledged_is_computed_first() {
+    let limit = Duration::from_secs(30);
+    for seed in [1, 2, 3] {
+        let end = run(SimCluster::builder(seed), Duration::from_secs(8), async |cluster, _| {
+            cluster.sleep(Duration::from_millis(2_130)).await;
+            let all = cluster.living();
+            assert!(cluster.leave_together(&all, limit).await, "seed {seed}: they do not leave");
+            for node in all {
+                assert!(cluster.revive(node));
+            }
+        });
+        let happened = &end.happened;
+        assert_eq!(happened.executors_down, 3, "seed {seed}: {happened:?}");
+        assert_eq!((happened.tasks_lost, happened.blocks_lost), (0, 0), "seed {seed}");
+        end.assert_exact();
+    }
+}

@@ -41,6 +41,8 @@ pub(super) struct Executor {
     pub standing: Standing,
     /// Whether it leaves.
     pub leaving: Leaving,
+    /// Whether it works on although it leaves, because nobody stays.
+    pub works_on: bool,
 }
 
 /// The order in which executors are asked: trusted before suspected, a free slot before a queue, little load before much.
@@ -58,6 +60,7 @@ impl Executor {
             suspected: false,
             standing: Standing::Good,
             leaving: Leaving::No,
+            works_on: false,
         }
     }
 
@@ -73,12 +76,16 @@ impl Executor {
             Standing::OnProbation => 1,
             Standing::Excluded => 0,
         };
-        if self.leaving == Leaving::No { most.saturating_sub(self.tasks) } else { 0 }
+        if self.is_at_work() { most.saturating_sub(self.tasks) } else { 0 }
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.leaving == Leaving::No || self.works_on
     }
 
     /// Whether it may be given tasks at all, full or not.
     fn is_included(&self) -> bool {
-        self.standing != Standing::Excluded && self.leaving == Leaving::No
+        self.standing != Standing::Excluded && self.is_at_work()
     }
 
     /// Whether it is asked before those that are suspected, and may be given tasks.
@@ -102,6 +109,10 @@ pub(super) struct Executors {
     /// How many may be given tasks at all, full or not.
     included: usize,
     usable: usize,
+    /// How many do not leave.
+    staying: usize,
+    /// Whether those who leave work on.
+    all_leave: bool,
 }
 
 impl Executors {
@@ -111,17 +122,36 @@ impl Executors {
             return false;
         }
         self.put(member, Executor::new(slots, queue_per_slot));
+        self.share_out();
         true
     }
 
     /// Strikes an executor out; false if it is not there.
     pub fn strike(&mut self, member: Member) -> bool {
-        self.take_out(member).is_some()
+        let was_there = self.take_out(member).is_some();
+        self.share_out();
+        was_there
     }
 
     /// Nothing more is given to this executor, because it leaves.
     pub fn leave(&mut self, member: Member) {
         self.change(member, |executor| executor.leaving = executor.leaving.max(Leaving::Needed));
+        self.share_out();
+    }
+
+    /// Whether there are executors, and all of them leave.
+    pub fn all_leave(&self) -> bool {
+        self.all_leave
+    }
+
+    /// With nobody who stays, those who leave work on.
+    fn share_out(&mut self) {
+        let works_on = !self.live.is_empty() && self.staying == 0;
+        if std::mem::replace(&mut self.all_leave, works_on) != works_on {
+            for member in self.members() {
+                self.change(member, |executor| executor.works_on = works_on);
+            }
+        }
     }
 
     /// Those that leave and are still needed, by id.
@@ -168,6 +198,7 @@ impl Executors {
     fn put(&mut self, member: Member, executor: Executor) {
         self.included += usize::from(executor.is_included());
         self.usable += usize::from(executor.is_usable());
+        self.staying += usize::from(executor.leaving == Leaving::No);
         if executor.room() > 0 {
             self.order.insert((executor.rank(), member));
         }
@@ -178,6 +209,7 @@ impl Executors {
         let executor = self.live.remove(&member)?;
         self.included -= usize::from(executor.is_included());
         self.usable -= usize::from(executor.is_usable());
+        self.staying -= usize::from(executor.leaving == Leaving::No);
         self.order.remove(&(executor.rank(), member));
         Some(executor)
     }
@@ -244,6 +276,12 @@ impl Executors {
         assert_eq!(self.usable, usable, "those that are neither suspected nor excluded");
         let included = self.live.values().filter(|executor| executor.is_included()).count();
         assert_eq!(self.included, included, "those that may be given tasks");
+        let all_leave = !self.live.is_empty() && self.live.values().all(|e| e.leaving != Leaving::No);
+        assert_eq!(self.all_leave, all_leave, "whether all leave");
+        assert!(
+            self.live.values().all(|e| e.works_on == all_leave),
+            "those who leave work on when nobody stays"
+        );
         assert!(
             usable > 0 || self.excluded().is_empty(),
             "somebody is excluded although nobody else is usable"

@@ -30,6 +30,9 @@ impl Scheduler {
                 break;
             };
             last = Some(key);
+            if self.is_left(key.batch) {
+                continue;
+            }
             match self.place(now, key) {
                 Placed::At(member, parts, spec) => {
                     launches.entry((key.batch, member)).or_default().push((parts, spec));

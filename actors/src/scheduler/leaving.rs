@@ -1,13 +1,24 @@
 //! An executor that leaves: it is given no tasks any more, what runs there may end, and its outputs are waited for until the
 //! batches that need them are released. So a leave makes no task run again.
+//!
+//! When all of them leave, what was received would go with them: then they work on until no batch holds a block any more.
+//! Batches that read planned sources only are left to whoever comes next, for those can be read again.
 
 use super::{
     core::Scheduler,
     event::Action,
     job::{Job, Task, TaskState},
 };
+use tidemill_protocol::id::BatchNumber;
 
 impl Scheduler {
+    /// Whether tasks of `batch` are left to whoever comes next.
+    pub(super) fn is_left(&self, batch: BatchNumber) -> bool {
+        let holds_blocks = |job: &Job| !job.block_bytes.is_empty();
+        // Batches are decided in turn, so that one with blocks needs all before it.
+        self.executors.all_leave() && !self.jobs.range(batch..).any(|(_, job)| holds_blocks(job))
+    }
+
     /// Says once of each executor that leaves when no task runs there and nobody will ask for an output of it.
     pub(super) fn report_drained(&mut self, out: &mut Vec<Action>) {
         for member in self.executors.draining() {

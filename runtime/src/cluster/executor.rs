@@ -360,9 +360,11 @@ impl Agent {
         self.tell_receivers_peers();
     }
 
-    /// Those who are about to leave are given no copies.
+    /// Those who are about to leave are given no copies, unless all others are.
     fn staying_peers(&self) -> ReceiverEvent {
-        let staying = || self.peers.iter().filter(|peer| !self.leaving_peers.contains(&peer.member));
+        let stays = |peer: &PeerInfo| !self.leaving_peers.contains(&peer.member);
+        let any = self.peers.iter().any(|peer| peer.member != self.member && stays(peer));
+        let staying = || self.peers.iter().filter(|peer| !any || stays(peer));
         let machine = |peer: &PeerInfo| peer.bulk_address.map(Machine::at);
         let mine = self.peers.iter().find(|peer| peer.member == self.member).and_then(machine);
         let near = staying().filter(|peer| mine.is_some() && machine(peer) == mine);

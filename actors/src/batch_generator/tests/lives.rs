@@ -74,9 +74,10 @@ fn a_dead_executors_unsafe_blocks_are_struck_and_the_successor_resumes_after_the
     assert!(out.iter().any(
         |a| matches!(a, Action::AnnounceCut { members, batch: BatchNumber(1), .. } if members == &[member(2)])
     ));
-    // What the dead one still says is refused.
+    // What the dead one still says is refused, and a copy that it has made is let go of.
     assert_eq!(desk.add(801, block_id(life, 3), 1, 40, 1), vec![]);
-    assert_eq!(desk.safe(801, block_id(life, 1), 2), vec![]);
+    let drop = Action::DropBlocks { member: member(2), blocks: vec![block_id(life, 1)] };
+    assert_eq!(desk.safe(801, block_id(life, 1), 2), vec![drop]);
 }
 
 #[test]

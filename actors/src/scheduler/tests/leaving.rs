@@ -1,6 +1,7 @@
 //! An executor that leaves: nothing new goes there, and it is drained once nothing of it is needed.
 
 use super::*;
+use crate::seam::PlannedRange;
 
 fn leaving(n: u16) -> Event {
     Event::ExecutorLeaving { member: node(n) }
@@ -43,9 +44,25 @@ fn a_task_that_fails_there_goes_elsewhere_also_if_it_has_failed_elsewhere_before
 }
 
 #[test]
-fn with_nobody_else_tasks_wait_for_the_next_executor() {
+fn when_all_leave_they_work_on_until_what_was_received_is_done() {
+    let mut t = Table::with(&[(1, 1), (2, 1)]);
+    t.gives(leaving(1), &["drained 1"]);
+    t.gives(leaving(2), &["drained 2"]);
+    let places = vec![place(0, &[1, 2]), place(1, &[1, 2])];
+    t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(done("0/0/0.0", 1, &[0]), &[]);
+    t.gives(done("0/0/1.0", 2, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1 0/0/1.0@2"]);
+    t.gives(published(0, 0), &["completed 0", "release 0 at [1, 2]"]);
+}
+
+#[test]
+fn when_all_leave_what_can_be_read_again_waits_for_the_next_executor() {
     let mut t = Table::with(&[(1, 1)]);
     t.gives(leaving(1), &["drained 1"]);
-    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &[]);
+    let range = PlannedRange { partition: PartitionId(0), from: 0, to: 1, rows: 1 };
+    let inputs = vec![vec![vec![PlannedPart::Range(StreamId(0), range)]]];
+    let job = JobPlan { stages: vec![stage(0, inputs, StageOutput::Sink(SinkId(0)))] };
+    t.gives(plan(0, job, vec![]), &[]);
     t.gives(Event::ExecutorUp { member: node(2), slots: 1 }, &["run 2: 0/0/0.0"]);
 }

@@ -206,18 +206,27 @@ impl SimCluster {
     /// Has an executor leave in good order, and waits until it has, at most `limit` of virtual time. Then its process is gone, and
     /// can be revived. False if it is dead already, or has not left by then.
     pub async fn leave(&mut self, node: NodeId, limit: Duration) -> bool {
-        let Some(executor) = self.executors.get(&node) else { return false };
-        if executor.plumbing.member().is_none() || executor.leave.try_send(Leave).is_err() {
-            return false;
+        self.leave_together(&[node], limit).await
+    }
+
+    /// As [`leave`](Self::leave), several at once. False if one of them does not leave within the limit.
+    pub async fn leave_together(&mut self, nodes: &[NodeId], limit: Duration) -> bool {
+        for node in nodes {
+            let Some(executor) = self.executors.get(node) else { return false };
+            if executor.plumbing.member().is_none() || executor.leave.try_send(Leave).is_err() {
+                return false;
+            }
         }
         let deadline = tokio::time::Instant::now() + limit;
-        while executor.plumbing.member().is_some() {
+        let is_there =
+            |node: &NodeId| self.executors.get(node).is_some_and(|e| e.plumbing.member().is_some());
+        while nodes.iter().any(is_there) {
             if tokio::time::Instant::now() >= deadline {
                 return false;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.kill(node)
+        nodes.iter().all(|node| self.kill(*node))
     }
 
     /// Lets tasks that start on a node from now on take `factor` times as long; 1 heals it. How many it has struck is told by
