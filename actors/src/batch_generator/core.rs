@@ -420,6 +420,9 @@ impl Core for GeneratorCore {
             self.advance(now, out);
             self.end_if_done(out);
         }
+        for after in self.lives.end_moves_from_the_last() {
+            self.end_life(after, String::new(), out);
+        }
         self.copy_blocks(now, out);
         self.report_drained(out);
         // Also after the end: the last batches are still to become safe.

@@ -6,7 +6,9 @@
 //!           ──> nothing of either is left: drained
 //! ```
 //!
-//! With nobody else there, a block that is needed keeps the executor: what is held nowhere else is not given up.
+//! With nobody else there, a block that is needed keeps the executor: what is held nowhere else is not given up. When all leave,
+//! they stay for each other until the last blocks are safe; the very last one strikes those that are not, for their sender
+//! repeats them.
 
 use super::{books::Holding, core::GeneratorCore, messages::GeneratorAction as Action};
 use std::collections::BTreeSet;

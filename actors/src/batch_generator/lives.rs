@@ -364,10 +364,26 @@ impl Lives {
         .collect()
     }
 
-    /// Whether a receiver lives there, or has blocks on their way to safety from there.
+    /// Whether a receiver lives there, or has blocks on their way to safety from there; with nobody who stays, or to there.
     pub(super) fn is_used(&self, member: Member) -> bool {
         let uses = |life: &Life| life.is_live() || life.state == State::Moving;
-        self.iter().any(|life| life.member == Some(member) && uses(life))
+        let all_leave = self.members == self.leaving;
+        self.iter().any(|life| uses(life) && (all_leave || life.member == Some(member)))
+    }
+
+    /// Ends the move of receivers from the last executor there is, which leaves: nobody can take a copy of what is not safe.
+    pub(super) fn end_moves_from_the_last(&mut self) -> Vec<After> {
+        if self.members.len() != 1 || self.members != self.leaving {
+            return Vec::new();
+        }
+        let moving = self.lives.values_mut().filter(|life| life.state == State::Moving);
+        moving
+            .map(|life| {
+                life.state = State::Waiting { not_before: Time::ZERO };
+                let (receiver, resume_after) = (life.id, life.safe_position);
+                After { receiver, struck: life.take_repeated(), resume_after, restart: None }
+            })
+            .collect()
     }
 
     /// The executors that stay, by id.

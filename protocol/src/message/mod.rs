@@ -11,6 +11,7 @@
 //! No message type is recursive.
 
 mod bulk;
+mod compact;
 mod hello;
 mod join;
 mod membership;

@@ -1,5 +1,6 @@
 //! Tasks: what is sent to a slot, and what comes back.
 
+use super::compact;
 use crate::id::{BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, StreamId, TaskId};
 use crate::time::BatchTime;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub struct TaskSpec {
     /// Its name.
     pub task: TaskId,
     /// What it reads: for each input of the stage, the parts in the order of the value.
+    #[serde(with = "compact::inputs")]
     pub inputs: Vec<Vec<InputPart>>,
 }
 
@@ -70,12 +72,14 @@ pub struct TaskOutcome {
     /// Which incarnation holds the output.
     pub holder: Member,
     /// The outputs that are not empty, by partition.
+    #[serde(with = "compact::outputs")]
     pub outputs: Vec<OutputInfo>,
     /// Records read.
     pub rows_in: u64,
     /// Time on the slot, in nanoseconds.
     pub run_ns: u64,
     /// The inputs that were read, with their attempts.
+    #[serde(with = "compact::keys")]
     pub read: Vec<DataKey>,
 }
 

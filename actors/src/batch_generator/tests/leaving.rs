@@ -1,6 +1,7 @@
 //! An executor that leaves hands over its receivers and its blocks.
 
 use super::*;
+use crate::batch_generator::GeneratorNote;
 use tidemill_protocol::message::ReceiverExitReason;
 
 fn id(sequence: u64) -> BlockId {
@@ -125,4 +126,41 @@ fn a_graceful_stop_meanwhile_ends_the_pipeline_without_another_life() {
     out.extend((100..2_000).step_by(100).flat_map(|ms| desk.wake(ms)));
     assert_eq!(plans(&out).len(), 1, "one last batch holds the block: {out:?}");
     assert!(out.contains(&Action::Ended));
+}
+
+#[test]
+fn when_all_leave_they_stay_for_the_last_blocks_until_these_are_released() {
+    let mut desk = running(&[1, 2, 3]);
+    desk.add(10, id(0), 0, 10, 1);
+    leave(&mut desk, 20, 1);
+    assert!(is_drained(&leave(&mut desk, 21, 2), 2), "node 3 stays");
+    assert_eq!(leave(&mut desk, 22, 3), vec![], "nobody else can take the last block");
+    let out = stopped(&mut desk, 23);
+    assert!(!is_drained(&out, 1) && !is_drained(&out, 3), "{out:?}");
+    let out = desk.safe(24, id(0), 3);
+    assert!(!is_drained(&out, 1) && !is_drained(&out, 3), "{out:?}");
+    let out = desk.wake(700);
+    assert_eq!(plans(&out), vec![(0, vec![id(0)])]);
+    assert!(out.contains(&Action::BatchSafe(BatchNumber(0))), "{out:?}");
+    let out = desk.tell(710, Event::BatchReleased(BatchNumber(0)));
+    assert!(is_drained(&out, 1) && is_drained(&out, 3), "{out:?}");
+}
+
+#[test]
+fn the_last_one_to_leave_strikes_what_nobody_can_copy() {
+    let mut desk = running(&[1, 2]);
+    desk.add(10, id(0), 0, 10, 1);
+    leave(&mut desk, 20, 1);
+    leave(&mut desk, 21, 2);
+    desk.tell(22, Event::ExecutorDown(member(2)));
+    let out = stopped(&mut desk, 23);
+    assert!(out.contains(&Action::Note(GeneratorNote::BlocksStruck { blocks: 1, records: 10 })), "{out:?}");
+    assert!(is_drained(&out, 1), "{out:?}");
+    // Whoever comes next goes on there.
+    desk.tell(30, Event::ExecutorDown(member(1)));
+    let out = desk.tell(40, Event::ExecutorUp(member(4)));
+    assert_eq!(
+        orders(&out).iter().map(|(node, order)| (*node, order.resume_after)).collect::<Vec<_>>(),
+        [(4, None)]
+    );
 }
