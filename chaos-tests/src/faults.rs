@@ -1,6 +1,6 @@
 //! Faults, when they strike, and whether they did.
 //!
-//! A fault that *takes* an executor (a kill, a restart, a cut from the driver) is kept apart from the next by
+//! A fault that *takes* an executor (a kill, a restart, a leave, a cut from the driver) is kept apart from the next by
 //! [`RECOVERY`], and in a random schedule it also waits until all executors are there and a batch that was cut after the last
 //! loss is published: blocks are held by two executors, so two losses in the life of one block are beyond what
 //! `StorageLevel::Replicated` promises.
@@ -43,6 +43,13 @@ pub enum Fault {
     Restart {
         /// Whose.
         victim: Victim,
+    },
+    /// An executor leaves in good order, and comes back as a new process when the fault's time is over.
+    Leave {
+        /// Which.
+        victim: Victim,
+        /// How long it may take: one that has not left by then is ended.
+        lasts: Duration,
     },
     /// Nothing passes between two nodes (0: the driver), in both directions.
     Cut {
@@ -148,6 +155,7 @@ impl Fault {
         match self {
             Fault::Kill { .. } => "kill",
             Fault::Restart { .. } => "restart",
+            Fault::Leave { .. } => "leave",
             Fault::Cut { .. } => "cut",
             Fault::OneWayCut { .. } => "one_way_cut",
             Fault::Loss { .. } => "loss",
@@ -171,6 +179,7 @@ impl Fault {
         match *self {
             Fault::Kill { .. }
             | Fault::Restart { .. }
+            | Fault::Leave { .. }
             | Fault::Rebind { .. }
             | Fault::BrokenSockets { .. } => true,
             Fault::ActorPanic { victim, .. } => victim != Victim::Executor(0),
@@ -186,6 +195,7 @@ impl Fault {
         match *self {
             Fault::Kill { down, .. } => down,
             Fault::Cut { lasts, .. }
+            | Fault::Leave { lasts, .. }
             | Fault::OneWayCut { lasts, .. }
             | Fault::Loss { lasts, .. }
             | Fault::Duplicates { lasts, .. }

@@ -13,6 +13,7 @@
 //!   what is not needed for it.
 //! * [`swarm::PLANTED`]: defects on order, for the swarm has to find them.
 //! * [`scale`]: what a driver costs, by the number of its executors.
+//! * [`recovery`]: how long a loss costs, by the number of executors.
 //! * [`relay`]: a UDP relay for real processes.
 //! * [`real`]: faults on real processes, links, disks and limits.
 //!
@@ -28,12 +29,14 @@ pub mod overload;
 mod panics;
 mod player;
 pub mod real;
+pub mod recovery;
 pub mod relay;
 pub mod report;
 pub mod scale;
 pub mod scenario;
 pub mod shrink;
 pub mod swarm;
+mod watched;
 
 pub use faults::{Fault, Scheduled, Victim};
 pub use overload::Overload;

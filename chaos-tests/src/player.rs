@@ -3,15 +3,16 @@
 use crate::{
     faults::{ActorPanics, EXECUTORS, Fault, Panics, Scheduled, Struck, Victim},
     scenario::FEEDER_HOST,
+    watched::Watched,
 };
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tidemill::{
-    ClusterEvent,
-    cluster::sim::{Link, NodeId, SimCluster},
+use tidemill::cluster::{
+    Member,
+    sim::{Link, NodeId, SimCluster},
 };
 
 /// The longest datagram that every path of QUIC carries.
@@ -27,34 +28,11 @@ pub(crate) struct Player {
     /// What counted before each fault, and whom it struck.
     begun: Vec<(u64, Option<NodeId>)>,
     has_begun: Vec<bool>,
+    /// Who was asked to leave, by fault.
+    leaving: BTreeMap<usize, Member>,
+    watched: Arc<Mutex<Watched>>,
     /// Whether faults that take executors wait for the cluster to recover.
     is_patient: bool,
-}
-
-/// What the driver knows of its executors.
-#[derive(Default)]
-struct Watched {
-    living: BTreeSet<NodeId>,
-    lost_at_ms: u64,
-    published_ms: u64,
-}
-
-impl Watched {
-    fn has_recovered(&self, executors: usize) -> bool {
-        self.living.len() == executors && self.published_ms > self.lost_at_ms
-    }
-
-    fn note(&mut self, event: &ClusterEvent, wall: Duration) {
-        match event {
-            ClusterEvent::ExecutorUp(member) => _ = self.living.insert(member.node),
-            ClusterEvent::ExecutorDown(member) => {
-                self.living.remove(&member.node);
-                self.lost_at_ms = wall.as_millis() as u64;
-            }
-            ClusterEvent::BatchCompleted(info) => self.published_ms = info.time.as_millis(),
-            _ => {}
-        }
-    }
 }
 
 struct Step {
@@ -64,8 +42,14 @@ struct Step {
 }
 
 impl Player {
-    /// A player for a cluster whose links are `link`.
-    pub(crate) fn new(schedule: &[Scheduled], link: Link, panics: Panics, is_patient: bool) -> Self {
+    /// A player for a cluster whose links are `link`, and of which `watched` hears.
+    pub(crate) fn new(
+        schedule: &[Scheduled],
+        link: Link,
+        panics: Panics,
+        watched: Arc<Mutex<Watched>>,
+        is_patient: bool,
+    ) -> Self {
         let mut steps = Vec::new();
         for (fault, scheduled) in schedule.iter().enumerate() {
             steps.push(Step { at: scheduled.at, fault, is_begin: true });
@@ -82,17 +66,16 @@ impl Player {
             struck,
             begun: vec![(0, None); schedule.len()],
             has_begun: vec![false; schedule.len()],
+            leaving: BTreeMap::new(),
+            watched,
             is_patient,
         }
     }
 
     /// Strikes and mends until the schedule is over; says what struck.
     pub(crate) async fn play(mut self, cluster: &mut SimCluster) -> Vec<Struck> {
-        let watched: Arc<Mutex<Watched>> = Arc::default();
         self.actor_panics.install(cluster.world());
-        let (seen, clock) = (watched.clone(), cluster.host(1).clock);
-        let wall = clock.clone();
-        cluster.progress().listen(move |event| lock(&seen).note(event, wall.wall()));
+        let clock = cluster.host(1).clock;
         let began = clock.now();
         // What a patient fault was late, all that follows is late as well.
         let mut late = Duration::ZERO;
@@ -100,7 +83,8 @@ impl Player {
             clock.sleep_until(began + step.at + late).await;
             if step.is_begin && self.is_patient && self.struck[step.fault].scheduled.fault.takes() {
                 let executors = usize::from(EXECUTORS);
-                while !lock(&watched).has_recovered(executors) && cluster.progress().outcome().is_none() {
+                while !lock(&self.watched).has_recovered(executors) && cluster.progress().outcome().is_none()
+                {
                     clock.sleep(Duration::from_millis(50)).await;
                 }
                 late = clock.now().since(began + step.at);
@@ -128,6 +112,11 @@ impl Player {
             }
             Fault::Restart { victim: who } => {
                 victim = whom(who, cluster).filter(|node| cluster.restart(*node));
+            }
+            Fault::Leave { victim: who, .. } => {
+                victim = whom(who, cluster);
+                let asked = victim.and_then(|node| cluster.ask_to_leave(node));
+                asked.into_iter().for_each(|member| _ = self.leaving.insert(index, member));
             }
             Fault::Cut { a, b, .. } => cluster.cut_both(NodeId(a), NodeId(b)),
             Fault::OneWayCut { from, to, .. } => cluster.cut(NodeId(from), NodeId(to)),
@@ -168,6 +157,7 @@ impl Player {
                     cluster.revive(node);
                 }
             }
+            Fault::Leave { .. } => self.end_leave(index, cluster),
             Fault::Cut { a, b, .. } => cluster.heal_both(NodeId(a), NodeId(b)),
             Fault::OneWayCut { from, to, .. } => cluster.heal(NodeId(from), NodeId(to)),
             Fault::Loss { .. } => self.relink(cluster, |link| link.loss = sound.loss),
@@ -192,8 +182,22 @@ impl Player {
         self.struck[index].count = match fault {
             _ if !self.has_begun[index] => 0,
             Fault::Kill { .. } | Fault::Restart { .. } => u64::from(victim.is_some()),
+            Fault::Leave { .. } => {
+                let asked = self.leaving.get(&index);
+                u64::from(asked.is_some_and(|member| lock(&self.watched).has_left(*member)))
+            }
             _ => self.evidence(fault, cluster) - before,
         };
+    }
+
+    /// One that has left comes back; one that has not by now is ended, as its agent would, and comes back as well. One that was lost
+    /// meanwhile is back already.
+    fn end_leave(&self, index: usize, cluster: &mut SimCluster) {
+        let Some(member) = self.leaving.get(&index).copied() else { return };
+        let is_there = cluster.member(member.node) == Some(member);
+        if (is_there || lock(&self.watched).has_left(member)) && cluster.kill(member.node) {
+            cluster.revive(member.node);
+        }
     }
 
     fn relink(&mut self, cluster: &SimCluster, change: impl FnOnce(&mut Link)) {
@@ -207,7 +211,7 @@ impl Player {
         let ip = |node| cluster.ip(NodeId(node));
         let swallowed = |from, to| cluster.net().swallowed(ip(from), ip(to));
         match fault {
-            Fault::Kill { .. } | Fault::Restart { .. } => 0,
+            Fault::Kill { .. } | Fault::Restart { .. } | Fault::Leave { .. } => 0,
             Fault::Cut { a, b, .. } => swallowed(a, b) + swallowed(b, a),
             Fault::OneWayCut { from, to, .. } => swallowed(from, to),
             Fault::Corruption { .. } => counts.corrupted,

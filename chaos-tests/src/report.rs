@@ -19,6 +19,10 @@ pub struct Happened {
     pub receiver_restarts: u64,
     /// Tasks that ran again because an executor was lost.
     pub tasks_lost: u64,
+    /// Executors that left in good order.
+    pub executors_left: u64,
+    /// Tasks that ran again because of one of those: none, for everything that is needed of it is elsewhere when it goes.
+    pub tasks_needless: u64,
     /// Blocks struck, whose lines the feeder repeated.
     pub blocks_struck: u64,
     /// Safe blocks that are gone: beyond the promise, and never silent.
@@ -59,9 +63,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the pipeline ended well and its totals are those of the plain count.
+    /// Whether the pipeline ended well, its totals are those of the plain count, and no leave has cost a task.
     pub fn is_right(&self) -> bool {
-        self.outcome.is_ok() && self.lines.is_some() && self.difference.is_none() && self.out_of_order == 0
+        let is_exact = self.lines.is_some() && self.difference.is_none() && self.out_of_order == 0;
+        self.outcome.is_ok() && is_exact && self.happened.tasks_needless == 0
     }
 
     /// The scheduled faults that did not strike.
@@ -87,6 +92,7 @@ impl Report {
     pub fn verdict(&self) -> &'static str {
         match (&self.outcome, self.difference.is_none() && self.lines.is_some()) {
             (Ok(()), true) if self.out_of_order > 0 => "disordered",
+            (Ok(()), true) if self.happened.tasks_needless > 0 => "needless",
             (Ok(()), true) => "equal",
             (Ok(()), false) => "different",
             (Err(_), _) => "failed",
@@ -133,6 +139,13 @@ impl Report {
         if self.out_of_order > 0 {
             _ = writeln!(text, "{} lists are not in order", self.out_of_order);
         }
+        if happened.tasks_needless > 0 {
+            _ = writeln!(
+                text,
+                "{} tasks ran again for executors that had left in good order",
+                happened.tasks_needless
+            );
+        }
         let Difference { lost, repeated } = self.difference;
         _ = write!(text, "totals: {} ({lost} words lost, {repeated} repeated)", self.verdict());
         text
@@ -155,6 +168,8 @@ impl Report {
             "executors_down": happened.executors_down,
             "receiver_restarts": happened.receiver_restarts,
             "tasks_lost": happened.tasks_lost,
+            "executors_left": happened.executors_left,
+            "tasks_needless": happened.tasks_needless,
             "blocks_struck": happened.blocks_struck,
             "blocks_lost": happened.blocks_lost,
             "blocks_copied": happened.blocks_copied,

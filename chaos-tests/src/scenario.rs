@@ -6,6 +6,7 @@ use crate::{
     ordered::{self, Disorder},
     player::Player,
     report::{Happened, Report},
+    watched::Watched,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -133,8 +134,9 @@ impl Scenario {
         self.builder().run(pipeline, async |cluster| {
             listen(cluster, happened.clone());
             let feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
-            let struck =
-                Player::new(&self.faults, self.link.clone(), panics, self.is_patient).play(cluster).await;
+            let watched = watch(cluster, happened.clone());
+            let player = Player::new(&self.faults, self.link.clone(), panics, watched, self.is_patient);
+            let struck = player.play(cluster).await;
             let outcome = cluster.wait_until_ended(self.feed + DRAIN).await;
             let report = self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened));
             Report { out_of_order: disorder.count(), ..report }
@@ -266,6 +268,18 @@ pub async fn feed(host: &World, rate_lines_per_s: u64, duration: Duration) -> Fe
     Feed { gauge, end }
 }
 
+/// Watches the executors for the player, and counts what a leave has cost.
+fn watch(cluster: &SimCluster, happened: Arc<Mutex<Happened>>) -> Arc<Mutex<Watched>> {
+    let watched: Arc<Mutex<Watched>> = Arc::default();
+    let (seen, clock) = (watched.clone(), cluster.host(1).clock);
+    cluster.progress().listen(move |event| {
+        let mut seen = lock(&seen);
+        seen.note(event, clock.wall());
+        lock(&happened).tasks_needless += seen.needless(event);
+    });
+    watched
+}
+
 /// Counts what the driver reports.
 pub fn listen(cluster: &SimCluster, happened: Arc<Mutex<Happened>>) {
     cluster.progress().listen(move |event| {
@@ -276,6 +290,7 @@ pub fn listen(cluster: &SimCluster, happened: Arc<Mutex<Happened>>) {
                 happened.total_delay_max = happened.total_delay_max.max(info.total_delay);
             }
             ClusterEvent::ExecutorDown(_) => happened.executors_down += 1,
+            ClusterEvent::ExecutorLeft(_) => happened.executors_left += 1,
             ClusterEvent::TasksLost { count, .. } => happened.tasks_lost += count,
             ClusterEvent::Note(note) => happened.note(note),
             _ => {}

@@ -77,7 +77,8 @@ impl Lots {
         let victim = if self.rng.chance(0.5) { Victim::ReceiverHost } else { Victim::Executor(executor) };
         match self.rng.range(0, 10) {
             0..=2 => Fault::Kill { victim, down: self.between(100, 1_500) },
-            3 => Fault::Restart { victim },
+            3 if self.rng.chance(0.4) => Fault::Restart { victim },
+            3 => Fault::Leave { victim, lasts: self.between(1_000, 3_000) },
             4 => Fault::Cut { a: 0, b: executor, lasts: self.between(300, 3_500) },
             5 | 6 => {
                 let (from, to) = if self.rng.chance(0.3) { (0, executor) } else { (executor, 0) };
@@ -141,6 +142,6 @@ mod tests {
             .flat_map(|seed| random(seed, FEED_OF_RANDOM, true))
             .map(|scheduled| scheduled.fault.name())
             .collect();
-        assert_eq!(all.len(), 17, "{all:?}");
+        assert_eq!(all.len(), 18, "{all:?}");
     }
 }

@@ -40,6 +40,7 @@ fn each_fault_alone_strikes_and_leaves_the_totals_right() {
         Fault::Kill { victim: Victim::ReceiverHost, down: ms(700) },
         Fault::Kill { victim: Victim::Executor(2), down: long },
         Fault::Restart { victim: Victim::ReceiverHost },
+        Fault::Leave { victim: Victim::ReceiverHost, lasts: long },
         Fault::Cut { a: 0, b: 1, lasts: long },
         Fault::Cut { a: 1, b: 2, lasts: long },
         Fault::OneWayCut { from: 0, to: 1, lasts: long },
@@ -57,6 +58,21 @@ fn each_fault_alone_strikes_and_leaves_the_totals_right() {
         let faults = vec![Scheduled { at: ms(1_500), fault }];
         let report = run(&Scenario { faults, feed: Duration::from_secs(6), ..Scenario::calm(9) });
         assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
+    }
+}
+
+#[test]
+fn a_leave_alone_repeats_nothing() {
+    for victim in [Victim::ReceiverHost, Victim::Executor(2), Victim::Executor(3)] {
+        let leave = Fault::Leave { victim, lasts: Duration::from_secs(3) };
+        let faults = vec![Scheduled { at: Duration::from_millis(1_530), fault: leave }];
+        let report = run(&Scenario { faults, ..Scenario::calm(11) });
+        assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
+        let happened = &report.happened;
+        assert_eq!((happened.executors_left, happened.executors_down), (1, 1), "{}", report.text());
+        let repeated =
+            (happened.tasks_lost, happened.blocks_struck, happened.blocks_lost, report.lines_repeated);
+        assert_eq!(repeated, (0, 0, 0, 0), "{}", report.text());
     }
 }
 

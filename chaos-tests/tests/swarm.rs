@@ -50,6 +50,7 @@ fn two_hundred_seeds_with_random_faults_lose_and_repeat_nothing() {
         "broken_sockets",
         "actor_panic",
         "feeder_gone",
+        "leave",
     ] {
         let count = struck.iter().find(|(name, _)| *name == kind).map(|(_, count)| *count);
         assert!(count.is_some_and(|count| count != "0"), "{kind} never struck: {kinds}");
@@ -72,7 +73,7 @@ fn nonsense_is_a_usage_error() {
 
 #[test]
 fn the_help_of_each_command_has_an_example_that_runs() {
-    for command in ["sim", "swarm", "long", "relay"] {
+    for command in ["sim", "swarm", "long", "relay", "recovery"] {
         let help = chaos(&[command, "--help"]);
         assert!(help.status.success());
         assert!(text(&help.stdout).contains(&format!("Example:\n  tidemill-chaos {command} ")), "{command}");

@@ -37,6 +37,10 @@ pub struct Benchmarks;
 pub struct Faults;
 
 #[cfg(doctest)]
+#[doc = include_str!("../RECOVERY.md")]
+pub struct Recovery;
+
+#[cfg(doctest)]
 #[doc = include_str!("../SECURITY.md")]
 pub struct Security;
 

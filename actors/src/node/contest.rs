@@ -6,7 +6,7 @@
 //!
 //! | what happens first | then |
 //! |---|---|
-//! | the newer one says that exactly the older one's process has ended (`Registration.ended`): who started both saw it | nobody is asked: the older one is down (`Ended`), the newer one is admitted |
+//! | the newer one says that the older one's process has ended (`Registration::says_ended`): who started both saw it | nobody is asked: the older one is down (`Ended`), the newer one is admitted |
 //! | the older one answers the question itself | the newer one is refused (`NodeInUse`), the older one notices nothing |
 //! | the older one's connection ends, or it is declared dead | the newer one is admitted |
 //! | 500 ms of the driver's waking time pass | the older one is down (`Replaced`), the newer one is admitted |
@@ -63,7 +63,7 @@ impl Membership {
             let member = older.registration.member;
             refuse(older.link, Refusal::StaleIncarnation { member, known }, out);
         }
-        if registration.ended == Some(living.incarnation) {
+        if registration.says_ended(living.incarnation) {
             return self.admit(now, link, registration, out);
         }
         self.nonce += 1;
@@ -109,7 +109,7 @@ impl Membership {
             self.live.iter().filter(|(node, e)| is_replaced(node, e.link)).map(|(node, _)| *node).collect();
         for old in replaced.iter().filter_map(|node| self.live.remove(node)).collect::<Vec<_>>() {
             let gone = old.registration.member;
-            let has_ended = gone.node == member.node && registration.ended == Some(gone.incarnation);
+            let has_ended = gone.node == member.node && registration.says_ended(gone.incarnation);
             let reason = if has_ended { DownReason::Ended } else { DownReason::Replaced };
             out.push(Action::Count(Counter::Down));
             out.push(Action::ExecutorDown { member: gone, reason });

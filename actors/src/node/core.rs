@@ -9,7 +9,7 @@
 //!
 //! A node that is down stays known by its newest incarnation, so that no life that was declared dead comes back. A newer life
 //! does not simply take the place of one that is up: two processes with one number would kick each other out for ever. The one
-//! that is up is asked first (`contest`), unless the newer one says that exactly this process has ended: if it answers, the newer one is refused; if its link is lost, if it is red, or if it
+//! that is up is asked first (`contest`), unless the newer one says that this process has ended: if it answers, the newer one is refused; if its link is lost, if it is red, or if it
 //! stays silent, the newer one is admitted. What silence means is in `suspicion`.
 
 use super::{

@@ -28,6 +28,7 @@ fn registration(member: Member) -> Registration {
         bulk_address: None,
         made_of: ProgramPrint::default(),
         ended: None,
+        ended_since: None,
     }
 }
 

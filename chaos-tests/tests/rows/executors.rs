@@ -4,7 +4,7 @@ use crate::numbers::{Seen, Totals, all, numbers, remainders, slow_tasks};
 use std::time::Duration;
 use tidemill::{
     ClusterEvent,
-    cluster::sim::{CostModel, NodeId},
+    cluster::sim::{CostModel, NodeId, SimCluster},
 };
 use tidemill_chaos::{Fault, Report, Scenario, Scheduled, Victim, faults};
 
@@ -60,6 +60,51 @@ fn row_27_an_executor_that_is_paused_beyond_detection_and_goes_on_changes_nothin
     assert!(repeated > 0, "one of them hosted the receiver");
 }
 
+/// All numbers in the files of the batches that were published, sorted.
+fn written(cluster: &SimCluster, seen: &Seen) -> Vec<u64> {
+    let (files, mut written) = (cluster.world().files(), Vec::new());
+    for time in seen.batches() {
+        let folder = format!("/out/numbers-{time}");
+        for (path, length) in files.list(folder.as_ref()).unwrap_or_default() {
+            let text = files.read_range(&path, 0, length).expect("it was listed");
+            let text = String::from_utf8(text).expect("numbers");
+            written.extend(text.lines().map(|line| line.parse::<u64>().expect("a number")));
+        }
+    }
+    written.sort_unstable();
+    written
+}
+
+#[test]
+fn row_27_what_a_paused_executor_writes_when_it_goes_on_is_in_no_result() {
+    for node in 1..=3 {
+        let seen = Seen::default();
+        let pipeline = |context: &tidemill::StreamContext| {
+            numbers(context, NUMBERS).save_as_text_files("/out/numbers", "");
+            Ok(())
+        };
+        let watched = seen.clone();
+        let outcome = slow_tasks(27).run(pipeline, async |cluster| {
+            watched.listen(cluster);
+            cluster.sleep(Duration::from_millis(2_070)).await;
+            cluster.pause(NodeId(node), 5 * SECOND);
+            let outcome = cluster.wait_until_ended(120 * SECOND).await;
+            // It may go on later than the job.
+            cluster.sleep(6 * SECOND).await;
+            (outcome, written(cluster, &watched), cluster.net().counts().frozen)
+        });
+        let (outcome, written, frozen) = outcome.expect("the cluster starts");
+        assert_eq!(outcome, Some(Ok(())));
+        assert_eq!(written, all(NUMBERS), "each once, with node {node} paused");
+        assert!(frozen > 0, "it had nothing to say");
+        assert!(
+            seen.count(|event| matches!(event, ClusterEvent::ExecutorDown(_))) >= 1,
+            "it was not noticed"
+        );
+        assert!(seen.lost_tasks() > 0, "nothing of it ran again");
+    }
+}
+
 #[test]
 fn row_29_a_map_output_that_cannot_be_fetched_is_made_again() {
     let cut = |b| at(2_000, Fault::Cut { a: 1, b, lasts: 3 * SECOND });
@@ -74,7 +119,7 @@ fn row_29_a_map_output_that_cannot_be_fetched_is_made_again() {
 /// Runs the count of remainders under `strike`; gives what was seen.
 pub fn counted(
     builder: tidemill::cluster::sim::SimBuilder,
-    strike: impl AsyncFnOnce(&mut tidemill::cluster::sim::SimCluster, &Seen),
+    strike: impl AsyncFnOnce(&mut SimCluster, &Seen),
 ) -> Seen {
     faults::silence_planned_panics();
     let seen = Seen::default();
@@ -156,21 +201,10 @@ fn row_34_a_full_disk_fails_the_task_with_its_cause_and_another_node_writes_the_
         disk.set_space(None);
         let outcome = cluster.wait_until_ended(120 * SECOND).await;
         assert!(disk.refused() > 0, "nobody wanted to write there");
-        let files = cluster.world().files();
-        let mut written = Vec::new();
-        for time in watched.batches() {
-            let folder = format!("/out/numbers-{time}");
-            for (path, length) in files.list(folder.as_ref()).unwrap_or_default() {
-                let text = files.read_range(&path, 0, length).expect("it was listed");
-                let text = String::from_utf8(text).expect("numbers");
-                written.extend(text.lines().map(|line| line.parse::<u64>().expect("a number")));
-            }
-        }
-        (outcome, written)
+        (outcome, written(cluster, &watched))
     });
-    let (outcome, mut written) = outcome.expect("the cluster starts");
+    let (outcome, written) = outcome.expect("the cluster starts");
     assert_eq!(outcome, Some(Ok(())));
-    written.sort_unstable();
     assert_eq!(written, all(NUMBERS));
     let told = |event: &ClusterEvent| match event {
         ClusterEvent::TaskFailed { on, message, .. } => {

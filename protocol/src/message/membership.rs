@@ -23,6 +23,17 @@ pub struct Registration {
     /// once, without asking it first.
     #[serde(default)]
     pub ended: Option<Incarnation>,
+    /// With `ended`: the first of the lives up to that one whose processes have all certainly ended. Without it that one alone has.
+    #[serde(default)]
+    pub ended_since: Option<Incarnation>,
+}
+
+impl Registration {
+    /// Whether the process of this life of the node has certainly ended.
+    #[must_use]
+    pub fn says_ended(&self, life: Incarnation) -> bool {
+        self.ended.is_some_and(|last| self.ended_since.unwrap_or(last) <= life && life <= last)
+    }
 }
 
 /// What a program is made of, as hashes.

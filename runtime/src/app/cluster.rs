@@ -8,8 +8,8 @@ use super::{
 use crate::{
     Running, StartError, StreamContext,
     cluster::process::{
-        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, Renewing, join_address, member,
-        next_life, run_executor,
+        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, PastLives, Renewing, join_address,
+        member, next_life, run_executor,
     },
 };
 use std::{
@@ -24,7 +24,7 @@ use tidemill_protocol::{
         Identity,
         join::{JoinError, Renewal, join},
     },
-    id::{Incarnation, NodeId},
+    id::NodeId,
     identity::{Authority, Role, TOKEN_LIFETIME, Token, load_identity, prepare_folder, save_identity},
     world::World,
 };
@@ -135,7 +135,7 @@ impl App {
         };
         let spec = ExecutorSpec {
             member: member(args.node, args.incarnation),
-            ended: args.ended.map(Incarnation),
+            ended: args.ended.map(|last| PastLives::new(args.ended_since.unwrap_or(last), last)),
             driver: args.driver,
             ip: args.listen,
             slots: args.slots,

@@ -138,6 +138,9 @@ pub struct ExecutorArgs {
     /// The incarnation before it, whose process has ended
     #[arg(long)]
     pub ended: Option<u32>,
+    /// The first of those before it whose processes have all ended
+    #[arg(long, requires = "ended")]
+    pub ended_since: Option<u32>,
     /// Folder with its certificate
     #[arg(long)]
     pub data: PathBuf,

@@ -284,8 +284,8 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.roles.generator.tell(GeneratorEvent::BatchReleased(batch));
     }
 
-    fn tasks_lost(&self, batch: BatchNumber, _member: Member, tasks: &[TaskKey]) {
-        self.0.progress.tell(ClusterEvent::TasksLost { batch, count: tasks.len() as u64 });
+    fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]) {
+        self.0.progress.tell(ClusterEvent::TasksLost { batch, member, count: tasks.len() as u64 });
     }
 
     fn drained(&self, member: Member) {

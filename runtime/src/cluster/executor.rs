@@ -13,6 +13,7 @@
 use super::{
     plumbing::{Connected, Die, End, Leave, Order, Plumbing, Uplink},
     ports::Ports,
+    process::PastLives,
     progress::{ClusterEvent, Progress},
     unconnected::Unconnected,
 };
@@ -58,8 +59,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) cost: Option<CostModel>,
     /// The first incarnation; a process that starts anew on a node takes a higher one.
     pub(crate) first: Incarnation,
-    /// The one before it, whose process has certainly ended.
-    pub(crate) ended: Option<Incarnation>,
+    /// Those before it, whose processes have certainly ended.
+    pub(crate) ended: Option<PastLives>,
     /// Sees each action of each core, in simulation.
     pub(crate) observer: Option<Observer>,
     /// How many incarnations it may have before it gives up; none: a thousand in 10 s.
@@ -277,7 +278,8 @@ impl Actor for Agent {
             program: Program::id(&*self.parts.pipeline),
             bulk_address,
             made_of: self.parts.pipeline.made_of(),
-            ended: self.parts.ended,
+            ended: self.parts.ended.map(|ended| ended.last),
+            ended_since: self.parts.ended.map(|ended| ended.first),
         }));
         self.life = Some(life);
         Ok(())

@@ -6,6 +6,7 @@ use super::{
     inbox::DriverInbox,
     lane::Lanes,
     plumbing::{Die, Leave},
+    process::PastLives,
     progress::Progress,
     quic::{Answers, Bulk, Door, Gate, QuicLinks, QuicPlumbing},
 };
@@ -93,8 +94,8 @@ impl DriverOverQuic {
 pub(crate) struct ExecutorSite {
     pub(crate) node: NodeId,
     pub(crate) first: Incarnation,
-    /// The one before it, whose process has certainly ended.
-    pub(crate) ended: Option<Incarnation>,
+    /// Those before it, whose processes have certainly ended.
+    pub(crate) ended: Option<PastLives>,
     pub(crate) plumbing: Arc<QuicPlumbing>,
     /// Virtual task times, in simulation.
     pub(crate) cost: Option<CostModel>,

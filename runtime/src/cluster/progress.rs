@@ -33,8 +33,10 @@ pub enum ClusterEvent {
     ExecutorSuspected(Member),
     /// A suspected executor is heard again as usual.
     ExecutorTrusted(Member),
-    /// An executor leaves in good order; `ExecutorDown` follows when it has.
+    /// An executor leaves in good order; `ExecutorLeft` and `ExecutorDown` follow when it has.
     ExecutorLeaving(Member),
+    /// An executor has left in good order: nothing of it is needed any more. `ExecutorDown` follows.
+    ExecutorLeft(Member),
     /// A receiver runs.
     ReceiverStarted {
         /// Which, and which of its lives.
@@ -46,6 +48,8 @@ pub enum ClusterEvent {
     TasksLost {
         /// The batch they belong to.
         batch: BatchNumber,
+        /// Who was lost.
+        member: Member,
         /// How many.
         count: u64,
     },

@@ -72,6 +72,9 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         }
         wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
+        if reason == DownReason::Left {
+            wires.progress.tell(ClusterEvent::ExecutorLeft(member));
+        }
         wires.progress.tell(ClusterEvent::ExecutorDown(member));
     }
 

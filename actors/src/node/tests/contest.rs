@@ -141,3 +141,37 @@ fn a_successor_turns_away_whoever_waited_for_its_place() {
     let expected = [&[stale, "down node-1.i1: Ended", "close 1"][..], &up[..]].concat();
     t.gives(1, successor(life(1, 3), 1), &expected);
 }
+
+/// A newer life on link 2, which says that all lives of its node from `since` to `ended` are no more.
+fn successor_of_many(member: Member, since: u32, ended: u32) -> Event {
+    let (ended_since, ended) = (Some(Incarnation(since)), Some(Incarnation(ended)));
+    says(2, member, ToDriver::Register(Registration { ended, ended_since, ..registration(member) }))
+}
+
+#[test]
+fn after_two_quick_deaths_the_third_process_is_admitted_at_once() {
+    // The second has died before the driver heard of it; the first is still thought to live.
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
+    let up = ["welcome node-1.i3 on 2", "up node-1.i3", "peers to node-1.i3: node-1.i3"];
+    let expected = [&["down node-1.i1: Ended", "close 1"][..], &up[..]].concat();
+    t.gives(1, successor_of_many(life(1, 3), 1, 2), &expected);
+    // The second had come as far as to wait for the first one's answer.
+    let mut t = contested();
+    let stale = "refuse 2: node-1.i2 is refused: i3 of this node has been here; start the node again, so that it gets a higher one";
+    let third = match successor_of_many(life(1, 3), 1, 2) {
+        Event::Message { from, message, .. } => Event::Message { link: LinkId(3), from, message },
+        other => other,
+    };
+    let up = ["welcome node-1.i3 on 3", "up node-1.i3", "peers to node-1.i3: node-1.i3"];
+    t.gives(1, third, &[&[stale, "down node-1.i1: Ended", "close 1"][..], &up[..]].concat());
+}
+
+#[test]
+fn lives_outside_of_those_that_have_ended_are_asked() {
+    for (since, ended) in [(1, 2), (4, 5), (5, 1), (0, 0)] {
+        let mut t = Table::new();
+        t.membership.on_event(Time(0), register(1, life(1, 3)), &mut Vec::new());
+        t.gives(1, successor_of_many(life(1, 6), since, ended), &["ping node-1.i3 1"]);
+    }
+}

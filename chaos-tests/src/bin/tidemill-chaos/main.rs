@@ -1,6 +1,7 @@
 //! `tidemill-chaos`: simulated clusters under faults, from the command line.
 
 mod long;
+mod recovery;
 mod relay;
 mod scale;
 
@@ -24,6 +25,7 @@ use tidemill_chaos::{
     tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own\n  \
     tidemill-chaos long                   all long scenarios\n  \
     tidemill-chaos scale                  what a driver of 10 to 300 executors costs\n  \
+    tidemill-chaos recovery               what a loss costs with 2 to 12 executors, in virtual time\n  \
     tidemill-chaos relay --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --loss 0.3"
 )]
 struct Line {
@@ -41,6 +43,8 @@ enum Command {
     Long(long::LongArgs),
     /// Measure what a driver costs, by the number of its executors
     Scale(scale::ScaleArgs),
+    /// Show how the time to recover from a loss falls with the number of executors, in virtual time
+    Recovery(recovery::RecoveryArgs),
     /// Stand between a UDP server and its peers, and lose, delay, double or cut what passes
     Relay(relay::RelayArgs),
 }
@@ -118,6 +122,7 @@ fn main() -> ExitCode {
         Command::Swarm(args) => swarm(args),
         Command::Long(args) => long::run(&args),
         Command::Scale(args) => scale::run(&args),
+        Command::Recovery(args) => recovery::run(&args),
         Command::Relay(args) => relay::run(&args),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) }

@@ -12,7 +12,7 @@
 use super::{
     executor::DRAIN,
     launch::Launch,
-    lives::{PROCESSES_MAX, incarnation},
+    lives::{PROCESSES_MAX, PastLives, incarnation},
     serial,
 };
 use crate::app::EXIT_REFUSED;
@@ -35,7 +35,7 @@ use tidemill_protocol::{
         Identity,
         join::{JoinError, Joined, Renewal, renew_when_due},
     },
-    id::{Incarnation, Member, NodeId},
+    id::{Member, NodeId},
     identity::save_identity,
     world::World,
 };
@@ -84,14 +84,14 @@ struct Desk {
     is_leaving: AtomicBool,
     /// The processes that run, by node.
     running: watch::Sender<BTreeMap<NodeId, u32>>,
-    /// The last process of each node that was waited for: none of it is left.
-    ended: Mutex<BTreeMap<NodeId, Incarnation>>,
+    /// The last processes of each node that were waited for, one after the other: nothing of them is left.
+    ended: Mutex<BTreeMap<NodeId, PastLives>>,
     refused: Notify,
     is_refused: AtomicBool,
 }
 
 impl Desk {
-    fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeId, Incarnation>> {
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeId, PastLives>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -332,7 +332,9 @@ impl Handler<Ended> for Process {
         let how = match &status {
             Ok(status) => {
                 if let Some(incarnation) = incarnation(self.desk.spec.life, self.number) {
-                    self.desk.ended().insert(self.node, incarnation);
+                    let mut ended = self.desk.ended();
+                    let lives = PastLives::and(ended.get(&self.node).copied(), incarnation);
+                    ended.insert(self.node, lives);
                 }
                 status.to_string()
             }

@@ -1,6 +1,6 @@
 //! The process of an executor: it asks the driver what to run, builds the same graph, and is one incarnation.
 
-use super::serial;
+use super::{PastLives, serial};
 use crate::{
     Config, GraphError, Params, StreamContext,
     app::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, complain},
@@ -47,8 +47,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Which executor this process is, and where it belongs.
 pub(crate) struct ExecutorSpec {
     pub(crate) member: Member,
-    /// The life before it, whose end the agent has seen.
-    pub(crate) ended: Option<Incarnation>,
+    /// The lives before it, whose end the agent has seen.
+    pub(crate) ended: Option<PastLives>,
     pub(crate) driver: SocketAddr,
     /// The address of this machine at which others fetch; its ports are the system's choice.
     pub(crate) ip: IpAddr,

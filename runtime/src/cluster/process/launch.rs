@@ -1,5 +1,6 @@
 //! Starts the processes of executors: the one place where this program starts another.
 
+use super::PastLives;
 use std::{
     ffi::OsString,
     io,
@@ -7,7 +8,7 @@ use std::{
     path::PathBuf,
     process::Stdio,
 };
-use tidemill_protocol::id::{Incarnation, Member};
+use tidemill_protocol::id::Member;
 use tokio::process::{Child, Command};
 
 /// The file that runs, even when another has taken its name meanwhile, or nothing has: a node that was replaced on disk
@@ -32,8 +33,8 @@ pub(crate) struct Launch {
 impl Launch {
     /// Starts a process; it is killed when the handle is dropped, and ends by itself when its standard input does. It has a
     /// process group of its own, so that Ctrl-C in a terminal reaches only its agent, which then ends it in good order.
-    /// `ended` is the incarnation of this executor whose process has ended last, if one has.
-    pub(crate) fn start(&self, member: Member, ended: Option<Incarnation>) -> io::Result<Child> {
+    /// `ended` are the incarnations of this executor whose processes have ended, the last one among them.
+    pub(crate) fn start(&self, member: Member, ended: Option<PastLives>) -> io::Result<Child> {
         Command::new(OWN_FILE)
             .args(self.arguments(member, ended))
             .stdin(Stdio::piped())
@@ -44,7 +45,7 @@ impl Launch {
             .spawn()
     }
 
-    fn arguments(&self, member: Member, ended: Option<Incarnation>) -> Vec<OsString> {
+    fn arguments(&self, member: Member, ended: Option<PastLives>) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["executor".into()];
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         option("--driver", self.driver.to_string().into());
@@ -53,7 +54,8 @@ impl Launch {
         option("--incarnation", member.incarnation.0.to_string().into());
         option("--data", self.data.clone().into());
         if let Some(ended) = ended {
-            option("--ended", ended.0.to_string().into());
+            option("--ended", ended.last.0.to_string().into());
+            option("--ended-since", ended.first.0.to_string().into());
         }
         if let Some(slots) = self.slots {
             option("--slots", slots.to_string().into());

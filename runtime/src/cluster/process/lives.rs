@@ -41,6 +41,26 @@ pub(crate) fn incarnation(life: u32, process: u64) -> Option<Incarnation> {
     Some(Incarnation(life * PROCESSES_MAX + process))
 }
 
+/// Incarnations of an executor whose processes have certainly ended: these two, and all between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PastLives {
+    pub(crate) first: Incarnation,
+    pub(crate) last: Incarnation,
+}
+
+impl PastLives {
+    /// From the first to the last.
+    pub(crate) fn new(first: u32, last: u32) -> Self {
+        PastLives { first: Incarnation(first), last: Incarnation(last) }
+    }
+
+    /// `before`, and one more. After a gap, such as a process that could not be waited for, it is that one alone.
+    pub(crate) fn and(before: Option<Self>, ended: Incarnation) -> Self {
+        let first = before.filter(|lives| lives.last.next() == ended).map_or(ended, |lives| lives.first);
+        PastLives { first, last: ended }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +71,15 @@ mod tests {
             [(1, 0), (1, 1), (1, 65_535), (2, 0), (3, 7)].map(|(life, process)| incarnation(life, process));
         assert!(all.iter().all(Option::is_some) && all.is_sorted_by(|a, b| a < b), "{all:?}");
         assert_eq!(incarnation(1, 65_536), None);
+    }
+
+    #[test]
+    fn past_lives_have_no_gap() {
+        let one = PastLives::and(None, Incarnation(7));
+        assert_eq!(one, PastLives::new(7, 7));
+        let three = PastLives::and(Some(PastLives::and(Some(one), Incarnation(8))), Incarnation(9));
+        assert_eq!(three, PastLives::new(7, 9));
+        assert_eq!(PastLives::and(Some(three), Incarnation(11)), PastLives::new(11, 11));
     }
 
     #[test]

@@ -29,37 +29,63 @@ pub(crate) struct Callers(Arc<Mutex<Called>>);
 struct Called {
     next: u64,
     open: BTreeMap<u64, (PeerName, quinn::Connection)>,
-    /// The nodes that were on the driver's list.
-    listed: BTreeSet<NodeId>,
+    /// The executors that were on the driver's list, and where they serve: from there they fetch as well.
+    listed: BTreeMap<Member, Option<SocketAddr>>,
+    /// Where the last incarnation of each node was that is no more.
+    gone: BTreeMap<NodeId, SocketAddr>,
 }
+
+impl Called {
+    /// Why this caller is not let in, or not any more.
+    fn is_of_the_dead(&self, connection: &quinn::Connection) -> bool {
+        self.gone.values().any(|address| *address == connection.remote_address())
+    }
+}
+
+const DEAD: &str = "it is not among the living executors";
 
 impl Callers {
     fn called(&self) -> MutexGuard<'_, Called> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, peer: PeerName, connection: quinn::Connection) -> u64 {
+    /// A number for a caller; none for an incarnation that is no more, which is cut off.
+    fn enter(&self, peer: PeerName, connection: quinn::Connection) -> Option<u64> {
         let mut called = self.called();
+        if called.is_of_the_dead(&connection) {
+            endpoint::close(&connection, CloseCode::Refused, DEAD);
+            return None;
+        }
         called.next += 1;
         let number = called.next;
         called.open.insert(number, (peer, connection));
-        number
+        Some(number)
     }
 
     fn leave(&self, number: u64) {
         self.called().open.remove(&number);
     }
 
-    /// Cuts off the machines that the driver has taken off its list with all their executors: they are dead, have left, or were
-    /// denied. Who was never on it may be about to come.
+    /// Cuts off the incarnations that the driver has taken off its list, which come from where they served, and the machines that
+    /// it has taken off with all their executors: they are dead, have left, or were denied. Who was never on it may be about to come.
     pub(crate) fn keep_only(&self, peers: &[PeerInfo]) {
-        let now: BTreeSet<NodeId> = peers.iter().map(|peer| peer.member.node).collect();
+        let now: BTreeMap<Member, Option<SocketAddr>> =
+            peers.iter().map(|peer| (peer.member, peer.bulk_address)).collect();
+        let is_listed = |node: &NodeId| now.keys().any(|member| member.node == *node);
         let mut called = self.called();
-        let gone: Vec<NodeId> = called.listed.difference(&now).copied().collect();
+        let before = std::mem::take(&mut called.listed);
+        let gone: Vec<(&Member, &Option<SocketAddr>)> =
+            before.iter().filter(|(member, _)| !now.contains_key(member)).collect();
+        called.gone.extend(gone.iter().filter_map(|(member, address)| Some((member.node, (**address)?))));
+        // A port is used again at times.
+        called.gone.retain(|_, address| now.values().all(|living| *living != Some(*address)));
+        let off: BTreeSet<NodeId> = gone.iter().map(|(member, _)| member.node).collect();
+        let living: Vec<NodeId> = now.keys().map(|member| member.node).collect();
         for (peer, connection) in called.open.values() {
-            let is_gone = gone.iter().any(|node| peer.may_be(*node));
-            if is_gone && !now.iter().any(|node| peer.may_be(*node)) {
-                endpoint::close(connection, CloseCode::Refused, "it is not among the living executors");
+            let is_gone = off.iter().any(|node| !is_listed(node) && peer.may_be(*node));
+            let is_off = is_gone && !living.iter().any(|node| peer.may_be(*node));
+            if is_off || called.is_of_the_dead(connection) {
+                endpoint::close(connection, CloseCode::Refused, DEAD);
             }
         }
         called.listed = now;
@@ -94,7 +120,7 @@ pub(super) async fn serve_callers(
             let Some(connection) = gate.handshake(entering).await else { return };
             match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
                 Ok(peer) => {
-                    let number = callers.enter(peer, connection.clone());
+                    let Some(number) = callers.enter(peer, connection.clone()) else { return };
                     count_rubbish(&bulk::serve_bulk(connection, served).await);
                     callers.leave(number);
                 }

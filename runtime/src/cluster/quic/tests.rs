@@ -239,3 +239,44 @@ fn what_is_stored_and_fetched_is_counted_in_bytes_on_both_sides() {
         assert_eq!(crossed(&scrape), (7_000, 7_000), "what is not there weighs nothing");
     });
 }
+
+/// An incarnation that was declared dead, and does not know it, is not to leave blocks with those who live.
+#[test]
+fn a_dead_incarnation_stores_nothing_any_more_and_its_successor_does() {
+    measured(|world, _| async move {
+        let (server, store) = (bulk_node(&world, 1), BlockStore::new(Budget::new(1 << 20)));
+        let (address, callers) = (server.local_addr().unwrap(), Callers::default());
+        let gate = Gate::new("bulk", world.clock.clone());
+        let served: (BlockStore, Arc<dyn PayloadCodec>) = (store.clone(), Arc::new(RawCodec));
+        world.spawner.spawn(super::bulk::serve_callers(server, served, lane(), (gate, callers.clone())));
+        // Two incarnations of node 2, and node 3, which may be on the same machine.
+        let (dead, successor, other) = (bulk_client(&world), bulk_client(&world), bulk_node(&world, 3));
+        let info = |node, incarnation, endpoint: &Endpoint| PeerInfo {
+            member: Member { node: NodeId(node), incarnation: Incarnation(incarnation) },
+            bulk_address: endpoint.local_addr().ok(),
+        };
+        let third = info(3, 1, &other);
+        callers.keep_only(&[info(2, 1, &dead.endpoint), third.clone()]);
+        let name = test_cluster().node(NodeId(1));
+        let bystander = endpoint::connect_to(&other, address, &name).await.unwrap();
+        let connection = dead.connect(member(1), address).await.unwrap();
+        let pieces = || vec![Piece { rows: 1, dataset: DatasetId(0), bytes: vec![7; 100] }];
+        let stored = dead.store(connection.clone(), block(0), pieces()).await.unwrap();
+        assert_eq!(stored, StoreAnswer::Stored);
+
+        // It is declared dead, and later its successor is there: the driver's list says so.
+        for list in [vec![third.clone()], vec![info(2, 2, &successor.endpoint), third]] {
+            callers.keep_only(&list);
+            assert_eq!(closed_with(&connection).await, Some(CloseCode::Refused as u64));
+            // What it says over a new connection is not heard either.
+            let again = dead.connect(member(1), address).await.unwrap();
+            dead.store(again.clone(), block(1), pieces()).await.unwrap_err();
+            assert_eq!(closed_with(&again).await, Some(CloseCode::Refused as u64));
+        }
+        assert!(store.get(DataKey::Block(block(1))).is_none());
+        let connection = successor.connect(member(1), address).await.unwrap();
+        let stored = successor.store(connection, block(2), pieces()).await.unwrap();
+        assert_eq!(stored, StoreAnswer::Stored);
+        assert_eq!(bulk::fetch(&bystander, DataKey::Block(block(2))).await.unwrap(), Some(pieces()));
+    });
+}

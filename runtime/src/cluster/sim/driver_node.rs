@@ -10,7 +10,6 @@ use crate::cluster::{
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::supervision::SupervisorHandle;
 use tidemill_protocol::{
-    endpoint,
     id::NodeId,
     identity::DenyList,
     message::{Reply, Request},
@@ -42,7 +41,7 @@ impl DriverNode {
         let no_answers = |_: &SupervisorHandle| -> Answers {
             Arc::new(|_: Request| vec![Reply::Refused("a simulated driver answers no questions".to_owned())])
         };
-        let cluster = (endpoint::test_cluster(), DenyList::none());
+        let cluster = (spec.cluster(), DenyList::none());
         let pair = (roles.clone(), inboxes);
         let started = DriverOverQuic::start(
             site,

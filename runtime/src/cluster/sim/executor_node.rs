@@ -16,7 +16,6 @@ use tidemill_actors::{
     supervision::{Address, SupervisorHandle},
 };
 use tidemill_protocol::{
-    endpoint,
     id::{Incarnation, NodeId},
     world::World,
 };
@@ -54,7 +53,7 @@ impl ExecutorNode {
             endpoints: spec.endpoints(&world, node),
             ip: ip_of(node),
             driver: SocketAddr::new(ip_of(NodeId::DRIVER), CONTROL_PORT),
-            cluster: endpoint::test_cluster(),
+            cluster: spec.cluster(),
             codec,
             program: Program::id(&*pipeline),
             lives: Mutex::default(),

@@ -51,6 +51,7 @@
 
 mod driver_node;
 mod executor_node;
+mod identities;
 mod operate;
 
 pub use operate::SimCluster;
@@ -64,6 +65,7 @@ pub use tidemill_protocol::{
     },
 };
 
+use self::identities::Identities;
 use super::{
     lane::{Lane, Lanes},
     start::{StartError, check_interval},
@@ -76,13 +78,14 @@ use crate::{
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 use tidemill_actors::{planted, shell::Observer};
 use tidemill_protocol::{
-    endpoint::{self, EndpointConfig, EndpointError},
-    identity::Role,
+    endpoint::{EndpointConfig, EndpointError, Identity},
+    identity::ClusterName,
     world::{
         World,
         sim::{self, SimConfig},
@@ -119,6 +122,7 @@ pub struct SimBuilder {
     idle_timeout: Option<Duration>,
     absent: BTreeSet<NodeId>,
     planted: Option<Planted>,
+    identities: Identities,
 }
 
 impl SimBuilder {
@@ -141,6 +145,7 @@ impl SimBuilder {
             idle_timeout: None,
             absent: BTreeSet::new(),
             planted: None,
+            identities: Identities::Pinned,
         }
     }
 
@@ -156,6 +161,15 @@ impl SimBuilder {
     #[must_use]
     pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
         self.idle_timeout = Some(idle_timeout);
+        self
+    }
+
+    /// Takes the nodes' certificates from `of`, which is asked whenever a process starts and gives those of `cluster`; each node
+    /// judges others' by its own wall clock. Default: pinned ones that are valid for a hundred years. To rotate certificates under
+    /// way, keep clones of what `of` gives: [`Identity::replace`] on a clone reaches all of them.
+    #[must_use]
+    pub fn identities(mut self, cluster: ClusterName, of: impl Fn(NodeId) -> Identity + 'static) -> Self {
+        self.identities = Identities::Given(cluster, Rc::new(of));
         self
     }
 
@@ -262,14 +276,17 @@ impl SimBuilder {
     }
 
     fn endpoints(&self, world: &World, node: NodeId) -> EndpointConfig {
-        let role = if node == NodeId::DRIVER { Role::Driver } else { Role::node(node) };
         let seed = self.is_quic_seeded.then(|| world.entropy.seed("quic"));
-        let mut endpoints = EndpointConfig::new(endpoint::test_identity_of(&role), seed);
+        let mut endpoints = EndpointConfig::new(self.identities.of(node, world), seed);
         for transport in [&mut endpoints.control, &mut endpoints.bulk] {
             transport.mtu = self.mtu;
             transport.idle_timeout = self.idle_timeout.unwrap_or(transport.idle_timeout);
         }
         endpoints
+    }
+
+    fn cluster(&self) -> ClusterName {
+        self.identities.cluster()
     }
 }
 

@@ -203,6 +203,14 @@ impl SimCluster {
         self.executors.get(&node).is_some_and(|executor| executor.die.try_send(Die { reason }).is_ok())
     }
 
+    /// Asks an executor to leave in good order, and does not wait: [`ClusterEvent::ExecutorLeft`] says when it has. Its process
+    /// is to be [killed](Self::kill) then, as it would have ended. Gives which incarnation was asked; none if there is none.
+    pub fn ask_to_leave(&self, node: NodeId) -> Option<Member> {
+        let executor = self.executors.get(&node)?;
+        let member = executor.plumbing.member()?;
+        executor.leave.try_send(Leave).is_ok().then_some(member)
+    }
+
     /// Has an executor leave in good order, and waits until it has, at most `limit` of virtual time. Then its process is gone, and
     /// can be revived. False if it is dead already, or has not left by then.
     pub async fn leave(&mut self, node: NodeId, limit: Duration) -> bool {
@@ -211,16 +219,11 @@ impl SimCluster {
 
     /// As [`leave`](Self::leave), several at once. False if one of them does not leave within the limit.
     pub async fn leave_together(&mut self, nodes: &[NodeId], limit: Duration) -> bool {
-        for node in nodes {
-            let Some(executor) = self.executors.get(node) else { return false };
-            if executor.plumbing.member().is_none() || executor.leave.try_send(Leave).is_err() {
-                return false;
-            }
+        if nodes.iter().any(|node| self.ask_to_leave(*node).is_none()) {
+            return false;
         }
         let deadline = tokio::time::Instant::now() + limit;
-        let is_there =
-            |node: &NodeId| self.executors.get(node).is_some_and(|e| e.plumbing.member().is_some());
-        while nodes.iter().any(is_there) {
+        while nodes.iter().any(|node| self.member(*node).is_some()) {
             if tokio::time::Instant::now() >= deadline {
                 return false;
             }
