@@ -18,6 +18,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint,
     id::{Incarnation, NodeId},
+    identity::DenyList,
     world::World,
 };
 
@@ -57,6 +58,7 @@ impl ExecutorNode {
             cluster: endpoint::test_cluster(),
             codec,
             program: Program::id(&*pipeline),
+            denied: DenyList::none(),
             lives: Mutex::default(),
             lost: Arc::default(),
         });
