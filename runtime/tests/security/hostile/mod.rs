@@ -13,6 +13,7 @@ mod datagrams;
 mod joiners;
 mod watch;
 
+use crate::LONG;
 use crate::support::{Cluster, DEADLINE, Folder, Process, TIDEMILL, done, feed_that_stops, plain, until};
 use clients::Clients;
 use datagrams::{Datagrams, first_flights, is_datagram};
@@ -96,7 +97,7 @@ fn node_of_later(folder: &Folder, address: SocketAddr) -> Process {
 
 #[test]
 fn ten_thousand_bad_attempts_do_not_disturb_a_running_job_nor_grow_its_memory() {
-    let (from, stop, fed) = feed_that_stops(1_000, Duration::from_secs(600));
+    let (from, stop, fed) = feed_that_stops(1_000, LONG);
     let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut cluster = Cluster::start_with("hostile", from, &["--metrics", &metrics.to_string()]);
     let nodes = [cluster.node("one", TIDEMILL), cluster.node("two", TIDEMILL)];
