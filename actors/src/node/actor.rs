@@ -57,6 +57,11 @@ impl<L: Links, R: Roles> MembershipPerformer<L, R> {
                     self.links.tell(member, ToExecutor::PeersLeaving { members: members.clone() });
                 }
             }
+            Action::Denied { to, nodes } => {
+                for member in to {
+                    self.links.tell(member, ToExecutor::Denied { nodes: nodes.clone() });
+                }
+            }
             Action::CloseLink { link } => self.links.close(link, "declared dead"),
             Action::Ping { member, nonce } => self.links.tell(member, ToExecutor::Ping { nonce }),
             Action::Deliver { to, from, message } => self.roles.deliver(to, from, message),

@@ -21,7 +21,10 @@ use super::{
     suspicion::{Level, Suspicion, WakingClock},
 };
 use crate::core::Core;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tidemill_protocol::{
     id::{Epoch, Incarnation, Member, NodeId, ProgramId},
     message::{PeerInfo, ProgramPrint, Registration, ToDriver},
@@ -78,6 +81,8 @@ pub struct Membership {
     pub(super) live: BTreeMap<NodeId, Executor>,
     /// Newer lives that wait until the older one has been asked.
     pub(super) contenders: BTreeMap<NodeId, Contender>,
+    /// Whom executors shall not serve.
+    pub(super) denied: BTreeSet<NodeId>,
     /// The newest life of each node that was ever admitted.
     newest: BTreeMap<NodeId, Incarnation>,
     next_ping: Time,
@@ -98,6 +103,7 @@ impl Membership {
             config,
             live: BTreeMap::new(),
             contenders: BTreeMap::new(),
+            denied: BTreeSet::new(),
             awake: Duration::ZERO,
             told: (0, 0),
             newest: BTreeMap::new(),
@@ -186,6 +192,7 @@ impl Membership {
         self.live.insert(member.node, executor);
         out.push(Action::Count(Counter::Admitted));
         out.push(Action::Welcome { member, link, epoch: self.config.epoch });
+        self.tell_denied(member, out);
         out.push(Action::ExecutorUp(registration));
         self.tell_peers(out);
         self.tell_leaving(out);
@@ -278,6 +285,7 @@ impl Core for Membership {
             Event::LinkLost { link } => self.link_lost(link, out),
             Event::Wake => self.wake_up(now, out),
             Event::Drained { member, of } => self.drained(member, of, out),
+            Event::Denied { nodes } => self.deny(nodes, out),
             Event::Stop => {
                 self.is_ending = true;
                 let members = self.live.values().map(|executor| executor.registration.member);

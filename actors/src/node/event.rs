@@ -39,6 +39,11 @@ pub enum Event {
     },
     /// The driver ends: all executors are told to leave, and nobody is admitted any more.
     Stop,
+    /// Machines with these numbers were denied; their connections are cut elsewhere.
+    Denied {
+        /// Whose.
+        nodes: Vec<NodeId>,
+    },
 }
 
 /// What may still be needed of an executor that leaves.
@@ -116,6 +121,13 @@ pub enum Action {
         to: Vec<Member>,
         /// Who leaves, by node.
         members: Vec<Member>,
+    },
+    /// Tell these executors whom they shall not serve.
+    Denied {
+        /// Whom to tell.
+        to: Vec<Member>,
+        /// Who is denied, by number, as far as they have not been told.
+        nodes: Vec<NodeId>,
     },
     /// Close the connection of an executor that is gone.
     CloseLink {

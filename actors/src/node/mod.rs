@@ -18,12 +18,14 @@
 //! | `suspicion` | the failure detector: what silence means |
 //! | `contest` | two processes with one node number |
 //! | `leaving` | an executor that goes in good order |
+//! | `denial` | machines that were denied |
 //! | `difference` | what of a refused program differs |
 //! | `route` | the table of destinations |
 //! | `messages`, `actor` | carrying out the actions |
 
 mod contest;
 mod core;
+mod denial;
 mod difference;
 mod event;
 mod leaving;

@@ -1,7 +1,8 @@
 //! Membership by hand: tables of events and actions, and the routing table; the failure detector in `suspicion`, two processes
-//! with one number in `contest`, an ordered leave in `leaving`, the performer in `performer`.
+//! with one number in `contest`, an ordered leave in `leaving`, denied machines in `denial`, the performer in `performer`.
 
 mod contest;
+mod denial;
 mod leaving;
 mod performer;
 mod suspicion;
@@ -66,6 +67,10 @@ fn line(action: &Action) -> Option<String> {
         Action::Shutdown { member } => format!("shutdown {member}"),
         Action::Standing { member, standing } => format!("{member} {standing:?}"),
         Action::PeersLeaving { to, members } => format!("leaving to {}: {}", nodes(to), nodes(members)),
+        Action::Denied { to, nodes: denied } => {
+            let denied: Vec<String> = denied.iter().map(|node| node.to_string()).collect();
+            format!("denied to {}: {}", nodes(to), denied.join(" "))
+        }
         Action::Count(_) | Action::Alive { .. } => return None,
     })
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   joiner                                               driver's join endpoint (`tidemill-join/1`)
 //!     │ ── Initial ──────────────────────────────────────> │  Retry: whose address is not proven costs nothing
-//!     │ ── Initial with the proof ───────────────────────> │  bucket empty, or too many at once: refused
+//!     │ ── Initial with the proof ───────────────────────> │  too often, or too many at once: refused
 //!     │ <──────────────── driver's certificate, authority's │
 //!     │    SHA-256(authority) = token's hash?               │
 //!     │    name = driver.<authority's cluster>?             │
@@ -16,10 +16,13 @@
 //! [`JOIN_BYTES_MAX`]. Who joins: [`join`]; who serves: [`serve_join`].
 
 mod client;
+mod counts;
+mod entrance;
 mod server;
 
 pub use client::{JoinError, Joined, Renewal, join, renew, renew_when_due};
-pub use server::{JoinCounts, JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join};
+pub use counts::{Attempts, JoinCounts};
+pub use server::{JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join};
 
 use crate::codec::Limits;
 use crate::message::JOIN_BYTES_MAX;

@@ -8,6 +8,8 @@
 //! ```
 //!
 //! TLS 1.3 with Ed25519 on both sides, no resumption, no 0-RTT, no migration; the ALPN name carries the protocol's version.
+//! Whoever only connects has an endpoint that takes nothing from strangers ([`control_client`], [`bulk_client`]).
+//!
 //! An endpoint lives on the tokio runtime that it is made in. Every `select!` is `biased`, so that a simulation repeats.
 //!
 //! A peer that sends what is not the protocol loses its connection, with [`CloseCode::Rubbish`]; the error that says so
@@ -15,17 +17,21 @@
 
 pub mod bulk;
 mod driven;
+mod failure;
 mod identity;
 pub mod join;
 pub mod link;
 mod pack;
+mod places;
 pub mod request;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;
 
+pub use failure::failed_handshake;
 pub use identity::{ALPN, Identity, IdentityError, JOIN_ALPN, SERVER_NAME};
 pub use link::{ControlLink, LinkError};
+pub use places::{Place, Places};
 #[cfg(feature = "sim")]
 pub use test_identity::{
     expired_test_identity_of, foreign_test_identity_of, test_cluster, test_identity, test_identity_of,
@@ -35,7 +41,11 @@ pub use transport::{Mtu, Transport, TransportError};
 use crate::world::{SeededRng, Udp};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, Endpoint, VarInt};
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+/// How often an endpoint that only connects may tell a stranger that it does not know a connection. It never helps: ports are new with
+/// each process.
+const CLIENT_RESET_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a node's endpoints are made of.
 #[derive(Clone, Debug)]
@@ -126,14 +136,42 @@ pub fn bulk_endpoint(
     address: SocketAddr,
     config: &EndpointConfig,
 ) -> Result<Endpoint, EndpointError> {
-    // Another seed than the control endpoint's, so that the two do not draw the same numbers.
-    endpoint(
-        udp,
-        address,
-        &config.identity,
-        &config.bulk,
-        config.rng_seed.map(|seed| seed ^ u64::from(u32::MAX)),
-    )
+    endpoint(udp, address, &config.identity, &config.bulk, bulk_seed(config))
+}
+
+/// An endpoint for control connections that only connects: who comes gets no answer, and nothing is kept of it.
+///
+/// Must be called on the tokio runtime that will drive it.
+///
+/// # Errors
+/// [`EndpointError`].
+pub fn control_client(
+    udp: &Udp,
+    address: SocketAddr,
+    config: &EndpointConfig,
+) -> Result<Endpoint, EndpointError> {
+    let tls = config.identity.client()?;
+    client(udp, address, tls, &config.control, config.rng_seed)
+}
+
+/// An endpoint for bulk connections that only connects, as [`control_client`].
+///
+/// Must be called on the tokio runtime that will drive it.
+///
+/// # Errors
+/// [`EndpointError`].
+pub fn bulk_client(
+    udp: &Udp,
+    address: SocketAddr,
+    config: &EndpointConfig,
+) -> Result<Endpoint, EndpointError> {
+    let tls = config.identity.client()?;
+    client(udp, address, tls, &config.bulk, bulk_seed(config))
+}
+
+/// Another seed than the control endpoint's, so that the two do not draw the same numbers.
+fn bulk_seed(config: &EndpointConfig) -> Option<u64> {
+    config.rng_seed.map(|seed| seed ^ u64::from(u32::MAX))
 }
 
 fn endpoint(
@@ -149,6 +187,19 @@ fn endpoint(
     Ok(endpoint)
 }
 
+/// An endpoint that only connects, with this TLS.
+fn client(
+    udp: &Udp,
+    address: SocketAddr,
+    tls: Arc<QuicClientConfig>,
+    transport: &Transport,
+    rng_seed: Option<u64>,
+) -> Result<Endpoint, EndpointError> {
+    let mut endpoint = start(udp, address, transport, None, rng_seed)?;
+    endpoint.set_default_client_config(client_config(tls, transport)?);
+    Ok(endpoint)
+}
+
 /// An endpoint with these limits; without `server` it only connects.
 fn start(
     udp: &Udp,
@@ -160,6 +211,9 @@ fn start(
     let mut endpoint_config = quinn::EndpointConfig::default();
     endpoint_config.rng_seed(rng_seed.map(spread));
     transport.apply_to_endpoint(&mut endpoint_config)?;
+    if server.is_none() {
+        endpoint_config.min_reset_interval(CLIENT_RESET_EVERY);
+    }
     let quic = Arc::new(transport.to_quinn()?);
     let server = server.map(|tls| {
         let mut server = quinn::ServerConfig::with_crypto(tls);

@@ -157,8 +157,8 @@ impl Transport {
             .send_window(self.send_window_bytes)
             .max_concurrent_uni_streams(VarInt::from_u32(self.uni_streams_max))
             .max_concurrent_bidi_streams(VarInt::from_u32(self.bidi_streams_max))
-            .datagram_receive_buffer_size(Some(64 * 1024))
-            .datagram_send_buffer_size(64 * 1024)
+            // Nobody reads datagrams: they are not offered, so that nothing of them is kept.
+            .datagram_receive_buffer_size(None)
             .keep_alive_interval(Some(keep_alive))
             .max_idle_timeout(Some(idle));
         match self.mtu {

@@ -46,6 +46,18 @@ impl DenyList {
         self.denied.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }
 
+    /// All who are denied, by number.
+    #[must_use]
+    pub fn all(&self) -> Vec<NodeId> {
+        self.denied.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// Denies these as well; gives those who were not denied before. For a list that is told rather than read.
+    pub fn add(&self, nodes: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
+        let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
+        nodes.into_iter().filter(|node| denied.insert(*node)).collect()
+    }
+
     /// The first denied number of a certificate: a machine is denied with all its executors.
     #[must_use]
     pub fn denies(&self, role: &Role) -> Option<NodeId> {
@@ -53,8 +65,8 @@ impl DenyList {
         nodes.iter().copied().find(|node| self.is_denied(*node))
     }
 
-    /// Reads the file again; gives whom it denies now and did not before. Nobody is ever let in again by a file that is
-    /// gone or damaged: what was known stays.
+    /// Reads the file again; gives whom it denies now and did not before. Nobody is ever let in again by what becomes of the
+    /// file: whom it has denied once stays denied.
     ///
     /// # Errors
     /// The file cannot be read, or is not such a list.
@@ -65,11 +77,7 @@ impl DenyList {
             read => read?,
         };
         let read = parse(&text).ok_or(io::ErrorKind::InvalidData)?;
-        let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = read.difference(&denied).copied().collect();
-        // Never fewer: a file that was cut off reads as a shorter list.
-        denied.extend(read);
-        Ok(fresh)
+        Ok(self.add(read))
     }
 
     /// Looks at the file each second until it denies somebody new; the caller cuts their connections and calls again.

@@ -33,7 +33,7 @@ pub use status::StatusEntry;
 pub use task::{Exhausted, InputPart, OutputInfo, Resource, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
 pub use text::{TEXT_BYTES_MAX, short_text};
 
-use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, ReceiverId, StreamId, TaskId};
+use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, NodeId, ReceiverId, StreamId, TaskId};
 use crate::time::BatchTime;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,12 @@ pub enum ToExecutor {
     PeersLeaving {
         /// Who, by node.
         members: Vec<Member>,
+    },
+    /// Machines whose certificates have one of these numbers were denied: they are not served here any more, and their
+    /// connections are cut. Added to those that were sent before, for a denial is not taken back.
+    Denied {
+        /// Whom; at most some 20,000 a message.
+        nodes: Vec<NodeId>,
     },
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 const LIST_BYTES_MAX: usize = Limits::CONTROL.bytes - 4 * 1024;
 
 impl ToExecutor {
-    /// The same order in as many messages as control frames need: the lists of `Run`, `Cancel` and `Drop` are cut, in their
+    /// The same order in as many messages as control frames need: the lists of `Run`, `Cancel`, `Drop` and `Denied` are cut, in their
     /// order; every other message stays whole. Received in turn they mean what the one would have meant.
     ///
     /// A single task whose inputs alone exceed a control frame (some 550 parts of about 118 bytes) stays a message of its
@@ -27,6 +27,9 @@ impl ToExecutor {
             }
             ToExecutor::Drop { keys } => {
                 cut(keys)?.into_iter().map(|keys| ToExecutor::Drop { keys }).collect()
+            }
+            ToExecutor::Denied { nodes } => {
+                cut(nodes)?.into_iter().map(|nodes| ToExecutor::Denied { nodes }).collect()
             }
             whole => vec![whole],
         })
@@ -64,8 +67,8 @@ fn cut<T: Serialize>(list: Vec<T>) -> Result<Vec<Vec<T>>, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::encode_message;
-    use crate::id::{BatchNumber, PartitionId, TaskId};
+    use crate::frame::{FrameDecoder, decode_message, encode_message};
+    use crate::id::{BatchNumber, NodeId, PartitionId, TaskId};
     use crate::message::{InputPart, TaskSpec};
 
     /// The task of the samples, with another partition and many inputs.
@@ -121,6 +124,23 @@ mod tests {
         }
         assert_eq!(found, entries);
         assert_eq!(Reply::status(Vec::new()).unwrap(), [Reply::Status(Vec::new())]);
+    }
+
+    #[test]
+    fn a_list_of_all_numbers_that_there_are_becomes_several_messages_that_fit_their_frames() {
+        let all: Vec<_> = (1..=u16::MAX).map(NodeId).collect();
+        let mut found = Vec::new();
+        for page in (ToExecutor::Denied { nodes: all.clone() }).pages().unwrap() {
+            let bytes = encode_message(&page).unwrap();
+            let mut frames = Vec::new();
+            FrameDecoder::new(usize::MAX).push(&bytes, &mut frames).unwrap();
+            // Within the receiver's limit of values, too.
+            let ToExecutor::Denied { nodes } = decode_message(&frames[0]).unwrap() else {
+                panic!("another message");
+            };
+            found.extend(nodes);
+        }
+        assert_eq!(found, all);
     }
 
     #[test]

@@ -79,6 +79,7 @@ samples!(ToExecutor {
     Shutdown => ToExecutor::Shutdown;
     Replicate => ToExecutor::Replicate { block: block(), to: member(2) };
     PeersLeaving => ToExecutor::PeersLeaving { members: vec![member(1), member(2)] };
+    Denied => ToExecutor::Denied { nodes: vec![NodeId(3), NodeId(u16::MAX)] };
 });
 
 samples!(ToDriver {

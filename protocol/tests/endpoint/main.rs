@@ -4,3 +4,4 @@ mod admission;
 mod bulk;
 mod link;
 mod loopback;
+mod strangers;

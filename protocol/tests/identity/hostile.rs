@@ -180,6 +180,12 @@ fn handshakes_that_stop_half_way_and_other_protocols_cost_nothing_lasting() {
         let counts = &driver.desk.counts;
         let (failed, away) = (counts.failed.load(Relaxed), counts.turned_away.load(Relaxed));
         assert!(failed >= 50 && away >= 50 && failed + away >= 990, "{counts:?}");
+        let kinds = counts.kinds();
+        let of = |kind: &str| kinds.get(kind).map_or(0, |attempts| attempts.count);
+        assert!(of("another version of the protocol") >= 30, "{kinds:?}");
+        assert!(of("a handshake that TLS refuses") >= 15, "{kinds:?}");
+        assert_eq!(of("too many attempts a second from one machine"), away, "{kinds:?}");
+        assert_eq!(kinds.values().map(|attempts| attempts.count).sum::<u64>(), failed + away);
         a_machine_joins(&sim, &driver, 2).await;
         nothing_is_left(&driver).await;
     });
@@ -202,17 +208,18 @@ fn senseless_requests_and_those_that_never_come_hold_a_place_for_their_deadline_
         }
         let counts = driver.desk.counts.clone();
         assert_eq!((counts.failed.load(Relaxed), counts.turned_away.load(Relaxed)), (500, 0), "{counts:?}");
-        // All places are taken by those who say nothing, again and again for a minute.
-        let silent = attacker(&sim, 67, true, "tidemill-join/1");
+        assert_eq!(counts.kinds()["what is not a request"].count, 500);
+        // All places are taken by those who say nothing, again and again for a minute: four machines, a quarter each.
+        let silent = [67, 68, 69, 70].map(|last| attacker(&sim, last, true, "tidemill-join/1"));
         let silence = tokio::task::spawn_local({
-            let (clock, silent) = (driver.world.clock.clone(), silent.clone());
+            let clock = driver.world.clock.clone();
             async move {
                 let mut held = Vec::new();
                 for n in 0..1_000 {
                     if n % 100 == 0 {
                         clock.sleep(Duration::from_secs(3)).await;
                     }
-                    let connecting = silent.connect(JOIN, "driver.tidemill").unwrap();
+                    let connecting = silent[n % silent.len()].connect(JOIN, "driver.tidemill").unwrap();
                     held.extend(connecting.await.ok());
                 }
                 held.len()
@@ -227,5 +234,37 @@ fn senseless_requests_and_those_that_never_come_hold_a_place_for_their_deadline_
         assert!(counts.turned_away.load(Relaxed) > 100, "{counts:?}");
         nothing_is_left(&driver).await;
         assert_eq!(driver.authority.allot(1).unwrap(), [NodeId(2)], "no attacker has got a number");
+    });
+}
+
+#[test]
+fn one_machine_that_asks_again_and_again_or_says_nothing_keeps_nobody_else_out() {
+    simulate(async |sim| {
+        let driver = Driver::start(&sim);
+        let limits = JoinLimits::default();
+        // Handshakes that come about and ask nothing, as many at once as it can.
+        let silent = attacker(&sim, 66, true, "tidemill-join/1");
+        let hammer = tokio::task::spawn_local({
+            let clock = driver.world.clock.clone();
+            async move {
+                let mut held = Vec::new();
+                for _ in 0..2_000 {
+                    held.push(silent.connect(JOIN, "driver.tidemill").unwrap());
+                    clock.sleep(Duration::from_millis(5)).await;
+                }
+            }
+        });
+        driver.world.clock.sleep(Duration::from_secs(3)).await;
+        for last in 2..7 {
+            let took = a_machine_joins(&sim, &driver, last).await;
+            assert!(took < Duration::from_millis(250), "at the first attempt, not after {took:?}");
+            assert!(driver.endpoint.open_connections() <= limits.connections_max / 2);
+        }
+        hammer.await.unwrap();
+        let (counts, kinds) = (&driver.desk.counts, driver.desk.counts.kinds());
+        assert_eq!(counts.granted.load(Relaxed), 5, "{counts:?}");
+        assert!(kinds["too many joiners at once from one machine"].count > 500, "{kinds:?}");
+        assert_eq!(kinds["a joiner that took too long"].last.ip(), ip(66), "{kinds:?}");
+        nothing_is_left(&driver).await;
     });
 }

@@ -44,7 +44,7 @@ async fn ask(args: &StatusArgs) -> Result<Vec<StatusEntry>, Refusal> {
     let world = World::real();
     let any = if driver.is_ipv4() { [0, 0, 0, 0].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let endpoint =
-        endpoint::control_endpoint(&world.udp, SocketAddr::new(any, 0), &EndpointConfig::new(identity, None));
+        endpoint::control_client(&world.udp, SocketAddr::new(any, 0), &EndpointConfig::new(identity, None));
     let endpoint = endpoint.map_err(Refusal::failed)?;
     let unreachable = |error: &dyn std::fmt::Display| {
         Refusal::failed(format!(

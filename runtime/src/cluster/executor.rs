@@ -419,6 +419,7 @@ impl Handler<Order> for Agent {
                 self.leaving_peers = members;
                 self.tell_receivers_peers();
             }
+            ToExecutor::Denied { nodes } => self.parts.plumbing.denied(self.member, &nodes),
             ToExecutor::Replicate { block, to } => self.copy_block(block, to),
             ToExecutor::StartReceiver(order) => self.start_receiver(order, ctx),
             ToExecutor::StopReceiver { receiver } => self.tell_receiver(receiver, ReceiverEvent::Stop),

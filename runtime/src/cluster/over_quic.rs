@@ -13,6 +13,7 @@ use super::{
 use crate::{config::Checked, graph::Pipeline};
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::{
+    node,
     seam::{PayloadCodec, Program},
     shell::Observer,
     slots::CostModel,
@@ -47,7 +48,7 @@ pub(crate) struct DriverOverQuic {
 }
 
 impl DriverOverQuic {
-    /// Starts on the control thread. `listen` is where executors come; the bulk port is the system's choice.
+    /// Starts on the control thread. `listen` is where executors come; nobody fetches from a driver, so its bulk endpoint only connects.
     pub(crate) fn start(
         site: Site,
         (roles, inboxes): (Roles, RoleInboxes),
@@ -60,13 +61,15 @@ impl DriverOverQuic {
         let inbox = Arc::new(DriverInbox::new(roles.clone()));
         let any_port = SocketAddr::new(listen.ip(), 0);
         let control = lanes.control.make(|| endpoint::control_endpoint(&world.udp, listen, endpoints))?;
-        let bulk = lanes.bulk.make(|| endpoint::bulk_endpoint(&world.udp, any_port, endpoints))?;
+        let bulk = lanes.bulk.make(|| endpoint::bulk_client(&world.udp, any_port, endpoints))?;
         let hello = Hello {
             member: Member { node: NodeId::DRIVER, incarnation: Incarnation(1) },
             epoch: driver::EPOCH,
             program: Program::id(&*pipeline),
         };
         let root = SupervisorSpec::new("node-0", Strategy::OneForOne);
+        // Before anybody can register.
+        roles.node.tell(node::Event::Denied { nodes: denied.all() });
         let links = QuicLinks::default();
         let gate = Gate::new("control", world.clock.clone());
         let door = Door { hello, inbox, answers: answers(&root.handle()), denied, gate };

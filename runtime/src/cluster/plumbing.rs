@@ -14,7 +14,7 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::Member,
+    id::{Member, NodeId},
     message::{PeerInfo, ToDriver, ToExecutor},
 };
 
@@ -96,6 +96,9 @@ pub(crate) trait Plumbing: Send + Sync {
 
     /// The driver's list of live executors.
     fn peers(&self, member: Member, peers: &[PeerInfo]);
+
+    /// Machines with these numbers were denied: they are not served any more. Inside one process nobody is.
+    fn denied(&self, _member: Member, _nodes: &[NodeId]) {}
 
     /// The incarnation is dead: nothing of it may be heard any more.
     fn disconnect(&self, member: Member);

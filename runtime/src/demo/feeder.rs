@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -97,11 +97,23 @@ impl FeedGauge {
     }
 }
 
+/// Ends a feed before its time; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct FeedStop(Arc<AtomicBool>);
+
+impl FeedStop {
+    /// No more lines are due from now on: the feed ends when all that were written are safe.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A feeder that listens.
 pub struct Feeder {
     listener: TcpListenerBox,
     clock: Clock,
     gauge: Arc<FeedGauge>,
+    stop: FeedStop,
 }
 
 /// A connection: its two halves, and what was read of a request that is not complete.
@@ -118,7 +130,7 @@ struct Peer {
 impl Feeder {
     /// A feeder on a listener of a world, such as `world.tcp.listen("127.0.0.1:0").await?`.
     pub fn new(listener: TcpListenerBox, clock: Clock) -> Self {
-        Feeder { listener, clock, gauge: Arc::default() }
+        Feeder { listener, clock, gauge: Arc::default(), stop: FeedStop::default() }
     }
 
     /// Where receivers connect.
@@ -129,6 +141,11 @@ impl Feeder {
     /// The figures of the feed, to be read while it runs.
     pub fn gauge(&self) -> Arc<FeedGauge> {
         self.gauge.clone()
+    }
+
+    /// What ends the feed before its time.
+    pub fn stopper(&self) -> FeedStop {
+        self.stop.clone()
     }
 
     /// Feeds until the duration is over and everything written is safe. Gives the number of different lines written: it were
@@ -146,6 +163,9 @@ impl Feeder {
         let mut peer = Peer::new(self.accept().await?);
         loop {
             let elapsed = began.map_or(Duration::ZERO, |began| self.clock.now().since(began));
+            if self.stop.0.load(Ordering::Relaxed) {
+                ledger.end_at(elapsed);
+            }
             if peer.resumed && peer.is_flushed() {
                 let step = ledger.next(elapsed);
                 if step == Step::Done {

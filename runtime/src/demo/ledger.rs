@@ -71,6 +71,11 @@ impl Ledger {
         Ledger { rate_lines_per_s, duration, safe: 0, cursor: 0, written: 0, repeated: 0, end_told: false }
     }
 
+    /// No line is due any more that was not by `elapsed`.
+    pub fn end_at(&mut self, elapsed: Duration) {
+        self.duration = self.duration.min(elapsed);
+    }
+
     /// How many different lines have been given to the network.
     pub fn written(&self) -> u64 {
         self.written
@@ -177,6 +182,20 @@ mod tests {
         ledger.acknowledge(1_999).expect("written");
         assert_eq!(step(&mut ledger, 2_002), Step::Done);
         assert_eq!((ledger.written(), ledger.safe(), ledger.repeated()), (2_000, 2_000, 0));
+    }
+
+    #[test]
+    fn a_feed_that_is_ended_early_has_the_lines_that_were_due_by_then() {
+        let mut ledger = Ledger::new(1_000, at(2_000));
+        ledger.resume(None).expect("a new start");
+        assert_eq!(step(&mut ledger, 10), Step::Lines(0..10));
+        for ms in [30, 50] {
+            ledger.end_at(at(ms));
+        }
+        assert_eq!(step(&mut ledger, 50), Step::Lines(10..30));
+        assert_eq!(step(&mut ledger, 50), Step::End);
+        ledger.acknowledge(29).expect("written");
+        assert_eq!(step(&mut ledger, 51), Step::Done);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tidemill::demo::feeder::{FeedPlan, Feeder};
+use tidemill::demo::feeder::{FeedPlan, FeedStop, Feeder};
 use tidemill_protocol::world::World;
 
 pub const TIDEMILL: &str = env!("CARGO_BIN_EXE_tidemill");
@@ -161,6 +161,12 @@ pub fn executors(folder: &Path) -> BTreeMap<u64, u32> {
 
 /// A feed of [`LINES`] in turn: where it listens, and at its end how many lines it were.
 pub fn feed(lines_per_s: u64, duration: Duration) -> (SocketAddr, mpsc::Receiver<u64>) {
+    let (address, _, end) = feed_that_stops(lines_per_s, duration);
+    (address, end)
+}
+
+/// The same, with what ends it before its time.
+pub fn feed_that_stops(lines_per_s: u64, duration: Duration) -> (SocketAddr, FeedStop, mpsc::Receiver<u64>) {
     let (tell_address, address) = mpsc::sync_channel(1);
     let (tell_end, end) = mpsc::sync_channel(1);
     thread::spawn(move || {
@@ -169,13 +175,14 @@ pub fn feed(lines_per_s: u64, duration: Duration) -> (SocketAddr, mpsc::Receiver
             let world = World::real();
             let listener = world.tcp.listen("127.0.0.1:0").await.unwrap();
             let feeder = Feeder::new(listener, world.clock.clone());
-            tell_address.send(feeder.address()).unwrap();
+            tell_address.send((feeder.address(), feeder.stopper())).unwrap();
             let plan = FeedPlan { lines: LINES.to_vec(), rate_lines_per_s: lines_per_s, duration };
             let written = feeder.run(plan).await.unwrap();
             let _ = tell_end.send(written);
         });
     });
-    (address.recv().unwrap(), end)
+    let (address, stop) = address.recv().unwrap();
+    (address, stop, end)
 }
 
 /// A driver of the flights pipeline, and what is needed to join it.

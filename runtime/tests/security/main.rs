@@ -9,3 +9,6 @@ mod successor;
 #[allow(dead_code)]
 #[path = "../cluster/support.rs"]
 mod support;
+
+/// Longer than any test: for feeds that a test stops itself.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3_600);

@@ -47,6 +47,7 @@ fn the_performer_tells_the_links_and_the_roles() {
     let peers = vec![PeerInfo { member, bulk_address: None }];
     let told = format!("{member} {:?}", ToExecutor::Peers { peers: peers.clone() });
     let leaving = format!("{member} {:?}", ToExecutor::PeersLeaving { members: vec![member] });
+    let denied = format!("{member} {:?}", ToExecutor::Denied { nodes: vec![NodeId(3)] });
     let reason = DownReason::Replaced;
     let rows: Vec<(Action, Vec<&str>)> = vec![
         (
@@ -69,6 +70,7 @@ fn the_performer_tells_the_links_and_the_roles() {
         (Action::Shutdown { member }, vec!["node-1.i1 Shutdown"]),
         (Action::Standing { member, standing: Standing::Suspected }, vec!["node-1.i1 Suspected"]),
         (Action::PeersLeaving { to: vec![member], members: vec![member] }, vec![&leaving]),
+        (Action::Denied { to: vec![member], nodes: vec![NodeId(3)] }, vec![&denied]),
         (Action::Alive { live: 1, suspected: 0 }, vec![]),
     ];
     for (action, expected) in rows {

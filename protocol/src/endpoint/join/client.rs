@@ -4,7 +4,7 @@ use super::LIMITS;
 use crate::codec;
 use crate::endpoint::identity::{joiner, provider};
 use crate::endpoint::{
-    CloseCode, ConnectError, EndpointError, Identity, IdentityError, Transport, client_config, close, start,
+    CloseCode, ConnectError, EndpointError, Identity, IdentityError, Transport, client, close,
 };
 use crate::id::NodeId;
 use crate::identity::{
@@ -13,7 +13,7 @@ use crate::identity::{
 };
 use crate::message::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest};
 use crate::world::World;
-use quinn::{Connection, Endpoint};
+use quinn::{Connection, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{
     CertificateError as Bad, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
@@ -112,7 +112,7 @@ pub async fn join(
 ) -> Result<Joined, JoinError> {
     let pinned = Arc::new(Pinned { hash: token.authority, seen: Mutex::default() });
     let tls = joiner(pinned.clone(), world.clock.clone()).map_err(EndpointError::from)?;
-    let endpoint = client(world, local, client_config(tls, &Transport::join())?)?;
+    let endpoint = client_of(world, local, tls)?;
     let connected =
         connect(world, &endpoint, server, ANY_DRIVER, patience, || pinned.verdict(server)).await?;
     let key = KeyPair::generate()?;
@@ -134,7 +134,7 @@ pub async fn renew(
     patience: Duration,
 ) -> Result<Joined, JoinError> {
     let tls = identity.join_client().map_err(EndpointError::from)?;
-    let endpoint = client(world, local, client_config(tls, &Transport::join())?)?;
+    let endpoint = client_of(world, local, tls)?;
     let driver = identity.name()?.cluster.driver();
     let connected = connect(world, &endpoint, server, &driver, patience, || None).await?;
     let key = KeyPair::generate()?;
@@ -182,11 +182,12 @@ pub async fn renew_when_due(
     }
 }
 
-fn client(world: &World, local: SocketAddr, config: quinn::ClientConfig) -> Result<Endpoint, EndpointError> {
-    let seed = world.entropy.seed("join");
-    let mut endpoint = start(&world.udp, local, &Transport::join(), None, Some(seed))?;
-    endpoint.set_default_client_config(config);
-    Ok(endpoint)
+fn client_of(
+    world: &World,
+    local: SocketAddr,
+    tls: Arc<QuicClientConfig>,
+) -> Result<Endpoint, EndpointError> {
+    client(&world.udp, local, tls, &Transport::join(), Some(world.entropy.seed("join")))
 }
 
 /// A connection, tried for until `patience` is over or `verdict` says that more attempts are in vain.

@@ -1,19 +1,17 @@
 //! The driver's side of joining.
 
 use super::LIMITS;
+use super::counts::JoinCounts;
+use super::entrance::Entrance;
 use crate::codec;
-use crate::endpoint::{CloseCode, EndpointError, Identity, Transport, close, start};
+use crate::endpoint::{CloseCode, EndpointError, Identity, Transport, close, failed_handshake, start};
 use crate::identity::{Authority, AuthorityError, DenyList, PeerName, Role, TokenRefused};
 use crate::message::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest};
-use crate::time::Time;
 use crate::world::{Udp, World};
 use quinn::{Connection, Endpoint, Incoming};
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::task::JoinSet;
@@ -21,7 +19,7 @@ use tokio::task::JoinSet;
 /// How often the driver looks at its own certificate.
 const DRIVER_LOOKS: Duration = Duration::from_secs(60);
 
-/// What a join endpoint takes.
+/// What a join endpoint takes, of all machines together; one machine has no more than a quarter of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinLimits {
     /// Attempts per second in the long run, of all peers whose address is proven.
@@ -44,21 +42,6 @@ impl Default for JoinLimits {
             deadline: Duration::from_secs(5),
         }
     }
-}
-
-/// What has come to a join endpoint; each number only grows.
-#[derive(Debug, Default)]
-pub struct JoinCounts {
-    /// Initial packets from addresses that were not proven: answered by a Retry, and forgotten.
-    pub unproven: AtomicU64,
-    /// Attempts beyond the rate or the number that may be under way.
-    pub turned_away: AtomicU64,
-    /// Handshakes and requests that failed, were late, or were not the protocol.
-    pub failed: AtomicU64,
-    /// Requests that were understood and refused.
-    pub refused: AtomicU64,
-    /// Certificates given.
-    pub granted: AtomicU64,
 }
 
 /// Whoever answers joiners: the authority, and what its answers need.
@@ -158,7 +141,7 @@ pub fn join_endpoint(
 /// Serves joiners until the endpoint is closed. Dropping the future abandons those that are under way.
 pub async fn serve_join(endpoint: Endpoint, desk: JoinDesk, limits: JoinLimits) {
     let mut under_way = JoinSet::new();
-    let mut bucket = Bucket::full(&limits, desk.world.clock.now());
+    let mut entrance = Entrance::new(limits.clone(), desk.world.clock.now());
     loop {
         let incoming = tokio::select! {
             biased;
@@ -167,41 +150,56 @@ pub async fn serve_join(endpoint: Endpoint, desk: JoinDesk, limits: JoinLimits) 
         };
         let Some(incoming) = incoming else { return };
         if !incoming.remote_address_validated() {
-            // A flood from invented addresses ends here; it does not use up the bucket either.
+            // A flood from invented addresses ends here; it does not use up anybody's rate either.
             desk.counts.unproven.fetch_add(1, Relaxed);
             let _ = incoming.retry();
-        } else if under_way.len() >= limits.connections_max || !bucket.take(desk.world.clock.now()) {
-            desk.counts.turned_away.fetch_add(1, Relaxed);
-            incoming.refuse();
-        } else {
-            let (desk, deadline) = (desk.clone(), limits.deadline);
-            under_way.spawn(async move {
-                match tokio::time::timeout(deadline, serve_one(incoming, &desk)).await {
-                    // The connection must live until the joiner has everything; it closes then.
-                    Ok(Some(answered)) => drop(tokio::time::timeout(deadline, answered.closed()).await),
-                    Ok(None) | Err(_) => drop(desk.counts.failed.fetch_add(1, Relaxed)),
-                }
-            });
+            continue;
+        }
+        let peer = incoming.remote_address();
+        match entrance.enter(peer.ip(), desk.world.clock.now()) {
+            Err(kind) => {
+                desk.counts.turn_away(kind, peer);
+                incoming.refuse();
+            }
+            Ok(place) => {
+                let (desk, deadline) = (desk.clone(), limits.deadline);
+                under_way.spawn(async move {
+                    let _place = place;
+                    match tokio::time::timeout(deadline, serve_one(incoming, &desk)).await {
+                        // The connection must live until the joiner has everything; it closes then.
+                        Ok(Ok(answered)) => drop(tokio::time::timeout(deadline, answered.closed()).await),
+                        Ok(Err(kind)) => desk.counts.fail(kind, peer),
+                        Err(_) => desk.counts.fail("a joiner that took too long", peer),
+                    }
+                });
+            }
         }
     }
 }
 
-/// One joiner, to its answer; `None` if it does not get as far.
-async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Option<Connection> {
-    let connection = incoming.accept().ok()?.await.ok()?;
-    let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+/// One joiner, to its answer; the kind of its failure if it does not get as far.
+async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Result<Connection, &'static str> {
+    const SILENT: &str = "a joiner that asks nothing";
+    const GONE: &str = "a joiner that does not wait for the answer";
+    let peer = incoming.remote_address();
+    let connecting = incoming.accept().map_err(|error| failed_handshake(&error))?;
+    let connection = connecting.await.map_err(|error| failed_handshake(&error))?;
+    let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| SILENT)?;
     let request = recv.read_to_end(JOIN_BYTES_MAX).await.ok();
     let Some(request) = request.and_then(|bytes| codec::decode(&bytes, &LIMITS).ok()) else {
         close(&connection, CloseCode::Rubbish, "not the protocol");
-        return None;
+        return Err("what is not a request");
     };
     let reply = desk.answer(request, PeerName::of_connection(&connection).ok()).await;
-    let count =
-        if matches!(reply, JoinReply::Joined { .. }) { &desk.counts.granted } else { &desk.counts.refused };
-    count.fetch_add(1, Relaxed);
-    send.write_all(&codec::encode(&reply).ok()?).await.ok()?;
-    send.finish().ok()?;
-    Some(connection)
+    match &reply {
+        JoinReply::Joined { .. } => _ = desk.counts.granted.fetch_add(1, Relaxed),
+        JoinReply::Refused(refusal) => desk.counts.refuse(refusal, peer),
+    }
+    // An answer of ours always fits.
+    let answer = codec::encode(&reply).map_err(|_| GONE)?;
+    send.write_all(&answer).await.map_err(|_| GONE)?;
+    send.finish().map_err(|_| GONE)?;
+    Ok(connection)
 }
 
 /// Renews the driver's own certificate in place when two thirds of its life are over, from the authority's folder beside it,
@@ -229,44 +227,5 @@ pub async fn renew_driver_when_due(
         if let Some(renewed) = renewing.await {
             tell(renewed);
         }
-    }
-}
-
-/// A token bucket, in thousandths of an attempt.
-struct Bucket {
-    milli: u64,
-    milli_max: u64,
-    per_s: u64,
-    filled_at: Time,
-}
-
-impl Bucket {
-    fn full(limits: &JoinLimits, now: Time) -> Self {
-        let milli_max = u64::from(limits.attempts_burst) * 1_000;
-        Bucket { milli: milli_max, milli_max, per_s: u64::from(limits.attempts_per_s), filled_at: now }
-    }
-
-    fn take(&mut self, now: Time) -> bool {
-        let waited_ms = u64::try_from(now.since(self.filled_at).as_millis()).unwrap_or(u64::MAX);
-        self.filled_at = self.filled_at + Duration::from_millis(waited_ms);
-        self.milli = self.milli.saturating_add(waited_ms.saturating_mul(self.per_s)).min(self.milli_max);
-        let enough = self.milli >= 1_000;
-        if enough {
-            self.milli -= 1_000;
-        }
-        enough
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bucket_gives_its_burst_and_then_its_rate() {
-        let limits = JoinLimits { attempts_per_s: 4, attempts_burst: 3, ..JoinLimits::default() };
-        let mut bucket = Bucket::full(&limits, Time::ZERO);
-        let mut taken = |ms| (0..10).filter(|_| bucket.take(Time::ZERO + Duration::from_millis(ms))).count();
-        assert_eq!([taken(0), taken(249), taken(250), taken(500), taken(60_000)], [3, 0, 1, 1, 3]);
     }
 }

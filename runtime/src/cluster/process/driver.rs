@@ -7,7 +7,7 @@ use crate::{
         driver::Roles,
         lane::BulkThread,
         over_quic::{DriverOverQuic, Site},
-        quic::{Answers, QuicLinks},
+        quic::{Answers, QuicLinks, turned_away},
         settings,
         start::{Assembled, Handles, Parts, StartError},
         status,
@@ -20,11 +20,13 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tidemill_actors::supervision::SupervisorHandle;
+use tidemill_actors::{node, supervision::SupervisorHandle};
 use tidemill_protocol::{
     endpoint::{
         EndpointConfig, Identity,
-        join::{JoinCounts, JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join},
+        join::{
+            Attempts, JoinCounts, JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join,
+        },
     },
     identity::{Authority, AuthorityError, DenyList, NODE_LIFETIME, RoleKind},
     message::{ProgramFacts, Reply, Request},
@@ -135,7 +137,7 @@ fn assemble(
     let DriverOverQuic { root, control, bulk: bulk_endpoint, links } = started;
     let address = control.local_addr().ok();
     let mut endpoints = vec![control, bulk_endpoint];
-    tokio::spawn(follow_denied(papers.denied.clone(), links, world.clone()));
+    tokio::spawn(follow_denied(papers.denied.clone(), roles.clone(), links, world.clone()));
     let lifetime = options.certificate_lifetime;
     tokio::spawn(renew(papers.authority.clone(), papers.identity, lifetime, world.clone()));
     if let Some(join) = join {
@@ -149,14 +151,16 @@ fn assemble(
     Ok(Assembled { handles, endpoints, bulk: Some(bulk) })
 }
 
-/// Cuts off whoever is denied while the driver runs.
-async fn follow_denied(denied: DenyList, links: QuicLinks, world: World) {
+/// Cuts off whoever is denied while the driver runs, here and where executors serve each other.
+async fn follow_denied(denied: DenyList, roles: Roles, links: QuicLinks, world: World) {
     let mut is_damaged = false;
     loop {
         match denied.next_denied(&world.clock).await {
             Ok(nodes) => {
                 is_damaged = false;
                 tracing::warn!(?nodes, "nodes are denied");
+                // First the others, who shall know why these go.
+                roles.node.tell(node::Event::Denied { nodes });
                 links.cut(&denied);
             }
             Err(error) => {
@@ -177,9 +181,9 @@ async fn renew(authority: Authority, identity: Identity, lifetime: Duration, wor
     renew_driver_when_due(&world, &authority, &identity, lifetime, tell).await;
 }
 
-/// Says what has come to the join port, if anything has.
+/// Says what has come to the join port, if anything has: all of it in one line, and a line of each kind that was not let in.
 async fn tell_joins(counts: Arc<JoinCounts>, world: World) {
-    let mut told = [0; 5];
+    let (mut told, mut kinds_told) = ([0; 5], BTreeMap::new());
     loop {
         world.clock.sleep(TELL_JOINS_EVERY).await;
         let all = [&counts.granted, &counts.refused, &counts.failed, &counts.turned_away, &counts.unproven];
@@ -190,6 +194,13 @@ async fn tell_joins(counts: Arc<JoinCounts>, world: World) {
                 std::array::from_fn(|at| now[at] - told[at]);
             tracing::info!(granted, refused, failed, turned_away, unproven, "machines have come to join");
             told = now;
+        }
+        for (kind, Attempts { count, last }) in counts.kinds() {
+            let new = count - kinds_told.insert(kind, count).unwrap_or(0);
+            if new > 0 {
+                turned_away("join", kind, new);
+                tracing::warn!(port = "join", kind, peer = %last, count = new, "peers were turned away");
+            }
         }
     }
 }

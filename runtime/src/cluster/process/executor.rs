@@ -27,7 +27,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, EndpointConfig, Identity, request},
     id::{Incarnation, Member, NodeId},
-    identity::{ClusterName, load_identity},
+    identity::{ClusterName, DenyList, load_identity},
     message::{ProgramFacts, Reply, Request},
     world::World,
 };
@@ -181,6 +181,7 @@ async fn start(
         cluster: spec.cluster.clone(),
         codec,
         program: Program::id(&*pipeline),
+        denied: DenyList::none(),
         lives: Mutex::default(),
         lost: Arc::default(),
     });
@@ -247,7 +248,7 @@ async fn learn(
     spec: &ExecutorSpec,
 ) -> Result<ProgramFacts, End> {
     let any_port = SocketAddr::new(spec.ip, 0);
-    let endpoint = lanes.control.make(|| endpoint::control_endpoint(&world.udp, any_port, endpoints));
+    let endpoint = lanes.control.make(|| endpoint::control_client(&world.udp, any_port, endpoints));
     let endpoint = endpoint.map_err(|error| End::Failed(error.to_string()))?;
     let mut is_first = true;
     loop {

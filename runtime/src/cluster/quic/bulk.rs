@@ -1,6 +1,6 @@
 //! Bulk data over QUIC: what an executor serves to others, and how it asks them.
 
-use super::{Gate, count_rubbish, in_words};
+use super::{Gate, in_words};
 use crate::cluster::lane::Lane;
 use futures_util::future::BoxFuture;
 use std::{
@@ -16,7 +16,7 @@ use tidemill_actors::{
 use tidemill_protocol::{
     endpoint::{self, CloseCode, bulk},
     id::{BlockId, DataKey, Member, NodeId},
-    identity::{ClusterName, DenyList, PeerName, RoleKind, admit},
+    identity::{ClusterName, DenyList, PeerName, Refused, RoleKind, admit},
     message::{PeerInfo, Piece},
     world::World,
 };
@@ -66,8 +66,19 @@ impl Callers {
         self.called().open.remove(&number);
     }
 
+    /// Cuts off those who were denied.
+    pub(crate) fn cut(&self, denied: &DenyList) {
+        for (peer, connection) in self.called().open.values() {
+            if let Some(node) = denied.denies(&peer.role) {
+                let reason = Refused::Denied(node).to_string();
+                tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
+                endpoint::close(connection, CloseCode::Foreign, &reason);
+            }
+        }
+    }
+
     /// Cuts off the incarnations that the driver has taken off its list, which come from where they served, and the machines that
-    /// it has taken off with all their executors: they are dead, have left, or were denied. Who was never on it may be about to come.
+    /// it has taken off with all their executors: they are dead, or have left. Who was never on it may be about to come.
     pub(crate) fn keep_only(&self, peers: &[PeerInfo]) {
         let now: BTreeMap<Member, Option<SocketAddr>> =
             peers.iter().map(|peer| (peer.member, peer.bulk_address)).collect();
@@ -100,19 +111,17 @@ pub(crate) async fn serve(
     lane: Lane,
 ) {
     let gate = Gate::new("bulk", World::real().clock);
-    serve_callers(endpoint, (store, codec), lane, (gate, Callers::default())).await;
+    serve_callers(endpoint, (store, codec), lane, (gate, Callers::default(), DenyList::none())).await;
 }
 
-/// The same behind a gate, for callers whom the driver's list may cut off.
+/// The same behind a gate, for callers whom the driver's lists may cut off.
 pub(super) async fn serve_callers(
     endpoint: quinn::Endpoint,
     (store, codec): (BlockStore, Arc<dyn PayloadCodec>),
     lane: Lane,
-    (gate, callers): (Gate, Callers),
+    (gate, callers, denied): (Gate, Callers, DenyList),
 ) {
     let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
-    // Who is denied is on the driver's list; it takes them off the list of executors, by which we know them.
-    let denied = DenyList::none();
     while let Some(incoming) = endpoint.accept().await {
         let Some(entering) = gate.look(incoming) else { continue };
         let (served, denied, gate, callers) = (served.clone(), denied.clone(), gate.clone(), callers.clone());
@@ -120,8 +129,12 @@ pub(super) async fn serve_callers(
             let Some(connection) = gate.handshake(entering).await else { return };
             match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
                 Ok(peer) => {
+                    let Some(_room) = gate.hold(&connection, &peer) else { return };
                     let Some(number) = callers.enter(peer, connection.clone()) else { return };
-                    count_rubbish(&bulk::serve_bulk(connection, served).await);
+                    // It may have been denied since its handshake.
+                    callers.cut(&denied);
+                    let error = bulk::serve_bulk(connection.clone(), served).await;
+                    gate.note_rubbish(&connection, &error);
                     callers.leave(number);
                 }
                 Err(refused) => gate.turn_away(&connection, &refused),

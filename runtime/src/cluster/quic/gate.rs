@@ -1,9 +1,10 @@
-//! The gate before an endpoint: whose handshake is begun, how many are under way, and what is said of those who are refused.
+//! The gate before an endpoint: whose handshake is begun, how many are under way, how many connections one holder of a
+//! certificate has, and what is said of those who are refused.
 //!
-//! | handshakes under way | a peer whose address is not proven | one whose address is |
+//! | handshakes under way: all, and of this machine | a peer whose address is not proven | one whose address is |
 //! |---|---|---|
-//! | fewer than [`UNPROVEN_MAX`] | let in | let in |
-//! | fewer than [`HANDSHAKES_MAX`] | a Retry, and forgotten | let in |
+//! | fewer than [`UNPROVEN_MAX`] and [`UNPROVEN_OF_ONE_MAX`] | let in | let in |
+//! | fewer than [`HANDSHAKES_MAX`] and [`HANDSHAKES_OF_ONE_MAX`] | a Retry, and forgotten | let in |
 //! | more | a Retry, and forgotten | refused |
 //!
 //! Whoever is refused is counted, and told of in one line of each kind within [`SAY_EVERY`].
@@ -12,25 +13,28 @@ use quinn::{ConnectionError, Incoming};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tidemill_protocol::{
-    endpoint::{self, CloseCode},
-    identity::Refused,
+    endpoint::{self, CloseCode, LinkError, Place, Places},
+    identity::{PeerName, Refused},
     time::Time,
     world::Clock,
 };
 
 /// From so many handshakes under way on, addresses are to be proven first: a cluster that starts stays below.
 const UNPROVEN_MAX: usize = 64;
+/// The same for one machine: whoever comes in its name without being it takes no more of its places.
+const UNPROVEN_OF_ONE_MAX: usize = 16;
 /// More handshakes than these are not begun: a few MiB.
-const HANDSHAKES_MAX: usize = 128;
+pub(super) const HANDSHAKES_MAX: usize = 128;
+/// Nor more than these of one machine, so that one alone does not keep the others out.
+const HANDSHAKES_OF_ONE_MAX: usize = 64;
 /// How long a handshake may take, however slowly its peer goes on.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// How many connections the holder of one certificate has at once: those of a machine's 32 executors, four times.
+pub(super) const CONNECTIONS_OF_ONE_MAX: usize = 128;
 /// How often one kind of refusal is told.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -42,7 +46,9 @@ struct Inner {
     /// Of which endpoint.
     port: &'static str,
     clock: Clock,
-    under_way: AtomicUsize,
+    under_way: Places,
+    /// How many connections there are of each name that certificates have; those who have none are not kept.
+    held: Mutex<BTreeMap<String, usize>>,
     said: Mutex<BTreeMap<&'static str, Said>>,
 }
 
@@ -58,38 +64,57 @@ pub(crate) struct Entering {
     _place: Place,
 }
 
-/// One of the handshakes under way.
-struct Place(Gate);
+/// Room for one connection of a holder of a certificate, until it is dropped.
+pub(crate) struct Room {
+    gate: Gate,
+    holder: String,
+}
 
-impl Drop for Place {
+impl Drop for Room {
     fn drop(&mut self) {
-        self.0.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        let mut held = self.gate.held();
+        if let Some(count) = held.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.holder);
+            }
+        }
     }
 }
 
 impl Gate {
     /// The gate of the endpoint that is called `port` in the log.
     pub(crate) fn new(port: &'static str, clock: Clock) -> Self {
-        Gate(Arc::new(Inner { port, clock, under_way: AtomicUsize::new(0), said: Mutex::default() }))
+        let (under_way, held, said) = (Places::default(), Mutex::default(), Mutex::default());
+        Gate(Arc::new(Inner { port, clock, under_way, held, said }))
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this peer's handshake may begin; one that may not is answered.
     pub(crate) fn look(&self, incoming: Incoming) -> Option<Entering> {
-        let under_way = self.0.under_way.load(Ordering::Relaxed);
+        let peer = incoming.remote_address();
+        let (all, own) = self.0.under_way.count(peer.ip());
         let is_proven = incoming.remote_address_validated();
-        if under_way >= UNPROVEN_MAX && !is_proven {
+        if (all >= UNPROVEN_MAX || own >= UNPROVEN_OF_ONE_MAX) && !is_proven {
             metrics::counter!("tidemill_handshakes_retried_total").increment(1);
             // One that cannot be asked to prove its address is refused by being dropped.
             let _ = incoming.retry();
             return None;
         }
-        if under_way >= HANDSHAKES_MAX {
-            self.say("too many handshakes at once", incoming.remote_address(), None);
+        if all >= HANDSHAKES_MAX || own >= HANDSHAKES_OF_ONE_MAX {
+            let kind = if all >= HANDSHAKES_MAX {
+                "too many handshakes at once"
+            } else {
+                "too many handshakes at once from one machine"
+            };
+            self.say(kind, peer, None);
             incoming.refuse();
             return None;
         }
-        self.0.under_way.fetch_add(1, Ordering::Relaxed);
-        Some(Entering { incoming, _place: Place(self.clone()) })
+        Some(Entering { incoming, _place: self.0.under_way.take(peer.ip()) })
     }
 
     /// The connection, if the handshake comes to an end.
@@ -104,10 +129,27 @@ impl Gate {
             Ok(connection) => Some(connection),
             Err(error) => {
                 metrics::counter!("tidemill_handshakes_failed_total").increment(1);
-                self.say(kind(&error), peer, None);
+                self.say(endpoint::failed_handshake(&error), peer, None);
                 None
             }
         }
+    }
+
+    /// Room for a connection of this peer, who has been admitted; none if its certificate's holder has enough of them: then it is
+    /// closed.
+    pub(crate) fn hold(&self, connection: &quinn::Connection, peer: &PeerName) -> Option<Room> {
+        let holder = peer.to_string();
+        {
+            let mut held = self.held();
+            let count = held.entry(holder.clone()).or_default();
+            if *count < CONNECTIONS_OF_ONE_MAX {
+                *count += 1;
+                return Some(Room { gate: self.clone(), holder });
+            }
+        }
+        let reason = format!("{holder} has {CONNECTIONS_OF_ONE_MAX} connections, which is the limit");
+        self.refuse(connection, CloseCode::Refused, "too many connections of one certificate", &reason);
+        None
     }
 
     /// Closes the connection of a peer whose certificate is none that may come here.
@@ -122,12 +164,30 @@ impl Gate {
 
     /// Closes the connection of a peer that will not be wanted however often it comes.
     pub(crate) fn shut_out(&self, connection: &quinn::Connection, kind: &'static str, reason: &str) {
+        self.refuse(connection, CloseCode::Foreign, kind, reason);
+    }
+
+    fn refuse(&self, connection: &quinn::Connection, code: CloseCode, kind: &'static str, reason: &str) {
         metrics::counter!("tidemill_peers_refused_total").increment(1);
         self.say(kind, connection.remote_address(), Some(reason));
-        endpoint::close(connection, CloseCode::Foreign, reason);
+        endpoint::close(connection, code, reason);
+    }
+
+    /// Counts a peer that broke the protocol, or came and said nothing; any other end of a connection is none of the gate's business.
+    pub(crate) fn note_rubbish(&self, connection: &quinn::Connection, error: &LinkError) {
+        let kind = match error {
+            error if error.is_rubbish() => {
+                metrics::counter!("tidemill_frames_refused_total").increment(1);
+                "what is not the protocol"
+            }
+            LinkError::Late(_) => "a peer that says nothing",
+            _ => return,
+        };
+        self.say(kind, connection.remote_address(), Some(&error.to_string()));
     }
 
     fn say(&self, kind: &'static str, peer: SocketAddr, reason: Option<&str>) {
+        turned_away(self.0.port, kind, 1);
         let now = self.0.clock.now();
         let since = {
             let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,22 +211,7 @@ impl Gate {
     }
 }
 
-/// What a failed handshake is called: nothing of what the peer says is in it.
-fn kind(error: &ConnectionError) -> &'static str {
-    let code = match error {
-        ConnectionError::TransportError(error) => error.code,
-        ConnectionError::ConnectionClosed(close) => close.error_code,
-        ConnectionError::TimedOut => return "a handshake that was not finished",
-        ConnectionError::VersionMismatch => return "another version of QUIC",
-        _ => return "a connection that was ended in its handshake",
-    };
-    // RFC 9001, 4.8: 0x100 and the alert of TLS (RFC 8446, 6).
-    match u64::from(code) {
-        0x12d => "a certificate that has expired",
-        0x130 => "a certificate of another authority",
-        0x174 => "no certificate",
-        0x178 => "another version of the protocol",
-        0x100..=0x1ff => "a handshake that TLS refuses",
-        _ => "a handshake that breaks the protocol",
-    }
+/// Counts peers of one kind that were turned away at a port.
+pub(crate) fn turned_away(port: &'static str, kind: &'static str, count: u64) {
+    metrics::counter!("tidemill_turned_away_total", "port" => port, "kind" => kind).increment(count);
 }

@@ -1,6 +1,6 @@
 //! The driver's end of control connections: links to executors, and questions of whoever may ask.
 
-use super::{Gate, count_rubbish};
+use super::Gate;
 use crate::cluster::{inbox::DriverInbox, lane::Lane};
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ async fn answer_all(
     connection: &quinn::Connection,
     mut asked: (quinn::SendStream, quinn::RecvStream),
     role: RoleKind,
-    answers: &Answers,
+    Door { answers, gate, .. }: &Door,
 ) {
     loop {
         let (send, mut recv) = asked;
@@ -65,7 +65,7 @@ async fn answer_all(
         }
         .await;
         if let Err(error) = answered {
-            return count_rubbish(&error);
+            return gate.note_rubbish(connection, &error);
         }
         asked = match connection.accept_bi().await {
             Ok(asked) => asked,
@@ -108,12 +108,13 @@ impl QuicLinks {
             Ok(peer) => peer,
             Err(refused) => return door.gate.turn_away(&connection, &refused),
         };
+        let Some(_room) = door.gate.hold(&connection, &peer) else { return };
         let (asking, config, role) = (connection.clone(), LinkConfig::default(), peer.role.kind());
         // What a peer opens first tells what it came for: a question, or a link.
         tokio::select! {
             biased;
             asked = asking.accept_bi() => if let Ok(asked) = asked {
-                answer_all(&asking, asked, role, &door.answers).await;
+                answer_all(&asking, asked, role, &door).await;
             },
             link = ControlLink::<ToExecutor, ToDriver>::open(connection, &door.hello, &config) => match link {
                 Ok(link) if peer.may_be(link.peer.member.node) => self.listen(link, door).await,
@@ -121,15 +122,19 @@ impl QuicLinks {
                     let reason = format!("{} is not in the certificate of {peer}", link.peer.member.node);
                     door.gate.shut_out(link.receiver.connection(), "another's number", &reason);
                 }
-                Err(error) => count_rubbish(&error),
+                Err(error) => door.gate.note_rubbish(&asking, &error),
             },
         }
     }
 
-    async fn listen(self, mut link: ControlLink<ToExecutor, ToDriver>, Door { inbox, denied, .. }: Door) {
+    async fn listen(
+        self,
+        mut link: ControlLink<ToExecutor, ToDriver>,
+        Door { inbox, denied, gate, .. }: Door,
+    ) {
         let (id, from) = (inbox.new_link(), link.peer.member);
         let connection = link.receiver.connection().clone();
-        self.lines().open.insert(id, (link.sender.clone(), connection));
+        self.lines().open.insert(id, (link.sender.clone(), connection.clone()));
         // It may have been denied since the handshake.
         self.cut(&denied);
         let error = loop {
@@ -138,7 +143,7 @@ impl QuicLinks {
                 Err(error) => break error,
             }
         };
-        count_rubbish(&error);
+        gate.note_rubbish(&connection, &error);
         self.forget(id);
         inbox.lost(id);
     }

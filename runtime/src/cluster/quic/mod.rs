@@ -16,7 +16,7 @@ mod links;
 
 use bulk::Callers;
 pub(crate) use bulk::{Bulk, serve};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, turned_away};
 pub(crate) use links::{Answers, Door, QuicLinks};
 
 use super::{
@@ -36,8 +36,8 @@ use tidemill_actors::{
 };
 use tidemill_protocol::{
     endpoint::{self, CloseCode, ConnectError, ControlLink, EndpointConfig, LinkError, link::LinkConfig},
-    id::{Epoch, Member, ProgramId},
-    identity::ClusterName,
+    id::{Epoch, Member, NodeId, ProgramId},
+    identity::{ClusterName, DenyList},
     message::{Hello, PeerInfo, ToDriver, ToExecutor},
     world::World,
 };
@@ -61,6 +61,8 @@ pub(crate) struct QuicPlumbing {
     pub(crate) cluster: ClusterName,
     pub(crate) codec: Arc<dyn PayloadCodec>,
     pub(crate) program: ProgramId,
+    /// Whom this process does not serve, as far as the driver has told it.
+    pub(crate) denied: DenyList,
     pub(crate) lives: Mutex<BTreeMap<Member, ExecutorLife>>,
     /// How the first link to the driver ended.
     pub(crate) lost: Arc<Mutex<Option<Lost>>>,
@@ -126,7 +128,7 @@ impl Plumbing for QuicPlumbing {
         let udp = &self.world.udp;
         let seed = || self.world.entropy.seed(&format!("quic {}", member.incarnation));
         let endpoints = EndpointConfig { rng_seed: self.is_seeded.then(seed), ..self.endpoints.clone() };
-        let control = self.lanes.control.make(|| endpoint::control_endpoint(udp, any_port, &endpoints));
+        let control = self.lanes.control.make(|| endpoint::control_client(udp, any_port, &endpoints));
         let control = control.map_err(|e| e.to_string())?;
         let bulk = self.lanes.bulk.make(|| endpoint::bulk_endpoint(udp, any_port, &endpoints));
         let bulk = bulk.map_err(|e| e.to_string())?;
@@ -139,7 +141,7 @@ impl Plumbing for QuicPlumbing {
             bulk.clone(),
             served,
             lane.clone(),
-            (gate, callers.clone()),
+            (gate, callers.clone(), self.denied.clone()),
         ));
         let alive = Arc::new(AtomicBool::new(true));
         let (queue, queued) = mpsc::channel(UPLINK_QUEUE_MAX);
@@ -187,6 +189,16 @@ impl Plumbing for QuicPlumbing {
         if let Some(life) = self.lives().get(&member) {
             life.transport.set_peers(peers.to_vec());
             life.callers.keep_only(peers);
+        }
+    }
+
+    fn denied(&self, member: Member, nodes: &[NodeId]) {
+        let new = self.denied.add(nodes.iter().copied());
+        if !new.is_empty() {
+            tracing::warn!(nodes = ?new, "nodes are denied");
+        }
+        if let Some(life) = self.lives().get(&member) {
+            life.callers.cut(&self.denied);
         }
     }
 

@@ -1,6 +1,8 @@
 //! What peers with a valid certificate can do to a node that serves them, over real loopback UDP: rubbish is counted, its
 //! sender is cut off, and its neighbour does not notice. And what crosses the wire is counted in bytes.
 
+mod strangers;
+
 use super::*;
 use crate::cluster::{driver::Roles, inbox::DriverInbox, lane::Lane};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};

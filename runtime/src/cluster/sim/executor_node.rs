@@ -17,6 +17,7 @@ use tidemill_actors::{
 };
 use tidemill_protocol::{
     id::{Incarnation, NodeId},
+    identity::DenyList,
     world::World,
 };
 
@@ -56,6 +57,7 @@ impl ExecutorNode {
             cluster: spec.cluster(),
             codec,
             program: Program::id(&*pipeline),
+            denied: DenyList::none(),
             lives: Mutex::default(),
             lost: Arc::default(),
         });
