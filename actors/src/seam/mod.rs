@@ -15,7 +15,7 @@ mod sink;
 mod source;
 mod tasks;
 
-pub use payload::{Held, Payload, PayloadCodec, PayloadError};
+pub use payload::{Held, PART_BYTES_MAX, Payload, PayloadCodec, PayloadError};
 pub use program::{
     BatchPlan, JobPlan, PlannedBlock, PlannedPart, PlannedRange, Program, SinkInfo, SinkKind, StageOutput,
     StagePlan, StorageLevel, StreamInfo, StreamInput, StreamKind,
