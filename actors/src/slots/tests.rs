@@ -267,8 +267,9 @@ async fn many_fetches_at_once_stay_within_the_memory_for_inputs() {
 async fn parts_that_need_more_than_was_estimated_are_asked_for_again_without_a_circle() {
     let (me, peer) = (member(1), member(2));
     let theirs = BlockStore::new(Budget::new(8 << 20));
-    let mine = BlockStore::new(Budget::new(1 << 20));
-    // 40 KB in memory, 200 KB encoded: beyond the first credit, and beyond the estimate of 45 KB.
+    let mine = BlockStore::new(Budget::new(1_300_000));
+    // 40 KB in memory, 200 KB encoded: beyond the first credit, and beyond the estimate of 45 KB. A task needs 582 KB of the
+    // 650 KB that there are.
     let wordy = |n: u64| held_of(WORDY, &[n; 5_000]);
     let parts: Vec<InputPart> = vec![
         part(keep(&theirs, 0, wordy(3)), peer),

@@ -147,7 +147,7 @@ fn what_cannot_be_fetched_is_reported_and_nothing_is_published() {
 
 #[test]
 fn what_cannot_be_sent_is_reported_with_its_words_and_not_made_again() {
-    let text = "batch-3/stage-0/p0/a0/out-0 cannot be sent by node-8.i0: too long".to_owned();
+    let text = "output batch-3/stage-0/p0/a0→p0 cannot be sent by node-8.i1: too long".to_owned();
     let answer = format!("{:?}", not_published(3, 0, PublishFailure::Unreadable(text)));
     check(publish(0, vec![part("3/0/0.0", 8, true)]), &["fetch 3/0/0.0>0 from 8", &answer]);
 }
