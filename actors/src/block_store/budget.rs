@@ -317,6 +317,17 @@ impl Reserved {
         self.bytes
     }
 
+    /// Makes it `bytes`, which are there already: what is more than before is counted beyond the share, and nobody waits for
+    /// it. For what turned out larger than its estimate.
+    pub fn change_to(&mut self, bytes: u64) {
+        if let Some(more) = bytes.checked_sub(self.bytes) {
+            // No limit, so it cannot be refused.
+            let _ = self.books.take(self.kind, more, u64::MAX);
+            self.bytes = bytes;
+        }
+        self.shrink_to(bytes);
+    }
+
     /// Keeps `bytes` of it and gives back the rest. What is larger stays as it is.
     pub fn shrink_to(&mut self, bytes: u64) {
         let Some(surplus) = self.bytes.checked_sub(bytes).filter(|surplus| *surplus > 0) else {

@@ -10,6 +10,12 @@ pub const LOSSY: DatasetId = DatasetId(66);
 /// A dataset whose encoder fails.
 pub const UNWRITABLE: DatasetId = DatasetId(67);
 
+/// A dataset that is five times as long encoded as in memory.
+pub const WORDY: DatasetId = DatasetId(68);
+
+/// A number and 32 bytes of nothing.
+const WORD_BYTES: usize = 40;
+
 #[derive(Debug)]
 pub struct Numbers {
     pub dataset: DatasetId,
@@ -33,6 +39,14 @@ impl Payload for Numbers {
         if self.dataset == UNWRITABLE {
             return Err(PayloadError { dataset: self.dataset, reason: "cannot be written".into() });
         }
+        if self.dataset == WORDY {
+            let words = self.values.iter().map(|value| {
+                let mut word = [0; WORD_BYTES];
+                word[..8].copy_from_slice(&value.to_le_bytes());
+                word
+            });
+            return Ok(words.flatten().collect());
+        }
         Ok(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
@@ -45,6 +59,12 @@ pub struct NumbersCodec;
 
 impl PayloadCodec for NumbersCodec {
     fn decode(&self, dataset: DatasetId, bytes: &[u8]) -> Result<Arc<dyn Payload>, PayloadError> {
+        if dataset == WORDY {
+            let numbers: Vec<u8> = bytes.chunks(WORD_BYTES).flat_map(|word| &word[..8]).copied().collect();
+            let plain = self.decode(DatasetId(1), &numbers)?;
+            let values = plain.as_any().downcast_ref().map_or(Vec::new(), |n: &Numbers| n.values.clone());
+            return Ok(Arc::new(Numbers { dataset, values }));
+        }
         let (whole, rest) = bytes.as_chunks::<8>();
         if !rest.is_empty() {
             return Err(PayloadError { dataset, reason: format!("{} bytes too many", rest.len()) });

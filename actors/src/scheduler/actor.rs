@@ -114,7 +114,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                         Err(panic) => Err(PublishFailure::Refused(format!("it panicked: {panic}"))),
                     }
                 }
-                Err(missing) => Err(PublishFailure::Missing(missing)),
+                Err(failure) => Err(failure),
             };
             me.tell(Event::Published { batch, sink, result });
         });
@@ -125,14 +125,18 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
 async fn fetch_all(
     prepared: &dyn FetchPrepared,
     parts: Vec<PreparedPart>,
-) -> Result<Vec<(TaskId, Held)>, DataKey> {
+) -> Result<Vec<(TaskId, Held)>, PublishFailure> {
     try_join_all(parts.into_iter().map(|part| async move {
         if !part.has_rows {
             return Ok((part.task, Held::default()));
         }
         let key = DataKey::Output { task: part.task, partition: PartitionId(0) };
-        let held = prepared.fetch(key, part.holder).await;
-        held.map(|held| (part.task, held)).ok_or(key)
+        match prepared.fetch(key, part.holder).await {
+            Ok(held) => Ok((part.task, held)),
+            Err(error) if error.is_retryable() => Err(PublishFailure::Missing(key)),
+            // Made again it would be the same.
+            Err(error) => Err(PublishFailure::Unreadable(error.to_string())),
+        }
     }))
     .await
 }

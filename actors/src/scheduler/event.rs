@@ -105,6 +105,8 @@ pub struct BlockPlace {
 pub enum PublishFailure {
     /// A prepared output could not be fetched: it is made again, and publishing is asked for again.
     Missing(DataKey),
+    /// A prepared output cannot come to the driver, and would not if it were made again, in words: the pipeline ends.
+    Unreadable(String),
     /// The sink refused it, in words: the pipeline ends.
     Refused(String),
 }

@@ -5,7 +5,7 @@ use super::{
     core::Scheduler,
     event::{BatchTimings, Event},
 };
-use crate::{seam::Held, shell::ShellAddress};
+use crate::{seam::Held, shell::ShellAddress, transport::FetchError};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tidemill_protocol::{
@@ -43,8 +43,8 @@ pub trait Followers: 'static {
 
 /// Fetches prepared outputs to the driver.
 pub trait FetchPrepared: Send + Sync {
-    /// The output, or nothing if it cannot be had from its holder.
-    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Option<Held>>;
+    /// The output, from its holder.
+    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Result<Held, FetchError>>;
 }
 
 /// Where the answer to a publication goes: the scheduler itself.

@@ -100,6 +100,9 @@ impl Scheduler {
         match result {
             Ok(()) => job.unpublished.retain(|other| *other != sink),
             Err(PublishFailure::Missing(key)) => self.prepared_missing(batch, sink, key, out),
+            Err(PublishFailure::Unreadable(text)) => {
+                self.fail(batch, format!("{sink} cannot be given {batch}: {text}"), out);
+            }
             Err(PublishFailure::Refused(text)) => {
                 self.fail(batch, format!("{sink} refused {batch}: {text}"), out)
             }

@@ -17,7 +17,7 @@ mod source;
 mod tasks;
 
 pub use machine::Machine;
-pub use payload::{Held, Payload, PayloadCodec, PayloadError};
+pub use payload::{Held, PART_BYTES_MAX, Payload, PayloadCodec, PayloadError};
 pub use program::{
     BatchPlan, JobPlan, PlannedBlock, PlannedPart, PlannedRange, Program, SinkInfo, SinkKind, StageOutput,
     StagePlan, StorageLevel, StreamInfo, StreamInput, StreamKind,

@@ -14,6 +14,9 @@ use tidemill_protocol::{
 
 /// How many parts of one task are asked for at the same time.
 const FETCHES_PER_TASK_MAX: usize = 16;
+/// How often a task asks for its large parts. The first answer is an estimate, the second exact; after that only what its holder
+/// moved to disk meanwhile may need a little more.
+const ROUNDS_MAX: usize = 8;
 /// The credit of the first request for a part, before its size is known: most parts are smaller than that.
 const FIRST_CREDIT_MAX: u64 = 32 * 1024;
 
@@ -87,13 +90,14 @@ impl InputSource {
     /// The inputs of `spec`, from wherever they are.
     ///
     /// Memory is kept for them before they come. In the first round each part is asked for with a small credit: what is
-    /// within it comes at once, of the rest the size. In the second the rest is fetched, with as much credit as all of it
-    /// needs, taken in one go. So who holds memory of the second round waits for the network only, and who holds some
-    /// of the first waits for those of the second: no circle.
+    /// within it comes at once, of the rest the size, as its holder estimates it. In the second the rest is fetched, with as
+    /// much credit as all of it needs, taken in one go. Where an estimate was too little, all of that is given back before
+    /// more is asked for, and the rest is fetched again. So who holds memory of the second round waits for the network
+    /// only, and who holds some of the first waits for those of the second: no circle.
     ///
     /// # Errors
-    /// [`InputError`] with the first part (in the order of the value) that no holder gives; one without a part if all
-    /// together are larger than the share of the budget that is for inputs.
+    /// [`InputError`] with the first part (in the order of the value) that no holder gives; one without a part if one cannot be
+    /// sent, or all together are larger than the share of the budget that is for inputs.
     pub async fn fetch(&self, spec: &TaskSpec) -> Result<Fetched, InputError> {
         let parts: Vec<InputPart> = spec.inputs.iter().flatten().cloned().collect();
         let strange = parts.iter().filter(|part| self.is_elsewhere(part)).count() as u64;
@@ -108,25 +112,38 @@ impl InputSource {
         };
         first.shrink_to(found.iter().map(Found::bytes_brought).sum());
 
-        let mut second =
-            self.store.credit(Share::Inputs, found.iter().map(Found::bytes_needed).sum()).await?;
-        let large = parts.into_iter().enumerate().zip(&found);
-        let large: Vec<(usize, InputPart, u64)> =
-            large.filter_map(|((at, part), found)| Some((at, part, found.needs()?))).collect();
-        let asked = large.into_iter().map(|(at, part, bytes)| {
-            let fetch = self.clone().fetch_part(part, bytes);
-            async move { fetch.await.map(|found| (at, found)) }
-        });
-        let came: Vec<(usize, Found)> =
-            stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
-        second.shrink_to(came.iter().map(|(_, found)| found.bytes_brought()).sum());
-        for (at, came) in came {
-            found[at] = came;
-        }
+        let second = self.fetch_large(&parts, &mut found).await?;
         let all: Option<Vec<InputData>> = found.into_iter().map(Found::data).collect();
         let mut flat = all.ok_or_else(|| InputError::grown(spec))?.into_iter();
         let inputs = spec.inputs.iter().map(|parts| flat.by_ref().take(parts.len()).collect()).collect();
         Ok(Fetched { inputs, reserved: [first, second] })
+    }
+
+    /// Puts in the parts that were not within the first credit, or leaves those that keep needing more. Gives the memory that
+    /// was taken for them.
+    async fn fetch_large(&self, parts: &[InputPart], found: &mut [Found]) -> Result<Reserved, InputError> {
+        let needs = |(at, found): (usize, &Found)| Some((at, found.needs()?));
+        let mut large: Vec<(usize, u64)> = found.iter().enumerate().filter_map(needs).collect();
+        let mut round = 1;
+        loop {
+            let needed = large.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
+            let mut reserved = self.store.credit(Share::Inputs, needed).await?;
+            let asked =
+                large.iter().copied().map(|(at, bytes)| self.clone().fetch_part(parts[at].clone(), bytes));
+            let came: Vec<Found> = stream::iter(asked).buffered(FETCHES_PER_TASK_MAX).try_collect().await?;
+            if round == ROUNDS_MAX || came.iter().all(|came| came.needs().is_none()) {
+                reserved.shrink_to(came.iter().map(Found::bytes_brought).sum());
+                for ((at, _), came) in large.iter().zip(came) {
+                    found[*at] = came;
+                }
+                return Ok(reserved);
+            }
+            for ((_, bytes), came) in large.iter_mut().zip(&came) {
+                *bytes = came.bytes_needed().max(*bytes);
+            }
+            round += 1;
+            // What came is dropped here, and its memory given back: nobody holds some and waits for more.
+        }
     }
 
     /// Whether memory is needed for a part: it is with others, or on disk.

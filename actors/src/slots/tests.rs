@@ -7,11 +7,11 @@ use super::{
 use crate::{
     block_store::{
         BlockStore, Budget, Share,
-        numbers::{NumbersCodec, held, values},
+        numbers::{NumbersCodec, UNWRITABLE, WORDY, held, held_of, values},
     },
     core::Core,
     executor::{Event, TaskEnd},
-    seam::Held,
+    seam::{Held, InputData},
     transport::{
         BulkClient, BulkError, FetchAnswer, LocalTransport, QuicTransport, StoreAnswer, serve_fetch,
     },
@@ -146,8 +146,8 @@ impl BulkClient for Peer {
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         let store = self.0.clone();
         Box::pin(async move {
-            let answer = serve_fetch(&store, key, credit).await;
-            answer.map(|(answer, _)| answer).map_err(|error| BulkError(error.to_string()))
+            let answer = serve_fetch(&store, key, credit).await.map(|(answer, _)| answer);
+            Ok(answer.unwrap_or_else(|error| FetchAnswer::Unsendable(error.to_string())))
         })
     }
 
@@ -259,4 +259,54 @@ async fn many_fetches_at_once_stay_within_the_memory_for_inputs() {
     assert_eq!(refused.missing, None);
     assert!(refused.message.starts_with("resources exhausted"), "{refused}");
     assert_eq!(refused.exhausted.map(|e| (e.resource, e.max)), Some((Resource::Inputs, inputs_max)));
+}
+
+/// Four tasks at once, each with parts that need more than their holder estimates: whoever asks for more has given back what
+/// came, or they would wait for each other.
+#[tokio::test]
+async fn parts_that_need_more_than_was_estimated_are_asked_for_again_without_a_circle() {
+    let (me, peer) = (member(1), member(2));
+    let theirs = BlockStore::new(Budget::new(8 << 20));
+    let mine = BlockStore::new(Budget::new(1_300_000));
+    // 40 KB in memory, 200 KB encoded: beyond the first credit, and beyond the estimate of 45 KB. A task needs 582 KB of the
+    // 650 KB that there are.
+    let wordy = |n: u64| held_of(WORDY, &[n; 5_000]);
+    let parts: Vec<InputPart> = vec![
+        part(keep(&theirs, 0, wordy(3)), peer),
+        part(keep(&theirs, 1, held(&[5; 6_000])), peer),
+        part(keep(&theirs, 2, wordy(7)), peer),
+    ];
+    let source =
+        InputSource { me, store: mine.clone(), transport: Arc::new(over_quic(peer, theirs.clone())) };
+    let fetched = (0..4).map(|partition| {
+        let (source, parts) = (source.clone(), parts.clone());
+        async move {
+            let spec = TaskSpec { task: task(1, partition), inputs: vec![parts] };
+            let fetched = source.fetch(&spec).await.expect("each fits alone");
+            let each = |data: &InputData| match data {
+                InputData::Held(held) => values(held),
+                InputData::Range { .. } => Vec::new(),
+            };
+            let all: Vec<u64> = fetched.inputs.iter().flatten().flat_map(each).collect();
+            assert_eq!(all, [vec![3; 5_000], vec![5; 6_000], vec![7; 5_000]].concat());
+        }
+    });
+    let all = tokio::time::timeout(PATIENCE, futures_util::future::join_all(fetched));
+    all.await.expect("nobody waits for ever");
+    assert_eq!(mine.bytes(), 0, "all of it was given back");
+    let (inputs_max, first_max) = (mine.budget().share(Share::Inputs), mine.budget().share(Share::FirstAsks));
+    assert!(mine.bytes_high_water() <= inputs_max + first_max, "{}", mine.bytes_high_water());
+    assert!(mine.bytes_high_water() > 400_000, "two encoded parts at once");
+}
+
+#[tokio::test]
+async fn an_input_that_cannot_be_sent_fails_its_task_in_words_and_is_not_missing() {
+    let (me, peer, theirs) = (member(1), member(2), store());
+    let mut rig = Rig::new(me, Arc::new(over_quic(peer, theirs.clone())), store(), None);
+    let key = keep(&theirs, 0, held_of(UNWRITABLE, &[1]));
+    rig.run(task(1, 0), vec![part(key, peer)]);
+    let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("it cannot be sent") };
+    assert_eq!((failure.missing, failure.exhausted), (None, None));
+    assert!(failure.message.contains("cannot be sent by node-2.i0"), "{}", failure.message);
+    assert!(failure.message.contains("cannot be written"), "{}", failure.message);
 }

@@ -102,6 +102,16 @@ pub enum FetchError {
         /// What it needs.
         bytes: u64,
     },
+    /// It is there, and cannot be sent: no other holder can send it either, and it is of no use to make it again.
+    #[error("{key} cannot be sent by {from}: {reason}")]
+    Unsendable {
+        /// Who was asked.
+        from: Member,
+        /// For what.
+        key: DataKey,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It came, but cannot be read; another holder's copy cannot be read either.
     #[error(transparent)]
     Decode(#[from] PayloadError),
@@ -110,7 +120,7 @@ pub enum FetchError {
 impl FetchError {
     /// Whether another holder may have it.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, FetchError::Decode(_))
+        !matches!(self, FetchError::Decode(_) | FetchError::Unsendable { .. })
     }
 }
 

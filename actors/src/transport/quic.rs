@@ -171,6 +171,7 @@ impl<B: BulkClient> Shared<B> {
             FetchAnswer::Found(pieces) => Ok(Held::decode(&*self.codec, &pieces)?),
             FetchAnswer::NotHere => Err(FetchError::NotHere { from, key }),
             FetchAnswer::Needs(bytes) => Err(FetchError::NeedsCredit { from, key, bytes }),
+            FetchAnswer::Unsendable(reason) => Err(FetchError::Unsendable { from, key, reason }),
         }
     }
 

@@ -20,6 +20,8 @@ pub enum FetchAnswer {
     NotHere,
     /// They need this much credit.
     Needs(u64),
+    /// They are here, and cannot be sent, for this reason: asking again is of no use.
+    Unsendable(String),
 }
 
 /// The pieces of `key`, encoded, if they and what becomes of them need no more than `credit` bytes, and the memory that
@@ -35,8 +37,9 @@ pub async fn serve_fetch(
 ) -> Result<(FetchAnswer, Option<Reserved>), PayloadError> {
     let Some(weight) = store.weight(key) else { return Ok((FetchAnswer::NotHere, None)) };
     let credit = credit.unwrap_or(u64::MAX);
-    // Encoded they are about as long as in memory; where it is more, the exact check below says so.
-    let encoded = weight.file_bytes.unwrap_or(weight.bytes + weight.bytes / 8);
+    // An estimate; where it is too little, the exact check below says so.
+    let in_memory = || store.in_memory(key).map_or(weight.bytes, |held| held.encoded_bytes());
+    let encoded = weight.file_bytes.unwrap_or_else(in_memory);
     if weight.bytes > credit || (weight.file_bytes.is_some() && weight.bytes + encoded > credit) {
         return Ok((FetchAnswer::Needs(weight.bytes + encoded), None));
     }
@@ -49,7 +52,7 @@ pub async fn serve_fetch(
         return Ok((FetchAnswer::Needs(weight.bytes + exact), None));
     }
     if let Some(held) = &mut held {
-        held.shrink_to(exact);
+        held.change_to(exact);
     }
     Ok((FetchAnswer::Found(pieces), held))
 }

@@ -1,7 +1,7 @@
 //! Bulk requests: one bidirectional stream each, so that one answer never waits for another.
 //!
 //! ```text
-//!   fetch:  Fetch { credit }                 ->  Piece, Piece, … End | NotHere | Needs { bytes }
+//!   fetch:  Fetch { credit }                 ->  Piece, Piece, … End | NotHere | Needs { bytes } | Unsendable { reason }
 //!   store:  Store, Piece, Piece, …           ->  Stored | Full
 //!           Store { bytes }                  ->  Credit | Full
 //!                 after Credit: Piece, …     ->  Stored | Full
@@ -11,9 +11,13 @@
 //! much they need. A large block is announced and is sent when the server has kept room for it. So bytes that nobody has
 //! room for are never under way, and a stream that waits for room holds nothing of the connection's window, on which other
 //! streams depend.
+//!
+//! **What does not fit.** A piece has at most [`PIECE_BYTES_MAX`] bytes, packed or not. Who asks for data with a longer one is
+//! told so, and the connection goes on.
 
 use super::link::{LinkError, cut_off};
 use super::pack::{Sent, pack, unpack};
+use crate::codec::{CodecError, PIECE_BYTES_MAX};
 use crate::frame::stream::read_frame;
 use crate::frame::{WireMessage, decode_message, encode_message};
 use crate::id::{BlockId, DataKey};
@@ -36,6 +40,8 @@ pub const STORE_AHEAD_BYTES_MAX: u64 = 64 * 1024;
 const STORES_AT_ONCE: usize = 4;
 /// How long a client may take to say all of its request, from the moment a server reads it, and to take each piece.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest reason that is sent, and taken, in bytes: it becomes part of a control message.
+const REASON_BYTES_MAX: usize = 1024;
 
 /// What became of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,8 @@ pub enum FetchOutcome {
     NotHere,
     /// It is there, and needs this much credit.
     Needs(u64),
+    /// It is there, and cannot be sent, for this reason.
+    Unsendable(String),
 }
 
 /// What somebody holds until it is dropped, such as memory that is counted.
@@ -78,11 +86,12 @@ pub trait BulkHandler: Send + Sync + 'static {
 ///
 /// # Errors
 /// [`LinkError`]; after one that is rubbish the connection is closed. [`LinkError::Ended`] if the peer gave up this
-/// request only.
+/// request only, [`LinkError::Withheld`] if it cannot send the data.
 pub async fn fetch(connection: &Connection, key: DataKey) -> Result<Option<Vec<Piece>>, LinkError> {
     match fetch_within(connection, key, None).await? {
         FetchOutcome::Found(pieces) => Ok(Some(pieces)),
         FetchOutcome::NotHere => Ok(None),
+        FetchOutcome::Unsendable(reason) => Err(LinkError::Withheld(reason)),
         FetchOutcome::Needs(_) => Err(cut_off(connection, LinkError::OutOfOrder("Needs answers a credit"))),
     }
 }
@@ -108,15 +117,20 @@ pub async fn fetch_within(
 /// Dropping the future abandons the request; the peer may then hold the copy or not.
 ///
 /// # Errors
-/// As [`fetch`]; [`LinkError::Unsendable`] if a piece is longer than [`PIECE_BYTES_MAX`](crate::codec::PIECE_BYTES_MAX), and
-/// [`LinkError::TooManyPieces`]: then the peer keeps nothing.
+/// As [`fetch`]; [`LinkError::Unsendable`] if a piece is longer than [`PIECE_BYTES_MAX`] or all of them than
+/// [`STORE_BYTES_MAX`], and [`LinkError::TooManyPieces`]: then the peer is not asked.
 pub async fn store(
     connection: &Connection,
     block: BlockId,
     pieces: Vec<Piece>,
 ) -> Result<StoreOutcome, LinkError> {
     let count = announced(&pieces)?;
-    let bytes = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+    let bytes = pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+    if bytes as u64 > STORE_BYTES_MAX {
+        let max = STORE_BYTES_MAX as usize;
+        return Err(LinkError::Unsendable(CodecError::TooLong { bytes, max }.into()));
+    }
+    let bytes = bytes as u64;
     let (mut send, mut recv) = connection.open_bi().await?;
     let waits = bytes > STORE_AHEAD_BYTES_MAX;
     write(&mut send, &BulkRequest::Store { block, pieces: count, bytes: waits.then_some(bytes) }).await?;
@@ -186,9 +200,16 @@ async fn serve_request(
         BulkRequest::Fetch { key, credit } => {
             let (found, _held) = handler.fetch(key, credit).await;
             match found {
-                FetchOutcome::Found(found) => write_pieces(&mut send, found).await?,
+                FetchOutcome::Found(found) => match announced(&found) {
+                    Ok(count) => write_pieces(&mut send, found, count).await?,
+                    Err(error) => {
+                        tracing::error!(%key, %error, "cannot be sent");
+                        write(&mut send, &unsendable(error.to_string())).await?;
+                    }
+                },
                 FetchOutcome::NotHere => write(&mut send, &BulkReply::NotHere).await?,
                 FetchOutcome::Needs(bytes) => write(&mut send, &BulkReply::Needs { bytes }).await?,
+                FetchOutcome::Unsendable(reason) => write(&mut send, &unsendable(reason)).await?,
             }
         }
         BulkRequest::Store { block, pieces, bytes } => {
@@ -219,7 +240,8 @@ async fn take_block(
         }
         write(send, &BulkReply::Credit).await?;
     }
-    let bytes_max = bytes.unwrap_or(STORE_BYTES_MAX).min(STORE_BYTES_MAX);
+    // Nobody has kept room for what was not announced.
+    let bytes_max = bytes.map_or(STORE_AHEAD_BYTES_MAX, |bytes| bytes.min(STORE_BYTES_MAX));
     let pieces = in_time(read_block(recv, pieces, bytes_max)).await?;
     Ok(match handler.store(block, pieces, room).await {
         StoreOutcome::Stored => BulkReply::Stored,
@@ -260,8 +282,12 @@ async fn read_pieces(recv: &mut RecvStream, bytes_max: u64) -> Result<FetchOutco
             }
             BulkReply::NotHere if taken.pieces.is_empty() => return Ok(FetchOutcome::NotHere),
             BulkReply::Needs { bytes } if taken.pieces.is_empty() => return Ok(FetchOutcome::Needs(bytes)),
+            BulkReply::Unsendable { reason } if taken.pieces.is_empty() => {
+                return Ok(FetchOutcome::Unsendable(shortened(reason)));
+            }
             BulkReply::End { .. } => return Err(LinkError::OutOfOrder("End counts the Pieces before it")),
             BulkReply::NotHere
+            | BulkReply::Unsendable { .. }
             | BulkReply::Stored
             | BulkReply::Full
             | BulkReply::Needs { .. }
@@ -272,8 +298,7 @@ async fn read_pieces(recv: &mut RecvStream, bytes_max: u64) -> Result<FetchOutco
     }
 }
 
-async fn write_pieces(send: &mut SendStream, found: Vec<Piece>) -> Result<(), LinkError> {
-    let pieces = announced(&found)?;
+async fn write_pieces(send: &mut SendStream, found: Vec<Piece>, pieces: u32) -> Result<(), LinkError> {
     for piece in found {
         in_time(async {
             match pack(piece) {
@@ -286,8 +311,20 @@ async fn write_pieces(send: &mut SendStream, found: Vec<Piece>) -> Result<(), Li
     write(send, &BulkReply::End { pieces }).await
 }
 
-/// How many pieces we are about to send.
+fn unsendable(reason: String) -> BulkReply {
+    BulkReply::Unsendable { reason: shortened(reason) }
+}
+
+fn shortened(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason
+}
+
+/// How many pieces we are about to send, if the peer takes each of them.
 fn announced(pieces: &[Piece]) -> Result<u32, LinkError> {
+    if let Some(bytes) = pieces.iter().map(|piece| piece.bytes.len()).find(|bytes| *bytes > PIECE_BYTES_MAX) {
+        return Err(LinkError::Unsendable(CodecError::TooLong { bytes, max: PIECE_BYTES_MAX }.into()));
+    }
     let count = u32::try_from(pieces.len()).ok().filter(|count| *count <= PIECES_MAX);
     count.ok_or(LinkError::TooManyPieces { pieces: pieces.len() })
 }

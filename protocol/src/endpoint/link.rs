@@ -70,6 +70,9 @@ pub enum LinkError {
         /// How many.
         pieces: usize,
     },
+    /// The peer has what it was asked for and cannot send it, for this reason.
+    #[error("the peer cannot send it: {0}")]
+    Withheld(String),
     /// The peer sent a message that does not belong after the one before.
     #[error("out of order: {0}")]
     OutOfOrder(&'static str),
@@ -94,7 +97,11 @@ impl LinkError {
     /// Whether a new connection may go better.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        !self.is_rubbish() && !matches!(self, LinkError::Unsendable(_) | LinkError::TooManyPieces { .. })
+        let for_good = matches!(
+            self,
+            LinkError::Unsendable(_) | LinkError::TooManyPieces { .. } | LinkError::Withheld(_)
+        );
+        !self.is_rubbish() && !for_good
     }
 }
 

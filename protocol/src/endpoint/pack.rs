@@ -16,13 +16,13 @@ pub(super) enum Sent {
 }
 
 /// Compresses `piece` if it loses an eighth or more: then it costs less than it saves, as every byte sent is encrypted,
-/// and decrypted again.
+/// and decrypted again. One that [`unpack`] would refuse stays as it is.
 pub(super) fn pack(piece: Piece) -> Sent {
     let bytes = &piece.bytes;
     // Looked for in the middle: the beginning may be headers.
     let probe = bytes.get(bytes.len() / 2..).map(|half| &half[..half.len().min(PROBE_BYTES)]);
     let pays = |packed: usize, plain: usize| packed <= plain - plain / 8;
-    let worth_trying = bytes.len() >= PACK_BYTES_MIN
+    let worth_trying = (PACK_BYTES_MIN..=PIECE_BYTES_MAX).contains(&bytes.len())
         && probe.is_some_and(|probe| pays(lz4_flex::block::compress(probe).len(), probe.len()));
     let Some(bytes_unpacked) = u32::try_from(bytes.len()).ok().filter(|_| worth_trying) else {
         return Sent::Plain(piece);
@@ -85,6 +85,15 @@ mod tests {
                 Sent::Packed(packed) => panic!("{} bytes", packed.packed.len()),
             }
         }
+    }
+
+    #[test]
+    fn what_is_packed_is_what_unpacks() {
+        let longest = piece(vec![7; PIECE_BYTES_MAX]);
+        let Sent::Packed(packed) = pack(longest.clone()) else { panic!("it is all the same") };
+        assert!(unpack(&packed).expect("ours") == longest);
+        let longer = piece(vec![7; PIECE_BYTES_MAX + 1]);
+        assert!(matches!(pack(longer), Sent::Plain(_)), "the peer would take it for a bomb");
     }
 
     #[test]

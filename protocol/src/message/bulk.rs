@@ -82,4 +82,9 @@ pub enum BulkReply {
     },
     /// There is room for the block: send it.
     Credit,
+    /// It is here, but cannot be sent, now or later: a record does not fit a piece, say. Nothing follows.
+    Unsendable {
+        /// Why, in words.
+        reason: String,
+    },
 }

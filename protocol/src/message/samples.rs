@@ -165,6 +165,7 @@ samples!(BulkReply {
     Packed => BulkReply::Packed(packed());
     Needs => BulkReply::Needs { bytes: 1 << 20 };
     Credit => BulkReply::Credit;
+    Unsendable => BulkReply::Unsendable { reason: "too long".to_string() };
 });
 
 samples!(JoinRequest {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tidemill_protocol::codec::PIECE_BYTES_MAX;
 use tidemill_protocol::endpoint::bulk::{
-    BulkHandler, FetchOutcome, Kept, PIECES_MAX, StoreOutcome, fetch, fetch_within, serve_bulk, store,
+    BulkHandler, FetchOutcome, Kept, PIECES_MAX, STORE_AHEAD_BYTES_MAX, StoreOutcome, fetch, fetch_within,
+    serve_bulk, store,
 };
 use tidemill_protocol::endpoint::{CloseCode, LinkError};
 use tidemill_protocol::frame::{encode_message, stream::write_frame};
@@ -199,6 +200,14 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
         ),
         ("one piece too many", [announce(1), piece(), piece()].concat()),
         ("more pieces than a block has", announce(PIECES_MAX + 1)),
+        (
+            "more than may come unannounced",
+            [
+                announce(1),
+                request(BulkRequest::Piece(pieces(0, 1, STORE_AHEAD_BYTES_MAX as usize + 1).remove(0))),
+            ]
+            .concat(),
+        ),
         ("a frame of 16 MiB", vec![1, 0, 0, 0, 1, 4]),
         ("a deep body", [vec![0, 0, 4, 0, 1, 4], vec![0x91; 1024]].concat()),
     ];
@@ -286,4 +295,31 @@ async fn text_crosses_compressed() {
     assert_eq!(within(store(&connection, block(0), sent.clone())).await.unwrap(), StoreOutcome::Stored);
     assert!(connection.stats().udp_tx.bytes - before < 500_000, "2 MB shrink to less than a quarter");
     assert_eq!(within(fetch(&connection, DataKey::Block(block(0)))).await.unwrap(), Some(sent));
+}
+
+#[tokio::test]
+async fn data_that_cannot_be_sent_are_withheld_in_words_and_the_connection_lives() {
+    let shelf = shelf();
+    let (connection, server) = served(&shelf).await;
+    let long = |bytes| vec![Piece { rows: 1, dataset: DatasetId(3), bytes }];
+    let noise = pieces(2, 1, 9 << 20).remove(0).bytes;
+    // Equal bytes would shrink to a few thousand; the client would have to take them for a bomb.
+    let cases = [
+        (long(noise), "9437184 bytes are more than the limit of 8387584"),
+        (long(vec![7; 9 << 20]), "9437184 bytes are more than the limit of 8387584"),
+        (vec![pieces(4, 1, 0).remove(0); PIECES_MAX as usize + 1], "65537 pieces are more than"),
+    ];
+    for (number, (pieces, reason)) in (0..).zip(cases) {
+        let key = DataKey::Block(block(number));
+        shelf.blocks.lock().unwrap().insert(key, pieces);
+        let withheld = within(fetch(&connection, key)).await.unwrap_err();
+        assert!(matches!(&withheld, LinkError::Withheld(why) if why.contains(reason)), "{withheld}");
+        assert!(!withheld.is_rubbish() && !withheld.is_retryable());
+        let outcome = within(fetch_within(&connection, key, Some(64 << 20))).await.unwrap();
+        assert!(matches!(&outcome, FetchOutcome::Unsendable(why) if why.contains(reason)), "{outcome:?}");
+    }
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(9)))).await.unwrap(), None);
+    assert!(!server.is_finished());
+    let block_max = within(store(&connection, block(8), pieces(0, 13, 5 << 20))).await.unwrap_err();
+    assert!(matches!(block_max, LinkError::Unsendable(_)), "68 MB at once: {block_max}");
 }

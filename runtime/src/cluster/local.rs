@@ -18,7 +18,7 @@ use tidemill_actors::{
     scheduler::{FetchPrepared, TellExecutors},
     seam::Held,
     supervision::Address,
-    transport::{LocalTransport, Transport},
+    transport::{FetchError, LocalTransport, Transport},
 };
 use tidemill_protocol::{
     id::{DataKey, Member},
@@ -129,8 +129,7 @@ impl Uplink for LocalUplink {
 pub(crate) struct Prepared(pub(crate) Arc<dyn Transport>);
 
 impl FetchPrepared for Prepared {
-    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Option<Held>> {
-        let fetch = self.0.fetch(holder, key);
-        Box::pin(async move { fetch.await.ok() })
+    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Result<Held, FetchError>> {
+        self.0.fetch(holder, key)
     }
 }

@@ -40,7 +40,13 @@ impl Replicator for Ports {
             let bytes = weight.bytes.min(store.budget().share(Share::Sending));
             let _counted = store.credit(Share::Sending, bytes).await;
             let Some(held) = store.load(key).await else { return false };
-            life.connected.transport.replicate(to, block, held).await.is_ok()
+            let copied = life.connected.transport.replicate(to, block, held).await;
+            if let Err(error) = copied.as_ref()
+                && !error.is_retryable()
+            {
+                tracing::error!(%block, %error, "cannot be copied: it will never be safe");
+            }
+            copied.is_ok()
         })
     }
 }

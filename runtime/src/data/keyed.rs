@@ -1,6 +1,10 @@
 //! The payload between the two sides of a keyed shuffle: keys with partly combined values, in columns.
 
-use super::{Data, Entry, Keys, Stored, TextArena, codec, is_text, rows::IntoArena};
+use super::{
+    Data, Entry, Keys, Stored, TextArena, codec, is_text, parts,
+    rows::{IntoArena, string_bytes, with_margin},
+    weigh,
+};
 use serde::{
     Serialize, Serializer, de,
     ser::{SerializeSeq, SerializeTuple},
@@ -15,6 +19,21 @@ pub(crate) struct Keyed<K, C> {
     pub(crate) entries: Vec<Entry<C>>,
     pub(crate) keys: Keys<K>,
     pub(crate) hashed: bool,
+    /// About how many bytes keys and values own beside themselves.
+    owned: u64,
+}
+
+impl<K: Data, C: Data> Keyed<K, C> {
+    /// Keys and values of a table; `hashed`: with their hashes.
+    pub(crate) fn new(entries: Vec<Entry<C>>, keys: Keys<K>, hashed: bool) -> Self {
+        let of_keys = match &keys {
+            Keys::Plain(keys) => weigh::owned(keys.iter()),
+            // The arena is counted in full.
+            Keys::Text(_) => 0,
+        };
+        let owned = of_keys.saturating_add(weigh::owned(entries.iter().map(|entry| &entry.value)));
+        Keyed { entries, keys, hashed, owned }
+    }
 }
 
 impl<K: Data, C: Data> fmt::Debug for Keyed<K, C> {
@@ -33,7 +52,15 @@ impl<K: Data, C: Data> Payload for Keyed<K, C> {
             Keys::Plain(keys) => keys.capacity() * size_of::<K>(),
             Keys::Text(arena) => arena.capacity(),
         };
-        (keys + self.entries.capacity() * size_of::<Entry<C>>()) as u64
+        ((keys + self.entries.capacity() * size_of::<Entry<C>>()) as u64).saturating_add(self.owned)
+    }
+
+    fn encoded_bytes(&self) -> u64 {
+        let keys = match &self.keys {
+            Keys::Plain(keys) => weigh::encoded(keys.iter()),
+            Keys::Text(arena) => self.entries.iter().map(|entry| string_bytes(arena.get(entry.place))).sum(),
+        };
+        with_margin(keys.saturating_add(weigh::encoded(self.entries.iter().map(|entry| &entry.value))))
     }
 
     fn dataset(&self) -> DatasetId {
@@ -42,6 +69,18 @@ impl<K: Data, C: Data> Payload for Keyed<K, C> {
 
     fn encode(&self) -> Result<Vec<u8>, PayloadError> {
         codec::to_bytes(self.dataset(), self)
+    }
+
+    fn encode_parts(&self, bytes_max: usize) -> Result<parts::Parts, PayloadError> {
+        let values = self.entries.iter().map(|entry| &entry.value);
+        let parts = match &self.keys {
+            Keys::Plain(keys) => parts::of_columns(keys.iter().zip(values), bytes_max),
+            Keys::Text(arena) => parts::of_columns(
+                self.entries.iter().map(|entry| (arena.get(entry.place), &entry.value)),
+                bytes_max,
+            ),
+        };
+        parts.map_err(|e| PayloadError { dataset: self.dataset(), reason: e.to_string() })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -111,7 +150,7 @@ impl<'de, K: Data, C: Data> de::Visitor<'de> for KeyedVisitor<K, C> {
         }
         let entries =
             places.into_iter().zip(values).map(|(place, value)| Entry { hash: 0, place, value }).collect();
-        Ok(Keyed { entries, keys, hashed: false })
+        Ok(Keyed::new(entries, keys, false))
     }
 }
 
@@ -139,5 +178,72 @@ impl<'de> de::Visitor<'de> for ArenaColumn {
             places.push(place);
         }
         Ok((arena, places))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Codec, KeyedTable, Text, key_hash};
+    use std::{hash::Hash, sync::Arc};
+    use tidemill_actors::seam::Held;
+
+    fn keyed<K: Data + Eq + Hash, C: Data>(pairs: Vec<(K, C)>) -> Keyed<K, C> {
+        let (mut table, mut scratch) = (KeyedTable::with_capacity(0), Vec::new());
+        for (key, value) in pairs {
+            table.insert(key_hash(&key, 7, &mut scratch).unwrap(), key, value).unwrap();
+        }
+        let (entries, keys) = table.into_parts();
+        Keyed::new(entries, keys, true)
+    }
+
+    /// Sends it, and checks that keys and values come in order, in this many pieces.
+    fn journey<K: Data + Eq + Hash + std::fmt::Debug>(keys: Vec<K>, pieces: usize) {
+        let pairs: Vec<(K, u64)> = keys.into_iter().zip(0..).collect();
+        let sent = Held::new(vec![Arc::new(keyed(pairs.clone()))]).encode().unwrap();
+        assert_eq!(sent.len(), pieces);
+        assert!(sent.iter().all(|piece| piece.bytes.len() <= 1 << 20));
+        let codec = Codec::default();
+        codec.register::<Keyed<K, u64>>();
+        let came = Held::decode(&codec, &sent).unwrap();
+        assert_eq!(came.encode().unwrap(), sent, "what came is not cut again");
+        let mut all = Vec::new();
+        crate::graph::each_held(&came, |keyed: &Keyed<K, u64>| {
+            let mut table = KeyedTable::with_capacity(0);
+            table.adopt(keyed.entries.clone(), keyed.keys.clone());
+            table.into_each(|key, value| {
+                all.push((key, value));
+                Ok(())
+            })
+        })
+        .unwrap();
+        assert!(all == pairs);
+    }
+
+    #[test]
+    fn a_large_table_travels_in_pieces() {
+        journey(
+            (0..30_000u32).map(|n| format!("a key of about fifty characters, number {n:0>10}")).collect(),
+            2,
+        );
+        journey(
+            (0..30_000u32)
+                .map(|n| Text::from(format!("a text of the same length, number {n:0>15}").as_str()))
+                .collect(),
+            2,
+        );
+        journey(vec![1u64, 2, 3], 1);
+    }
+
+    #[test]
+    fn keys_and_values_weigh_what_they_own() {
+        let plain = keyed((0..100u64).map(|n| (n, n)).collect::<Vec<_>>());
+        let entries = plain.entries.capacity() as u64 * size_of::<Entry<u64>>() as u64;
+        assert_eq!(plain.heap_bytes(), entries + 128 * 8);
+        let lists = keyed((0..100u64).map(|n| (n.to_string().repeat(50), vec![n; 20])).collect::<Vec<_>>());
+        let entries = lists.entries.capacity() as u64 * size_of::<Entry<Vec<u64>>>() as u64;
+        // Strings of 50 and 100 characters, of which a sample tells about; lists of 160 bytes.
+        let owned = lists.heap_bytes() - entries - 128 * 24 - 100 * 160;
+        assert!((9_000..=10_000).contains(&owned), "{owned} of 9,500");
     }
 }

@@ -15,11 +15,13 @@ mod depth;
 mod key_group;
 mod keyed;
 mod keyed_table;
+mod parts;
 mod rows;
 mod text;
 mod text_arena;
 mod text_buffer;
 mod text_chunk;
+mod weigh;
 
 pub use chunk::Chunk;
 pub(crate) use chunk::{as_text, from_text, is_text};

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
-use tidemill_actors::seam::{Held, InputData, PayloadError, TaskOutput};
+use tidemill_actors::seam::{Held, InputData, PART_BYTES_MAX, PayloadError, TaskOutput};
 use tidemill_protocol::id::TaskId;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -90,7 +90,10 @@ pub(super) fn input_hash(inputs: &[Vec<InputData>]) -> Result<u64, PayloadError>
 
 fn add(hash: &mut Xxh3, held: &Held) -> Result<(), PayloadError> {
     for piece in held.pieces.iter() {
-        hash.update(&piece.encode()?);
+        // In the parts in which it travels, so that it does not matter where it was read.
+        for (_, part) in piece.encode_parts(PART_BYTES_MAX)? {
+            hash.update(&part);
+        }
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ impl<K: Key, C: Data> Shards<K, C> {
         for (partition, table) in std::mem::take(&mut self.tables).into_iter().enumerate() {
             if table.len() > 0 {
                 let (entries, keys) = table.into_parts();
-                let keyed = Keyed { entries, keys, hashed: true };
+                let keyed = Keyed::new(entries, keys, true);
                 self.env.output(PartitionId(partition as u32), Held::new(vec![Arc::new(keyed)]));
             }
         }

@@ -5,7 +5,10 @@ use super::super::{
     messages::TellScheduler,
 };
 use super::*;
-use crate::seam::{Held, PublishError, Published, SinkHost};
+use crate::{
+    seam::{Held, PublishError, Published, SinkHost},
+    transport::FetchError,
+};
 use futures_util::{FutureExt, future::BoxFuture};
 use std::sync::Mutex;
 use tidemill_protocol::{
@@ -62,9 +65,13 @@ impl Followers for Notes {
 }
 
 impl FetchPrepared for Notes {
-    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Option<Held>> {
+    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Result<Held, FetchError>> {
         self.note(format!("fetch {} from {}", show_key(&key), holder.node.0));
-        let held = (holder.node.0 != 9).then(Held::default);
+        let held = match holder.node.0 {
+            9 => Err(FetchError::NotHere { from: holder, key }),
+            8 => Err(FetchError::Unsendable { from: holder, key, reason: "too long".to_owned() }),
+            _ => Ok(Held::default()),
+        };
         async move { held }.boxed()
     }
 }
@@ -136,6 +143,13 @@ fn what_has_rows_is_fetched_and_all_is_published_in_order() {
 fn what_cannot_be_fetched_is_reported_and_nothing_is_published() {
     let answer = format!("{:?}", not_published(3, 0, PublishFailure::Missing(output("3/0/0.0", 0))));
     check(publish(0, vec![part("3/0/0.0", 9, true)]), &["fetch 3/0/0.0>0 from 9", &answer]);
+}
+
+#[test]
+fn what_cannot_be_sent_is_reported_with_its_words_and_not_made_again() {
+    let text = "output batch-3/stage-0/p0/a0→p0 cannot be sent by node-8.i1: too long".to_owned();
+    let answer = format!("{:?}", not_published(3, 0, PublishFailure::Unreadable(text)));
+    check(publish(0, vec![part("3/0/0.0", 8, true)]), &["fetch 3/0/0.0>0 from 8", &answer]);
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl bulk::BulkHandler for Served {
         Box::pin(async move {
             let (answer, held) = serve_fetch(&self.store, key, credit).await.unwrap_or_else(|error| {
                 tracing::error!(%key, %error, "cannot be sent");
-                (FetchAnswer::NotHere, None)
+                (FetchAnswer::Unsendable(error.to_string()), None)
             });
             let outcome = match answer {
                 FetchAnswer::Found(pieces) => {
@@ -176,6 +176,7 @@ impl bulk::BulkHandler for Served {
                 }
                 FetchAnswer::NotHere => bulk::FetchOutcome::NotHere,
                 FetchAnswer::Needs(bytes) => bulk::FetchOutcome::Needs(bytes),
+                FetchAnswer::Unsendable(reason) => bulk::FetchOutcome::Unsendable(reason),
             };
             (outcome, Box::new(held) as bulk::Kept)
         })
@@ -248,6 +249,7 @@ impl BulkClient for Bulk {
                 }
                 Ok(bulk::FetchOutcome::NotHere) => Ok(FetchAnswer::NotHere),
                 Ok(bulk::FetchOutcome::Needs(bytes)) => Ok(FetchAnswer::Needs(bytes)),
+                Ok(bulk::FetchOutcome::Unsendable(reason)) => Ok(FetchAnswer::Unsendable(reason)),
                 Err(error) => Err(BulkError(in_words(&error))),
             }
         })
