@@ -14,7 +14,8 @@ impl Scheduler {
             if !self.jobs.values().flat_map(Job::tasks).any(|(_, task)| match task.state {
                 TaskState::Running { on, .. } => on == member,
                 TaskState::Done { holder, .. } => holder == member && !task.outputs.is_empty(),
-                TaskState::Waiting | TaskState::Ready | TaskState::Lost => false,
+                TaskState::Waiting => task.foreseen.as_ref().is_some_and(|foreseen| foreseen.on == member),
+                TaskState::Ready | TaskState::Lost => false,
             }) {
                 self.executors.set_drained(member);
                 out.push(Action::ExecutorDrained { member });

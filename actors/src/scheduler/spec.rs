@@ -27,6 +27,15 @@ impl Inputs {
     /// # Errors
     /// The block that nobody holds.
     pub fn of(job: &Job, at: At, executors: &Executors) -> Result<Inputs, BlockId> {
+        Inputs::look_up(job, at, executors, false)
+    }
+
+    /// The same for a task whose parents are not done: of shuffles it says what is promised. None if a block is nowhere.
+    pub fn ahead(job: &Job, at: At, executors: &Executors) -> Option<Inputs> {
+        Inputs::look_up(job, at, executors, true).ok()
+    }
+
+    fn look_up(job: &Job, at: At, executors: &Executors, is_ahead: bool) -> Result<Inputs, BlockId> {
         let planned = &job.job.stages[usize::from(at.0.0)].tasks[at.1.0 as usize];
         let mut found = Inputs { inputs: Vec::with_capacity(planned.len()), ..Inputs::default() };
         for parts in planned {
@@ -37,6 +46,15 @@ impl Inputs {
                     PlannedPart::Range(stream, range) => {
                         let (from, to) = (range.from, range.to);
                         list.push(InputPart::Range { stream, partition: range.partition, from, to });
+                    }
+                    PlannedPart::Shuffle { parent, partition } if is_ahead => {
+                        let writers = job.stage(parent).tasks.len() as u32;
+                        list.push(InputPart::Shuffle {
+                            stage: parent,
+                            partition,
+                            writers,
+                            attempt: job.first,
+                        });
                     }
                     PlannedPart::Shuffle { parent, partition } => {
                         found.shuffle(job, parent, partition, &mut list);

@@ -79,7 +79,7 @@ fn a_launch_with_many_parts_is_cut_into_messages() {
 
 #[test]
 fn an_executor_gets_no_more_than_its_slots_and_queue() {
-    let config = SchedulerConfig { queue_per_slot: 1, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { queue_per_slot: 1, prescheduling: None, ..SchedulerConfig::default() };
     let mut t = Table { scheduler: Scheduler::new(config), now: Time(1), last: Vec::new() };
     t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &[]);
     let places = (0..3).map(|n| place(n, &[1], true)).collect();
