@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn routes_go_before_the_tasks_of_a_run_that_is_too_long_and_with_those_of_a_short_one() {
-        for (count, readers, expected) in [(3, 4u16, 1), (3, 3_410, 2), (1_200, 4, 3)] {
+        for (count, readers, expected) in [(3, 4u16, 1), (3, 3_500, 2), (1_200, 4, 3)] {
             let (run, ids) = tasks(count, 0);
             let ToExecutor::Run { facts, tasks, .. } = run else { panic!("tasks makes a Run") };
             let route = Route {
