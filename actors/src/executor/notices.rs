@@ -123,14 +123,16 @@ impl Notices {
     pub fn note(&mut self, epoch: Epoch, task: TaskId, told: Told) -> Heard {
         let (room, weight) = (self.max - self.held, 1 + told.outputs.len());
         let TaskId { key, attempt } = task;
-        let Some(batch) = self.batch(epoch, key.batch) else { return Heard::Old };
-        let stage = batch.told.entry((key.stage, attempt)).or_default();
-        if stage.contains_key(&key.partition) {
+        let known = self.batches.get(&(epoch, key.batch)).and_then(|b| b.told.get(&(key.stage, attempt)));
+        if known.is_some_and(|stage| stage.contains_key(&key.partition)) {
             return Heard::Old;
         }
-        if weight > room {
+        // Nothing stands for what is not kept, or there would be no bound.
+        if weight > room && self.released.is_none_or(|released| key.batch > released) {
             return Heard::Overflown;
         }
+        let Some(batch) = self.batch(epoch, key.batch) else { return Heard::Old };
+        let stage = batch.told.entry((key.stage, attempt)).or_default();
         let arrival = stage.len();
         stage.insert(key.partition, Told { arrival, ..told });
         self.held += weight;

@@ -4,6 +4,7 @@ use crate::{
     block_store::{BlockStore, Reserved, Share},
     seam::{Held, PayloadCodec},
 };
+use futures_util::future::FutureExt;
 use std::sync::Arc;
 use tidemill_protocol::{
     id::{DataKey, Member, PartitionId},
@@ -48,11 +49,9 @@ pub async fn fill_notice(
     if bring.is_empty() || expected > NOTICE_BYTES_MAX {
         return (notice, None);
     }
-    // What is smaller than the whole share is granted in its turn; where the share is that small, nothing is brought.
-    let Ok(reserved) = store.credit(Share::Sending, NOTICE_BYTES_MAX.min(2 * expected + SLACK_BYTES)).await
-    else {
-        return (notice, None);
-    };
+    // A notice waits for no memory: where there is none now, nothing is brought.
+    let credit = store.credit(Share::Sending, NOTICE_BYTES_MAX.min(2 * expected + SLACK_BYTES));
+    let Some(Ok(reserved)) = credit.now_or_never() else { return (notice, None) };
     let (mut brought, mut bytes) = (Vec::with_capacity(bring.len()), 0);
     for partition in bring {
         let pieces = store.pieces(key(*partition)).await.unwrap_or_else(|error| {

@@ -210,13 +210,9 @@ impl Run {
     fn new(seed: u64) -> Run {
         let mut rng = SeededRng::new(seed);
         let queue_per_slot = rng.range(0, 2) as u16;
-        // Copies of late tasks are no rebuilding.
-        let config = SchedulerConfig {
-            queue_per_slot,
-            speculation: None,
-            prescheduling: None,
-            ..SchedulerConfig::default()
-        };
+        // Copies of late tasks are no rebuilding, and what is sent ahead is not rebuilt but called back.
+        let base = SchedulerConfig { speculation: None, prescheduling: None, ..SchedulerConfig::default() };
+        let config = SchedulerConfig { queue_per_slot, ..base };
         Run {
             seed,
             rng,
@@ -414,15 +410,8 @@ impl Run {
         let (task, read_stages) = (spec.task, Vec::new());
         self.store.insert((holder, task), made);
         self.held.insert(*key, (task, holder));
-        self.tell(Event::TaskDone(TaskOutcome {
-            task,
-            holder,
-            outputs,
-            rows_in: 1,
-            run_ns: 1,
-            read,
-            read_stages,
-        }));
+        let outcome = TaskOutcome { task, holder, outputs, rows_in: 1, run_ns: 1, read, read_stages };
+        self.tell(Event::TaskDone(outcome));
     }
 }
 
