@@ -190,7 +190,8 @@ impl BlockStore {
     /// [`PutOutputError`]; the output is dropped then.
     pub fn put_output(&self, task: TaskId, partition: PartitionId, held: Held) -> Result<(), PutOutputError> {
         let key = DataKey::Output { task, partition };
-        let refused = match self.put_output_at(key, task.key.batch, &held, None) {
+        let limit = self.budget().outputs_max();
+        let refused = match self.put_output_at(key, task.key.batch, &held, (None, limit)) {
             Err(refused @ PutOutputError::Full { .. }) => refused,
             other => {
                 self.spill_if_needed();
@@ -205,14 +206,22 @@ impl BlockStore {
         match written {
             Ok(spilled) => {
                 count_spilled(spilled.bytes());
-                self.put_output_at(key, task.key.batch, &held, Some(spilled))
+                self.put_output_at(key, task.key.batch, &held, (Some(spilled), limit))
             }
             Err(error) => {
                 count_refused();
-                let limit = self.0.books.budget.outputs_max();
                 Err(PutOutputError::Disk { needed: held.bytes(), limit, reason: error.to_string() })
             }
         }
+    }
+
+    /// Keeps a copy of another executor's output that came with a notice, if the budget is not used up; says whether. It can be
+    /// fetched again, so nothing gives way to it.
+    pub fn put_brought(&self, task: TaskId, partition: PartitionId, held: Held) -> bool {
+        let (key, limit) = (DataKey::Output { task, partition }, self.budget().bytes_max);
+        let kept = self.put_output_at(key, task.key.batch, &held, (None, limit)).is_ok();
+        self.spill_if_needed();
+        kept
     }
 
     fn put_output_at(
@@ -220,10 +229,9 @@ impl BlockStore {
         key: DataKey,
         batch: BatchNumber,
         held: &Held,
-        spilled: Option<Spilled>,
+        (spilled, limit): (Option<Spilled>, u64),
     ) -> Result<(), PutOutputError> {
         let (inner, needed) = (&*self.0, held.bytes());
-        let limit = inner.books.budget.outputs_max();
         let mut ledger = inner.ledger();
         if self.is_closed() {
             return Err(PutOutputError::Closed);

@@ -4,7 +4,7 @@ use super::{Action, Counted, Event, ExecutorCore, Lifecycle, Report, SlotIndex, 
 use crate::{
     core::Perform,
     shell::ShellAddress,
-    slots::{Assignment, CostModel, Fetched, Fetches, Flags, SlotWork, Slots},
+    slots::{Assignment, CostModel, Fetched, Fetches, Flags, Notifications, SlotWork, Slots},
 };
 use metrics::{Counter, Gauge, Histogram};
 use std::{sync::Arc, time::Duration};
@@ -20,6 +20,7 @@ pub struct Performer {
     work: Arc<SlotWork>,
     slots: Slots,
     fetches: Fetches,
+    notifications: Notifications,
     cost: Option<CostModel>,
     driver: Box<dyn TellDriver>,
     lifecycle: Box<dyn Lifecycle>,
@@ -41,7 +42,8 @@ impl Performer {
         Performer {
             work: Arc::new(work),
             slots: Slots::new(me, spawner, slots),
-            fetches: Fetches::new(bulk),
+            fetches: Fetches::new(bulk.clone()),
+            notifications: Notifications::new(bulk),
             cost,
             driver: Box::new(driver),
             lifecycle: Box::new(lifecycle),
@@ -64,6 +66,9 @@ impl Performer {
             }),
             Action::ReleaseOutputs { up_to } => {
                 store.release_outputs(up_to);
+            }
+            Action::Notify { notice, bring } => {
+                self.notifications.send(notice, bring, self.work.source.clone(), report.clone());
             }
             Action::TellDriver(message) => self.driver.tell(message),
             Action::Count(what) => self.meters.count(what, store.bytes()),

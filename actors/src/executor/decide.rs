@@ -3,30 +3,34 @@
 use super::{
     Action, Counted, Event, ExecutorConfig, SlotIndex, TaskEnd,
     cancelled::Cancelled,
+    notices::Notices,
     stuck::{GivenUp, in_words, judge, look_every},
-    tasks::{Running, State, Task, TaskTable, holds_all, keys_read},
+    tasks::{Running, State, Task, TaskTable, keys_read, stages_read},
 };
 use crate::core::Core;
 use std::{collections::BTreeSet, sync::Arc};
 use tidemill_protocol::{
     id::{DataKey, Epoch, TaskId},
-    message::{Exhausted, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, short_text},
+    message::{
+        Exhausted, OutputInfo, Route, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, short_text,
+    },
     time::Time,
 };
 
 /// The core of an executor; its states are in the [module](super)'s table.
 #[derive(Debug)]
 pub struct ExecutorCore {
-    config: ExecutorConfig,
-    epoch: Option<Epoch>,
-    tasks: TaskTable,
+    pub(super) config: ExecutorConfig,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) tasks: TaskTable,
+    pub(super) notices: Notices,
     cancelled: Cancelled,
     // Attempts whose threads were given up and have not come back.
     leaked: BTreeSet<TaskId>,
     // When the progress counters are read next. It is not moved when tasks come and go, so that a steady flow of short
     // tasks sets a timer a few times a minute and not a few thousand times a second.
     look_at: Option<Time>,
-    leaving: bool,
+    pub(super) leaving: bool,
     ended: bool,
 }
 
@@ -37,6 +41,7 @@ impl ExecutorCore {
             config,
             epoch: None,
             tasks: TaskTable::new(config.slots),
+            notices: Notices::new(config.notices_max),
             cancelled: Cancelled::new(config.cancelled_memory_max),
             leaked: BTreeSet::new(),
             look_at: None,
@@ -55,11 +60,18 @@ impl ExecutorCore {
             // What the earlier driver cancelled says nothing about attempts that the new one counts anew. Before the first
             // driver nothing is forgotten: its "cancel" may have come before anything else of it.
             self.cancelled.clear();
+            self.notices.follow(epoch);
         }
         self.epoch == Some(epoch)
     }
 
-    fn run(&mut self, now: Time, facts: &TaskFacts, specs: Vec<Arc<TaskSpec>>, out: &mut Vec<Action>) {
+    fn run(
+        &mut self,
+        now: Time,
+        facts: &TaskFacts,
+        (specs, routes): (Vec<Arc<TaskSpec>>, Vec<Route>),
+        out: &mut Vec<Action>,
+    ) {
         if self.leaving || !self.follow(now, facts.epoch, out) {
             out.push(Action::Count(Counted::Refused));
             return;
@@ -73,6 +85,7 @@ impl ExecutorCore {
             }
             return;
         }
+        self.notices.route(facts, routes);
         for spec in specs {
             self.accept(facts, spec, out);
         }
@@ -94,12 +107,7 @@ impl ExecutorCore {
                 return self.tell_failed(id, message, Why::default(), out);
             }
         }
-        let at_hand = self.config.inputs_immediate || holds_all(self.config.member, &spec);
-        let state = if at_hand { State::Ready } else { State::Fetching };
-        if !at_hand {
-            out.push(Action::Fetch { spec: spec.clone() });
-        }
-        self.tasks.insert(Task { facts: facts.clone(), spec, state, fetched: !at_hand });
+        self.enter(facts.clone(), spec, out);
     }
 
     fn cancel(&mut self, now: Time, id: TaskId, out: &mut Vec<Action>) {
@@ -147,9 +155,11 @@ impl ExecutorCore {
         }
         match end {
             TaskEnd::Done { outputs, rows_in, run_ns } => {
-                let (holder, read) = (self.config.member, keys_read(&task.spec));
+                let (holder, read) = (self.config.member, keys_read(&task.asked));
+                let read_stages = stages_read(&task.asked);
                 out.push(Action::Count(Counted::Done { run_ns }));
-                let outcome = TaskOutcome { task: id, holder, outputs, rows_in, run_ns, read };
+                self.announce(task.facts.epoch, id, &outputs, out);
+                let outcome = TaskOutcome { task: id, holder, outputs, rows_in, run_ns, read, read_stages };
                 out.push(Action::TellDriver(ToDriver::TaskDone(outcome)));
             }
             TaskEnd::Missing { .. } if !task.fetched && !self.config.inputs_immediate => {
@@ -279,10 +289,16 @@ impl Core for ExecutorCore {
             Event::Welcome { epoch } => {
                 self.follow(now, epoch, out);
             }
-            Event::Run { facts, tasks } => self.run(now, &facts, tasks, out),
+            Event::Run { facts, tasks, routes } => self.run(now, &facts, (tasks, routes), out),
+            Event::NameInputs { tasks } => tasks.into_iter().for_each(|spec| self.name_inputs(spec, out)),
             Event::Cancel { tasks } => tasks.into_iter().for_each(|task| self.cancel(now, task, out)),
             Event::Drop { keys } => out.push(Action::DropData { keys }),
-            Event::ReleaseOutputs { up_to } => out.push(Action::ReleaseOutputs { up_to }),
+            Event::ReleaseOutputs { up_to } => {
+                self.notices.release(up_to);
+                out.push(Action::ReleaseOutputs { up_to });
+            }
+            Event::Noticed(noticed) => self.noticed(noticed, out),
+            Event::NoticeUndelivered { batch, to } => self.notice_lost(batch, to, out),
             Event::Shutdown => self.shutdown(now, out),
             Event::InputsReady { task } => {
                 self.tasks.make_ready(task);
@@ -308,6 +324,7 @@ impl Core for ExecutorCore {
     fn assert_invariants(&self) {
         self.tasks.assert_invariants();
         self.cancelled.assert_invariants();
+        self.notices.assert_invariants();
         assert!(self.leaked.iter().all(|id| !self.tasks.contains(*id)), "a leaked task is still at work");
         assert!(self.look_at.is_some() || !self.tasks.is_busy(), "a slot is taken and nobody looks");
     }

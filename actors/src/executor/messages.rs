@@ -1,10 +1,10 @@
 //! What happens to an executor, what it asks for, and what it needs from those around it.
 
-use crate::{executor::ExecutorCore, shell::ShellAddress};
+use crate::{executor::ExecutorCore, shell::ShellAddress, transport::Noticed};
 use std::{fmt, sync::Arc};
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, Epoch, TaskId},
-    message::{Exhausted, OutputInfo, TaskFacts, TaskSpec, ToDriver, ToExecutor},
+    id::{BatchNumber, DataKey, Epoch, Member, PartitionId, TaskId},
+    message::{Exhausted, Notice, OutputInfo, Route, TaskFacts, TaskSpec, ToDriver, ToExecutor},
 };
 
 /// A slot of an executor, from 0.
@@ -30,6 +30,13 @@ pub enum Event {
         /// What they share.
         facts: TaskFacts,
         /// The tasks, shared so that passing them on copies nothing.
+        tasks: Vec<Arc<TaskSpec>>,
+        /// Whom to tell when tasks of the batch end.
+        routes: Vec<Route>,
+    },
+    /// Where the inputs are of attempts that were ordered before, in case they wait for notices.
+    NameInputs {
+        /// The attempts, with all their inputs by name.
         tasks: Vec<Arc<TaskSpec>>,
     },
     /// Results of these attempts are not wanted; may come before their `Run`.
@@ -79,6 +86,15 @@ pub enum Event {
         /// Tasks that have ended meanwhile may be among them.
         counters: Vec<(TaskId, u64)>,
     },
+    /// Another executor tells of a task that has ended well there; may come before the `Run` whose tasks wait for it.
+    Noticed(Noticed),
+    /// A notice from here did not reach its executor.
+    NoticeUndelivered {
+        /// The batch.
+        batch: BatchNumber,
+        /// Whom it was for.
+        to: Member,
+    },
     /// The deadline has come.
     Wake,
 }
@@ -91,8 +107,11 @@ impl Event {
     pub fn from_wire(message: ToExecutor) -> Result<Event, ToExecutor> {
         Ok(match message {
             ToExecutor::Welcome { epoch } => Event::Welcome { epoch },
-            ToExecutor::Run { facts, tasks } => {
-                Event::Run { facts, tasks: tasks.into_iter().map(Arc::new).collect() }
+            ToExecutor::Run { facts, tasks, routes } => {
+                Event::Run { facts, tasks: tasks.into_iter().map(Arc::new).collect(), routes }
+            }
+            ToExecutor::NameInputs { tasks } => {
+                Event::NameInputs { tasks: tasks.into_iter().map(Arc::new).collect() }
             }
             ToExecutor::Cancel { tasks } => Event::Cancel { tasks },
             ToExecutor::Drop { keys } => Event::Drop { keys },
@@ -185,6 +204,13 @@ pub enum Action {
     ReleaseOutputs {
         /// The last batch.
         up_to: BatchNumber,
+    },
+    /// Tell another executor that a task has ended; answered by `NoticeUndelivered` if it cannot be told.
+    Notify {
+        /// What to tell whom, without data.
+        notice: Notice,
+        /// Those of its outputs that travel with it.
+        bring: Vec<PartitionId>,
     },
     /// Tell the driver.
     TellDriver(ToDriver),

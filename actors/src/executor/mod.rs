@@ -4,6 +4,7 @@
 //!   driver ── Run, Cancel, Drop, ReleaseOutputs ──> ExecutorCore ── Fetch ──> transport
 //!     ^                                              │   ^   └──── Start ──> slot threads
 //!     └──────── TaskDone, TaskFailed, SlotLeaked ────┘   └── InputsReady, SlotFree, Progress
+//!   other executors <── Notify ── a task has ended whose outputs are read there ── Noticed ──> ExecutorCore
 //! ```
 //!
 //! Who starts it: the node, once it knows its incarnation. A restart is a new incarnation: what ran is forgotten, the block
@@ -15,7 +16,10 @@
 //! |---|---|---|
 //! | — | `Run`, inputs at hand | ready |
 //! | — | `Run`, inputs elsewhere | fetching |
+//! | — | `Run`, inputs not all told by notices | expecting |
 //! | — | `Run` after its `Cancel` | — |
+//! | expecting | the last notice, or `NameInputs` | ready or fetching |
+//! | expecting | `Cancel` | — |
 //! | fetching | `InputsReady` | ready |
 //! | fetching | `InputsFailed` | — (failed) |
 //! | fetching, ready | `Cancel` | — |
@@ -31,7 +35,9 @@ mod actor;
 mod cancelled;
 mod config;
 mod decide;
+mod expect;
 mod messages;
+mod notices;
 mod stuck;
 mod tasks;
 

@@ -7,7 +7,7 @@ use std::{
 };
 use tidemill_protocol::{
     id::{DataKey, Member, TaskId},
-    message::{InputPart, TaskFacts, TaskSpec},
+    message::{InputPart, StageRead, TaskFacts, TaskSpec},
     time::Time,
 };
 
@@ -15,6 +15,9 @@ use tidemill_protocol::{
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub facts: TaskFacts,
+    /// What was ordered: its outcome names what it read by these parts.
+    pub asked: Arc<TaskSpec>,
+    /// The same with names for what was told by notices.
     pub spec: Arc<TaskSpec>,
     pub state: State,
     /// Whether its inputs were asked for by a fetch: then what is missing is missing.
@@ -24,6 +27,7 @@ pub(super) struct Task {
 /// Where an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    Expecting,
     Fetching,
     Ready,
     Running(Running),
@@ -74,7 +78,7 @@ impl TaskTable {
     pub fn remove(&mut self, id: TaskId) -> Option<Task> {
         let task = self.tasks.remove(&id)?;
         match task.state {
-            State::Fetching => {}
+            State::Expecting | State::Fetching => {}
             State::Ready => {
                 self.ready.remove(&id);
             }
@@ -110,7 +114,7 @@ impl TaskTable {
     pub fn running_mut(&mut self, id: TaskId) -> Option<&mut Running> {
         match &mut self.tasks.get_mut(&id)?.state {
             State::Running(running) => Some(running),
-            State::Fetching | State::Ready => None,
+            State::Expecting | State::Fetching | State::Ready => None,
         }
     }
 
@@ -118,7 +122,7 @@ impl TaskTable {
     pub fn running(&self) -> impl Iterator<Item = (TaskId, Running)> {
         self.tasks.iter().filter_map(|(id, task)| match task.state {
             State::Running(running) => Some((*id, running)),
-            State::Fetching | State::Ready => None,
+            State::Expecting | State::Fetching | State::Ready => None,
         })
     }
 
@@ -142,6 +146,8 @@ impl TaskTable {
         let ready = self.ids_where(|task| task.state == State::Ready);
         assert!(ready.iter().eq(self.ready.iter()), "the queue differs from the tasks that are ready");
         assert!(self.free.is_empty() || self.ready.is_empty(), "a slot is free and a task is waiting");
+        let is_named = |task: &Task| task.state == State::Expecting || !expects(&task.spec);
+        assert!(self.tasks.values().all(is_named), "a task has begun whose inputs have no names");
     }
 }
 
@@ -149,7 +155,7 @@ impl TaskTable {
 pub(super) fn keys_read(spec: &TaskSpec) -> Vec<DataKey> {
     let key = |part: &InputPart| match part {
         InputPart::Held { key, .. } => Some(*key),
-        InputPart::Range { .. } => None,
+        InputPart::Range { .. } | InputPart::Shuffle { .. } => None,
     };
     spec.inputs.iter().flatten().filter_map(key).collect()
 }
@@ -159,5 +165,20 @@ pub(super) fn holds_all(me: Member, spec: &TaskSpec) -> bool {
     spec.inputs.iter().flatten().all(|part| match part {
         InputPart::Held { holders, .. } => holders.contains(&me),
         InputPart::Range { .. } => true,
+        InputPart::Shuffle { .. } => false,
     })
+}
+
+/// Whether a part of a task's input must be told by notices.
+pub(super) fn expects(spec: &TaskSpec) -> bool {
+    spec.inputs.iter().flatten().any(|part| matches!(part, InputPart::Shuffle { .. }))
+}
+
+/// The stages of which a task reads what notices told, each once.
+pub(super) fn stages_read(spec: &TaskSpec) -> Vec<StageRead> {
+    let stages = spec.inputs.iter().flatten().filter_map(|part| match part {
+        InputPart::Shuffle { stage, attempt, .. } => Some(StageRead { stage: *stage, attempt: *attempt }),
+        InputPart::Held { .. } | InputPart::Range { .. } => None,
+    });
+    stages.collect::<BTreeSet<_>>().into_iter().collect()
 }

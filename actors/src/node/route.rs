@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `Register`, `Alive`, `Leaving` | node |
 //! | `ReceiverStarted`, `BlockAdded`, `BlockSafe`, `BlockCopied`, `EndOfBatch`, `ReceiverExited` | batch generator |
-//! | `TaskDone`, `TaskFailed`, `SlotLeaked` | scheduler |
+//! | `TaskDone`, `TaskFailed`, `SlotLeaked`, `NoticeLost` | scheduler |
 //! | `SourceReport` | reports |
 
 use tidemill_protocol::{id::Member, message::ToDriver};
@@ -41,9 +41,10 @@ pub fn destination(message: &ToDriver) -> Destination {
         | ToDriver::BlockCopied { .. }
         | ToDriver::EndOfBatch { .. }
         | ToDriver::ReceiverExited { .. } => Destination::BatchGenerator,
-        ToDriver::TaskDone(_) | ToDriver::TaskFailed(_) | ToDriver::SlotLeaked { .. } => {
-            Destination::Scheduler
-        }
+        ToDriver::TaskDone(_)
+        | ToDriver::TaskFailed(_)
+        | ToDriver::SlotLeaked { .. }
+        | ToDriver::NoticeLost { .. } => Destination::Scheduler,
         ToDriver::SourceReport { .. } => Destination::Reports,
     }
 }

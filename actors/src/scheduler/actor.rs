@@ -46,9 +46,10 @@ impl<E: TellExecutors, F: Followers> Perform<Scheduler> for SchedulerPerformer<E
 impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
     pub(super) fn carry_out(&mut self, action: Action, me: &impl TellScheduler) {
         match action {
-            Action::Launch { member, facts, tasks } => {
-                self.executors.tell(member, ToExecutor::Run { facts, tasks });
+            Action::Launch { member, facts, tasks, routes } => {
+                self.executors.tell(member, ToExecutor::Run { facts, tasks, routes });
             }
+            Action::Name { member, tasks } => self.executors.tell(member, ToExecutor::NameInputs { tasks }),
             Action::Cancel { member, tasks } => self.executors.tell(member, ToExecutor::Cancel { tasks }),
             Action::Drop { member, keys } => self.executors.tell(member, ToExecutor::Drop { keys }),
             Action::Decided { batch } => self.followers.decided(batch),

@@ -1,6 +1,7 @@
 //! The attempts of one task: at most two are out, the running one and its copy.
 
 use super::job::{At, Job, Task, TaskState, Twin};
+use std::time::Duration;
 use tidemill_protocol::{
     id::{Attempt, Member, TaskId},
     time::Time,
@@ -74,8 +75,9 @@ impl Job {
         out
     }
 
-    /// An attempt that is out was accepted: the task is done. Gives the other one, which is not wanted any more.
-    pub fn accept(&mut self, now: Time, at: At, attempt: Attempt) -> Option<Twin> {
+    /// An attempt that is out was accepted, which ran for `ran`: the task is done. Gives the other one, which is not wanted any
+    /// more.
+    pub fn accept(&mut self, now: Time, at: At, attempt: Attempt, ran: Duration) -> Option<Twin> {
         let won = self.task(at).attempts().find(|twin| twin.attempt == attempt)?;
         let lost = self.task(at).attempts().find(|twin| twin.attempt != attempt);
         if let Some(lost) = lost {
@@ -84,8 +86,10 @@ impl Job {
                 self.overtaken.push(lost.on);
             }
         }
+        // One that was sent ahead may have begun before the driver knew that it could.
+        let ran = if self.task(at).foreseen.is_some() { ran } else { Duration::ZERO };
         self.set(at, TaskState::Done { attempt, holder: won.on });
-        self.stages[usize::from(at.0.0)].pace.finish(now.since(won.launched));
+        self.stages[usize::from(at.0.0)].pace.finish(now.since(won.launched).max(ran));
         lost
     }
 }

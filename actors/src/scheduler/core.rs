@@ -8,7 +8,8 @@
 use super::{
     conduct::{Conduct, ConductLimits},
     event::{Action, BlockPlace, Counter, Event},
-    executors::Executors,
+    executors::{Counted, Executors},
+    foresight::PreschedulingLimits,
     job::{Job, TaskState},
     pace::{History, SpeculationLimits},
     queue::Queue,
@@ -46,6 +47,8 @@ pub struct SchedulerConfig {
     pub speculation: Option<SpeculationLimits>,
     /// When an executor gets no tasks for a time.
     pub conduct: ConductLimits,
+    /// When the tasks of later stages are sent with those of the first; none: stage by stage.
+    pub prescheduling: Option<PreschedulingLimits>,
 }
 
 impl Default for SchedulerConfig {
@@ -59,6 +62,7 @@ impl Default for SchedulerConfig {
             missing_max: 50,
             speculation: Some(SpeculationLimits::default()),
             conduct: ConductLimits::default(),
+            prescheduling: Some(PreschedulingLimits::default()),
         }
     }
 }
@@ -157,8 +161,13 @@ impl Scheduler {
 
     /// An attempt is not wanted any more.
     pub(super) fn cancel(&mut self, member: Member, task: TaskId) {
+        self.executors.give_back(member);
+        self.tell_cancel(member, task);
+    }
+
+    /// The executor of an attempt is told to stop it.
+    pub(super) fn tell_cancel(&mut self, member: Member, task: TaskId) {
         if self.executors.is_live(member) {
-            self.executors.give_back(member);
             self.cancels.entry(member).or_default().push(task);
         }
     }
@@ -224,11 +233,13 @@ impl Core for Scheduler {
             Event::BatchSafe { batch } => self.batch_safe(batch),
             Event::TaskDone(outcome) => self.task_done(now, outcome, out),
             Event::TaskFailed(failure) => self.task_failed(now, failure, out),
+            Event::NoticeLost { batch, reader } => self.doubt(batch, Some(reader), out),
             Event::SlotLeaked { .. } => out.push(Action::Count(Counter::SlotsLeaked, 1)),
             Event::Published { batch, sink, result } => self.published(batch, sink, result, out),
             Event::Wake => {}
             Event::Stop => self.close_from(self.next, out),
         }
+        self.follow_up(now, out);
         self.queue.resume(now);
         self.review(now, out);
         loop {
@@ -254,7 +265,7 @@ impl Core for Scheduler {
     }
 
     fn assert_invariants(&self) {
-        let mut running = BTreeMap::<Member, u32>::new();
+        let mut counted = BTreeMap::<Member, Counted>::new();
         let mut ready = BTreeSet::new();
         for (batch, job) in &self.jobs {
             job.assert_invariants();
@@ -267,7 +278,13 @@ impl Core for Scheduler {
             assert!(self.limit.is_none_or(|limit| *batch < limit), "{batch} was dropped");
             let publishing = self.publishing_of(*batch);
             for (at, task) in job.tasks() {
-                task.attempts().for_each(|twin| *running.entry(twin.on).or_default() += 1);
+                task.attempts().for_each(|twin| counted.entry(twin.on).or_default().running += 1);
+                if let Some(foreseen) = &task.foreseen {
+                    let counted = counted.entry(foreseen.on).or_default();
+                    let is_ahead = u32::from(job.is_ahead(at));
+                    counted.expecting += is_ahead;
+                    counted.foreseen += 1 - is_ahead;
+                }
                 match task.state {
                     TaskState::Ready => _ = ready.insert(job.key(at)),
                     TaskState::Done { holder, .. } => {
@@ -282,7 +299,7 @@ impl Core for Scheduler {
                 }
             }
         }
-        self.executors.assert_invariants(&running);
+        self.executors.assert_invariants(&counted);
         self.queue.assert_holds(&ready);
         assert!(self.drops.is_empty() && self.cancels.is_empty(), "everything gathered has been told");
     }

@@ -5,7 +5,7 @@ use crate::seam::{BatchPlan, JobPlan, Program};
 use std::{sync::Arc, time::Duration};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, DataKey, Member, SinkId, TaskId, TaskKey},
-    message::{TaskFacts, TaskFailure, TaskOutcome, TaskSpec},
+    message::{Route, TaskFacts, TaskFailure, TaskOutcome, TaskSpec},
     time::{BatchTime, Time},
 };
 
@@ -62,6 +62,13 @@ pub enum Event {
     TaskDone(TaskOutcome),
     /// A task has ended badly.
     TaskFailed(TaskFailure),
+    /// An executor was not told, or has forgotten, that a task of this batch has ended whose outputs are read there.
+    NoticeLost {
+        /// The batch.
+        batch: BatchNumber,
+        /// Where tasks may wait for it.
+        reader: Member,
+    },
     /// A cancelled task would not end; its slot was replaced. Counted only.
     SlotLeaked {
         /// The task that holds the thread.
@@ -131,6 +138,15 @@ pub enum Action {
         member: Member,
         /// What all of them share.
         facts: TaskFacts,
+        /// The tasks, in order of stage and partition; also such as must wait until they are told that their inputs are there.
+        tasks: Vec<TaskSpec>,
+        /// Whom to tell when tasks end.
+        routes: Vec<Route>,
+    },
+    /// Tell where the inputs are of attempts that were launched before, in case they still wait to be told.
+    Name {
+        /// Where the attempts are.
+        member: Member,
         /// The tasks, in order of stage and partition.
         tasks: Vec<TaskSpec>,
     },
@@ -256,6 +272,8 @@ pub enum Counter {
     TasksCopied,
     /// How often an executor was excluded.
     ExecutorsExcluded,
+    /// Tasks that were sent ahead and had their inputs named, because a notice may have been lost.
+    InputsNamed,
 }
 
 impl Counter {
@@ -272,6 +290,7 @@ impl Counter {
             Counter::PlansRefused => "tidemill_scheduler_plans_refused",
             Counter::BatchesPublished => "tidemill_scheduler_batches_published",
             Counter::TasksCopied => "tidemill_scheduler_tasks_copied",
+            Counter::InputsNamed => "tidemill_scheduler_inputs_named",
             Counter::ExecutorsExcluded => "tidemill_scheduler_executors_excluded",
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Executor {
     pub slots: u32,
     /// How many attempts it has been given and has not answered.
     pub tasks: u32,
+    /// How many attempts it was sent whose inputs are not all there. They take no room: what they wait for needs it.
+    pub expecting: u32,
     /// How many it may have been given: slots and queue.
     pub tasks_max: u32,
     /// Whether the failure detector has not heard of it for too long.
@@ -43,6 +45,17 @@ pub(super) struct Executor {
     pub leaving: Leaving,
     /// Whether it works on although it leaves, because nobody stays.
     pub works_on: bool,
+}
+
+/// What jobs have on one executor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Attempts that run.
+    pub running: u32,
+    /// Of these, those that were sent ahead, and took room when their inputs came.
+    pub foreseen: u32,
+    /// Attempts that were sent ahead, and whose inputs are not there.
+    pub expecting: u32,
 }
 
 /// The order in which executors are asked: trusted before suspected, a free slot before a queue, little load before much.
@@ -56,6 +69,7 @@ impl Executor {
         Executor {
             slots,
             tasks: 0,
+            expecting: 0,
             tasks_max,
             suspected: false,
             standing: Standing::Good,
@@ -178,6 +192,33 @@ impl Executors {
         self.change(member, |executor| executor.tasks -= 1);
     }
 
+    /// It is sent an attempt whose inputs are not there.
+    pub fn expect(&mut self, member: Member) {
+        self.change(member, |executor| executor.expecting += 1);
+    }
+
+    /// Such an attempt is called back; nothing happens if the executor is gone.
+    pub fn forget_expected(&mut self, member: Member) {
+        self.change(member, |executor| executor.expecting -= 1);
+    }
+
+    /// The inputs of such an attempt are there: it takes room, also where there is none.
+    pub fn begin_expected(&mut self, member: Member) {
+        self.change(member, |executor| {
+            executor.expecting -= 1;
+            executor.tasks += 1;
+        });
+    }
+
+    /// Those that may be given tasks ahead, by id: sound, and there to stay.
+    pub fn trusted(&self) -> impl Iterator<Item = (Member, &Executor)> {
+        let is_trusted = |executor: &Executor| executor.is_usable() && executor.standing == Standing::Good;
+        self.live
+            .iter()
+            .filter(move |(_, executor)| is_trusted(executor))
+            .map(|(member, executor)| (*member, executor))
+    }
+
     /// Notes what the failure detector thinks of it.
     pub fn suspect(&mut self, member: Member, suspected: bool) {
         self.change(member, |executor| executor.suspected = suspected);
@@ -261,14 +302,16 @@ impl Executors {
         self.live.keys().copied().collect()
     }
 
-    /// Panics if the books contradict themselves or `running`, the attempts that the jobs count on each executor.
-    pub fn assert_invariants(&self, running: &BTreeMap<Member, u32>) {
+    /// Panics if the books contradict themselves or `counted`, what the jobs count on each executor.
+    pub fn assert_invariants(&self, counted: &BTreeMap<Member, Counted>) {
         for (member, executor) in &self.live {
-            assert!(executor.tasks <= executor.tasks_max, "{member} holds more than its room");
-            let counted = running.get(member).copied().unwrap_or(0);
-            assert_eq!(executor.tasks, counted, "{member}: attempts in the books and in the jobs");
+            let Counted { running, foreseen, expecting } = counted.get(member).copied().unwrap_or_default();
+            let placed = running - foreseen;
+            assert!(placed <= executor.tasks_max, "{member} was given more than its room");
+            assert_eq!(executor.tasks, running, "{member}: attempts in the books and in the jobs");
+            assert_eq!(executor.expecting, expecting, "{member}: attempts that were sent ahead");
         }
-        assert!(running.keys().all(|m| self.is_live(*m)), "a task runs on a dead executor");
+        assert!(counted.keys().all(|m| self.is_live(*m)), "a task is on a dead executor");
         let with_room = self.live.iter().filter(|(_, executor)| executor.room() > 0);
         let order: BTreeSet<(Rank, Member)> = with_room.map(|(m, executor)| (executor.rank(), *m)).collect();
         assert_eq!(self.order, order, "the order of those with room");

@@ -9,17 +9,24 @@
 //! | **Lost**: was done; nobody needs it | it is needed again | | | | |
 //!
 //! Every change of state goes through [`Job::set`], which keeps the counts. A running task may have a second attempt, its
-//! copy; whichever ends well first is the task's, the other is stopped. Attempts are in `attempts`.
+//! copy; whichever ends well first is the task's, the other is stopped. Attempts are in `attempts`. A waiting task may have been
+//! sent ahead (`foresight`): then its first attempt is out, and becomes the running one when its parents are done.
 
 use super::{
     event::BlockPlace,
+    foresight::Foreseen,
     lineage::{Copy as Output, LineageStage, LineageTask},
     pace::Pace,
 };
 use crate::seam::{BatchPlan, JobPlan, PlannedPart, StageOutput, StreamInput};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tidemill_protocol::{
     id::{Attempt, BlockId, Member, PartitionId, SinkId, StageId, TaskId, TaskKey},
+    message::Route,
     time::Time,
 };
 
@@ -74,6 +81,8 @@ pub(super) struct Task {
     pub launched: Time,
     /// The other attempt of a running task.
     pub copy: Option<Twin>,
+    /// Its first attempt, if that was sent before the inputs were there, and is the one that it waits with or runs.
+    pub foreseen: Option<Foreseen>,
     /// The number of its next attempt; never goes back.
     pub next_attempt: u16,
     /// Attempts that failed by their own fault.
@@ -105,6 +114,15 @@ impl Task {
             self.avoid.push(member);
         }
     }
+
+    /// Whether its first attempt is the one that counts, or may still become it.
+    pub fn keeps_promise(&self, first: Attempt) -> bool {
+        match self.state {
+            TaskState::Waiting | TaskState::Ready => self.foreseen.is_some() || self.next_attempt == first.0,
+            TaskState::Running { attempt, .. } | TaskState::Done { attempt, .. } => attempt == first,
+            TaskState::Lost => false,
+        }
+    }
 }
 
 /// One stage.
@@ -120,12 +138,26 @@ pub(super) struct Stage {
     pub pace: Pace,
 }
 
+/// The most partitions of a shuffle: what a task has made is told in one message, a row for each.
+pub(super) const SHUFFLE_PARTITIONS_MAX: u32 = 2_400;
+
 /// A plan that is not one: a fault of the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum JobError {
     /// `stages[i].id` is not `i`.
     #[error("the job's stage {0} is not at its place")]
     StageOutOfPlace(StageId),
+    /// More partitions than a message holds.
+    #[error(
+        "{stage} writes {partitions} partitions, and there may be {SHUFFLE_PARTITIONS_MAX}: use repartition or \
+         reduce_by_key_into with fewer"
+    )]
+    TooManyPartitions {
+        /// Who writes them.
+        stage: StageId,
+        /// How many.
+        partitions: u32,
+    },
     /// A stage reads one that does not come before it, or one that writes to a sink.
     #[error("{reader} reads {parent}, which is no shuffle before it")]
     NoSuchParent {
@@ -158,6 +190,19 @@ pub(super) struct Job {
     pub failures: u64,
     /// Whose attempts were overtaken by their copies.
     pub overtaken: Vec<Member>,
+    /// The number of the first attempt of each task: what readers that were sent ahead are promised.
+    pub first: Attempt,
+    /// Whether later stages were thought of when the first tasks were launched.
+    pub looked_ahead: bool,
+    /// Whom to tell when tasks end, by stage; and who has been sent that.
+    pub routes: Vec<Route>,
+    pub routed: BTreeSet<(Member, StageId)>,
+    /// Tasks that wait, and were sent ahead.
+    pub expected: usize,
+    /// Some first attempt has fallen, or will not be made.
+    pub broken: bool,
+    /// The inputs of some of those that were sent ahead are there.
+    pub due: bool,
 }
 
 impl Job {
@@ -180,6 +225,11 @@ impl Job {
             for parent in tasks.iter().flat_map(|task| &task.parents) {
                 let fault = JobError::NoSuchParent { reader: planned.id, parent: *parent };
                 stages.get(usize::from(parent.0)).filter(|s| s.sink.is_none()).ok_or(fault)?;
+            }
+            if let StageOutput::Shuffle { partitions } = planned.output
+                && partitions > SHUFFLE_PARTITIONS_MAX
+            {
+                return Err(JobError::TooManyPartitions { stage: planned.id, partitions });
             }
             let sink = match planned.output {
                 StageOutput::Sink(sink) => Some(sink),
@@ -205,6 +255,13 @@ impl Job {
             decided: None,
             failures: 0,
             overtaken: Vec::new(),
+            first: Attempt(next_attempt),
+            looked_ahead: false,
+            routes: Vec::new(),
+            routed: BTreeSet::new(),
+            expected: 0,
+            broken: false,
+            due: false,
         })
     }
 
@@ -248,15 +305,40 @@ impl Job {
     pub fn set(&mut self, at: At, next: TaskState) {
         let stage = &mut self.stages[usize::from(at.0.0)];
         let task = &mut stage.tasks[at.1.0 as usize];
-        let was = task.state;
+        let (was, kept) = (task.state, task.keeps_promise(self.first));
         assert!(was.may_become(next), "a task went from {was:?} to {next:?}");
         assert!(task.copy.is_none(), "a task left {was:?} behind with a copy");
         task.state = next;
         if let TaskState::Running { .. } = was {
             stage.pace.watched.remove(&(task.launched, at.1));
+            task.foreseen = None;
         }
+        self.broken |= kept && !task.keeps_promise(self.first);
         self.open = self.open + usize::from(next.is_open()) - usize::from(was.is_open());
         stage.missing = stage.missing + usize::from(was.is_done()) - usize::from(next.is_done());
+    }
+
+    /// Whether the task waits, and its first attempt is out.
+    pub fn is_ahead(&self, at: At) -> bool {
+        self.task(at).state == TaskState::Waiting && self.task(at).foreseen.is_some()
+    }
+
+    /// The first attempt of a waiting task is out no more.
+    pub fn take_foreseen(&mut self, at: At) -> Option<Foreseen> {
+        let foreseen = self.task_mut(at).foreseen.take()?;
+        self.expected -= 1;
+        self.broken = true;
+        Some(foreseen)
+    }
+
+    /// Whether readers of this stage get what they were promised, as far as is known.
+    pub fn keeps_promises(&self, stage: StageId) -> bool {
+        self.stage(stage).tasks.iter().all(|task| task.keeps_promise(self.first))
+    }
+
+    /// Whether something has happened that matters to tasks which were sent ahead.
+    pub fn has_news(&self) -> bool {
+        self.expected > 0 && (self.broken || self.due)
     }
 
     /// Whether every stage that the task reads is done.
@@ -314,6 +396,9 @@ impl Job {
             let missing = stage.tasks.iter().filter(|task| !task.state.is_done()).count();
             assert_eq!(stage.missing, missing, "{}/stage-{s}: tasks that are not done", self.plan.batch);
         }
+        let ahead = self.tasks().filter(|(at, _)| self.is_ahead(*at)).count();
+        assert_eq!(self.expected, ahead, "{}: tasks that were sent ahead and wait", self.plan.batch);
+        assert!(!self.has_news(), "{}: something has not been followed up", self.plan.batch);
         for (at, task) in self.tasks() {
             let is_running = matches!(task.state, TaskState::Running { .. });
             let is_watched = self.stage(at.0).pace.watched.contains(&(task.launched, at.1));
@@ -321,6 +406,14 @@ impl Job {
             assert_eq!(is_watched, is_running && task.copy.is_none(), "{}: watched", self.key(at));
             if matches!(task.state, TaskState::Ready | TaskState::Running { .. }) {
                 assert!(self.has_inputs(at), "{} is {:?} without its inputs", self.key(at), task.state);
+            }
+            let runs_first =
+                matches!(task.state, TaskState::Running { attempt, .. } if attempt == self.first);
+            let may_be_foreseen = task.state == TaskState::Waiting || runs_first;
+            assert!(task.foreseen.is_none() || may_be_foreseen, "{} is not ahead any more", self.key(at));
+            if self.is_ahead(at) {
+                let kept = task.parents.iter().all(|parent| self.keeps_promises(*parent));
+                assert!(kept, "{} waits for an attempt that nobody makes", self.key(at));
             }
             if task.state == TaskState::Waiting {
                 assert!(!self.has_inputs(at), "{} waits for nothing", self.key(at));
@@ -345,6 +438,7 @@ fn new_task(inputs: &[Vec<PlannedPart>], next_attempt: u16) -> Task {
     Task {
         parents,
         state: TaskState::Waiting,
+        foreseen: None,
         next_attempt,
         failures: 0,
         missing: 0,

@@ -3,15 +3,15 @@
 use super::{
     core::Scheduler,
     event::{Action, Counter},
-    job::{At, TaskState},
+    job::{At, Job, TaskState},
     placement::Placement,
-    spec::Inputs,
+    spec::{Inputs, TASK_BYTES_MAX},
 };
 use crate::seam::BatchPlan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tidemill_protocol::{
-    id::{BatchNumber, Epoch, Member, TaskId, TaskKey},
-    message::{TaskFacts, TaskSpec},
+    id::{BatchNumber, Epoch, Member, StageId, TaskId, TaskKey},
+    message::{Route, TaskFacts, TaskSpec},
     time::Time,
 };
 
@@ -19,10 +19,13 @@ use tidemill_protocol::{
 /// with more than this goes alone.
 const LAUNCH_PARTS_MAX: usize = 256;
 
+/// What is sent in one event: the tasks of a batch for an executor, each with the number of its parts.
+pub(super) type Launches = BTreeMap<(BatchNumber, Member), Vec<(usize, TaskSpec)>>;
+
 impl Scheduler {
     /// Launches what has room, oldest batch first. Gives the batch that can never be had, if one is found.
     pub(super) fn launch(&mut self, now: Time, out: &mut Vec<Action>) -> Option<(BatchNumber, String)> {
-        let mut launches = BTreeMap::<(BatchNumber, Member), Vec<(usize, TaskSpec)>>::new();
+        let mut launches = Launches::new();
         let mut doom = None;
         let mut last = None;
         while doom.is_none() && self.executors.has_room() {
@@ -41,13 +44,21 @@ impl Scheduler {
                 Placed::Doomed(text) => doom = Some((key.batch, text)),
             }
         }
-        for ((batch, member), tasks) in launches {
+        let batches: BTreeSet<BatchNumber> = launches.keys().map(|(batch, _)| *batch).collect();
+        for batch in batches {
+            self.foresee(batch, &mut launches);
+        }
+        for ((batch, member), mut tasks) in launches {
             let job = self.jobs.get_mut(&batch).expect("its tasks have just been placed");
             job.first_launch.get_or_insert(now);
             out.push(Action::Count(Counter::TasksLaunched, tasks.len() as u64));
+            tasks.sort_by_key(|(_, spec)| spec.task);
+            let mut routes = job.new_routes(member, tasks.iter().map(|(_, spec)| spec.task));
             let facts = facts(self.config.epoch, &job.plan);
-            let pages = pages(tasks).into_iter();
-            out.extend(pages.map(|tasks| Action::Launch { member, facts: facts.clone(), tasks }));
+            out.extend(pages(tasks).into_iter().map(|tasks| {
+                let routes = std::mem::take(&mut routes);
+                Action::Launch { member, facts: facts.clone(), tasks, routes }
+            }));
         }
         doom
     }
@@ -67,6 +78,13 @@ impl Scheduler {
                 return Placed::NoRoom;
             }
         };
+        if inputs.bytes() > TASK_BYTES_MAX {
+            let remedy = "fewer partitions before it, or shorter batches with fewer blocks";
+            return Placed::Doomed(format!(
+                "{key} reads {} parts, more than a message holds: {remedy}",
+                inputs.parts
+            ));
+        }
         let policy = Placement { bytes_at: &inputs.bytes_at, avoid: &job.task(at).avoid };
         let Some(member) = policy.decide(&self.executors) else {
             return Placed::NoRoom;
@@ -89,9 +107,24 @@ impl Scheduler {
         let due: Vec<At> =
             job.tasks().map(|(at, t)| (at, t.state)).filter(|(at, s)| is_due(at, *s)).map(|d| d.0).collect();
         for at in due {
+            if job.is_ahead(at) {
+                job.due = true;
+                continue;
+            }
             job.set(at, TaskState::Ready);
             self.queue.enter(job.key(at));
         }
+    }
+}
+
+impl Job {
+    /// Whom `member` must be told of for these tasks, and has not been.
+    fn new_routes(&mut self, member: Member, tasks: impl Iterator<Item = TaskId>) -> Vec<Route> {
+        let promised = tasks.filter(|task| task.attempt == self.first).map(|task| task.key.stage);
+        let stages: BTreeSet<StageId> = promised.collect();
+        let routed = &mut self.routed;
+        let new = self.routes.iter().filter(|route| stages.contains(&route.stage));
+        new.filter(|route| routed.insert((member, route.stage))).cloned().collect()
     }
 }
 
@@ -107,7 +140,7 @@ pub(super) fn facts(epoch: Epoch, plan: &BatchPlan) -> TaskFacts {
 }
 
 /// Cuts a launch so that each message fits a control frame.
-fn pages(tasks: Vec<(usize, TaskSpec)>) -> Vec<Vec<TaskSpec>> {
+pub(super) fn pages(tasks: Vec<(usize, TaskSpec)>) -> Vec<Vec<TaskSpec>> {
     let mut pages = Vec::with_capacity(1);
     let (mut page, mut filled) = (Vec::with_capacity(tasks.len()), 0);
     for (parts, task) in tasks {

@@ -24,6 +24,7 @@ impl Scheduler {
         for member in self.executors.draining() {
             let is_needed = |task: &Task| match task.state {
                 TaskState::Done { holder, .. } => holder == member && !task.outputs.is_empty(),
+                TaskState::Waiting => task.foreseen.as_ref().is_some_and(|foreseen| foreseen.on == member),
                 _ => task.attempts().any(|twin| twin.on == member),
             };
             if !self.jobs.values().flat_map(Job::tasks).any(|(_, task)| is_needed(task)) {

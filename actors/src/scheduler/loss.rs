@@ -20,6 +20,8 @@ impl Scheduler {
         self.conduct.forget(member);
         let batches: Vec<BatchNumber> = self.jobs.keys().copied().collect();
         for batch in batches {
+            let ended = self.foreseen_gone(batch, member, out);
+            let has_spoken = self.has_done(batch, member);
             let (mut running, outputs) = self.held_by(batch, member);
             // A task whose copy is elsewhere goes on there, and has lost nothing.
             running.retain(|at| !self.orphan(batch, *at, member, out));
@@ -30,10 +32,15 @@ impl Scheduler {
                 }
                 self.lose(batch, *at, out);
             }
-            if running.is_empty() && outputs.is_empty() {
-                continue;
+            let mut tasks = match running.is_empty() && outputs.is_empty() {
+                true => Vec::new(),
+                false => self.settle(batch, out),
+            };
+            if has_spoken {
+                // It may have died before it had told all whom it was to tell, also of outputs that are empty and stay.
+                self.doubt(batch, None, out);
             }
-            let mut tasks = self.settle(batch, out);
+            running.extend(ended);
             tasks.extend(running.iter().map(|at| TaskKey { batch, stage: at.0, partition: at.1 }));
             tasks.sort_unstable();
             if !tasks.is_empty() {
@@ -41,6 +48,12 @@ impl Scheduler {
                 out.push(Action::TasksLost { batch, member, tasks });
             }
         }
+    }
+
+    /// Whether an executor has ended a task of the batch well.
+    fn has_done(&self, batch: BatchNumber, member: Member) -> bool {
+        let mut tasks = self.jobs.get(&batch).into_iter().flat_map(Job::tasks);
+        tasks.any(|(_, task)| matches!(task.state, TaskState::Done { holder, .. } if holder == member))
     }
 
     /// The attempts and the outputs of a batch that an executor takes with it.
@@ -233,6 +246,9 @@ impl Scheduler {
                 let task = job.id(at, twin.attempt);
                 self.cancel(twin.on, task);
                 out.extend(job.stage(at.0).sink.map(|sink| Action::Discard { sink, task }));
+            }
+            if let Some(foreseen) = task.foreseen.clone().filter(|_| job.is_ahead(at)) {
+                self.dismiss(job.id(at, job.first), job.stage(at.0).sink, foreseen, out);
             }
         }
         Some(job)

@@ -22,6 +22,7 @@
 //! | `conduct`, `review` | the policy: who gets no tasks for a time; and carrying it out |
 //! | `pace`, `copies` | the policy: when a task takes too long; and the copies that start then |
 //! | `launch` | which ready task is launched where, in how many messages |
+//! | `foresight`, `recall` | what is sent ahead, to executors that tell each other when its inputs are there; and what becomes of it |
 //! | `placement` | the policy: where a task runs |
 //! | `spec` | what a task is told: its inputs, with those who hold them |
 //! | `lineage` | the policy: what must run again after a loss |
@@ -35,6 +36,7 @@ mod copies;
 mod core;
 mod event;
 mod executors;
+mod foresight;
 mod job;
 mod launch;
 mod leaving;
@@ -45,6 +47,7 @@ mod pace;
 mod placement;
 mod publish;
 mod queue;
+mod recall;
 mod review;
 mod spec;
 
@@ -58,5 +61,6 @@ pub use self::core::{Scheduler, SchedulerConfig};
 pub use actor::SchedulerPerformer;
 pub use conduct::{ConductLimits, Misconduct};
 pub use event::{Action, BatchTimings, BlockPlace, Counter, Event, PreparedPart, PublishFailure};
+pub use foresight::PreschedulingLimits;
 pub use messages::{FetchPrepared, Followers, TellExecutors};
 pub use pace::SpeculationLimits;

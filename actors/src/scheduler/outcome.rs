@@ -4,17 +4,22 @@ use super::{
     conduct::Misconduct,
     core::Scheduler,
     event::{Action, Counter},
+    foresight::Report,
     job::{At, Job, TaskState},
 };
 use std::time::Duration;
 use tidemill_protocol::{
     id::{DataKey, TaskId},
-    message::{TaskFailure, TaskOutcome},
+    message::{StageRead, TaskFailure, TaskOutcome},
     time::Time,
 };
 
 impl Scheduler {
     pub(super) fn task_done(&mut self, now: Time, outcome: TaskOutcome, out: &mut Vec<Action>) {
+        let (task, holder) = (outcome.task, outcome.holder);
+        let Some(Report::Done(outcome)) = self.keep_early(task, holder, Report::Done(outcome)) else {
+            return;
+        };
         let TaskId { key, attempt } = outcome.task;
         let at = (key.stage, key.partition);
         let is_out = |job: &&mut Job| job.find(at).is_some_and(|t| t.runs(attempt, outcome.holder));
@@ -22,7 +27,8 @@ impl Scheduler {
             return self.refuse(&outcome, out);
         };
         self.executors.give_back(outcome.holder);
-        if !outcome.read.iter().all(|read| is_accepted(job, *read)) {
+        let stages_are_accepted = outcome.read_stages.iter().all(|read| is_accepted_stage(job, *read));
+        if !stages_are_accepted || !outcome.read.iter().all(|read| is_accepted(job, *read)) {
             // It has read what does not count: the attempt is as good as never made.
             if !job.end_attempt(at, attempt) {
                 self.queue.enter(key);
@@ -30,7 +36,7 @@ impl Scheduler {
             self.refuse(&outcome, out);
             return self.count_missing(key, outcome.holder, "read what was not accepted", out);
         }
-        let overtaken = job.accept(now, at, attempt);
+        let overtaken = job.accept(now, at, attempt, Duration::from_nanos(outcome.run_ns));
         let sink = job.stage(at.0).sink;
         let task = job.task_mut(at);
         task.rows_in = outcome.rows_in;
@@ -71,6 +77,10 @@ impl Scheduler {
     }
 
     pub(super) fn task_failed(&mut self, now: Time, failure: TaskFailure, out: &mut Vec<Action>) {
+        let (task, reporter) = (failure.task, failure.reporter);
+        let Some(Report::Failed(failure)) = self.keep_early(task, reporter, Report::Failed(failure)) else {
+            return;
+        };
         let TaskId { key, attempt } = failure.task;
         let at = (key.stage, key.partition);
         let is_out = |job: &&mut Job| job.find(at).is_some_and(|t| t.runs(attempt, failure.reporter));
@@ -126,6 +136,15 @@ fn is_accepted(job: &Job, read: DataKey) -> bool {
             )
         }
     }
+}
+
+/// The same for the outputs of all tasks of a stage.
+fn is_accepted_stage(job: &Job, read: StageRead) -> bool {
+    let stage = job.stages.get(usize::from(read.stage.0));
+    stage.is_some_and(|stage| {
+        let is_read = |state| matches!(state, TaskState::Done { attempt, .. } if attempt == read.attempt);
+        stage.tasks.iter().all(|task| is_read(task.state))
+    })
 }
 
 /// Whether the task reads this at all; otherwise a report that it is missing is the task's own fault.

@@ -10,6 +10,9 @@ use tidemill_protocol::{
     message::{InputPart, TaskSpec},
 };
 
+/// The most bytes of a task's parts in a message: what a control frame leaves, less the task's own names.
+pub(super) const TASK_BYTES_MAX: usize = 58 * 1024;
+
 /// The inputs of a task that could be launched now.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inputs {
@@ -27,6 +30,15 @@ impl Inputs {
     /// # Errors
     /// The block that nobody holds.
     pub fn of(job: &Job, at: At, executors: &Executors) -> Result<Inputs, BlockId> {
+        Inputs::look_up(job, at, executors, false)
+    }
+
+    /// The same for a task whose parents are not done: of shuffles it says what is promised. None if a block is nowhere.
+    pub fn ahead(job: &Job, at: At, executors: &Executors) -> Option<Inputs> {
+        Inputs::look_up(job, at, executors, true).ok()
+    }
+
+    fn look_up(job: &Job, at: At, executors: &Executors, is_ahead: bool) -> Result<Inputs, BlockId> {
         let planned = &job.job.stages[usize::from(at.0.0)].tasks[at.1.0 as usize];
         let mut found = Inputs { inputs: Vec::with_capacity(planned.len()), ..Inputs::default() };
         for parts in planned {
@@ -38,6 +50,15 @@ impl Inputs {
                         let (from, to) = (range.from, range.to);
                         list.push(InputPart::Range { stream, partition: range.partition, from, to });
                     }
+                    PlannedPart::Shuffle { parent, partition } if is_ahead => {
+                        let writers = job.stage(parent).tasks.len() as u32;
+                        list.push(InputPart::Shuffle {
+                            stage: parent,
+                            partition,
+                            writers,
+                            attempt: job.first,
+                        });
+                    }
                     PlannedPart::Shuffle { parent, partition } => {
                         found.shuffle(job, parent, partition, &mut list);
                     }
@@ -48,6 +69,19 @@ impl Inputs {
         }
         found.sum_up();
         Ok(found)
+    }
+
+    /// At most so many bytes are its parts in a message, where outputs of one stage are rows of a table.
+    pub fn bytes(&self) -> usize {
+        const ROW: usize = 17;
+        const NAMES: usize = 128;
+        const HOLDER: usize = 32;
+        let bytes = |part: &InputPart| match part {
+            InputPart::Held { key: DataKey::Output { .. }, holders } if holders.len() == 1 => ROW,
+            InputPart::Held { holders, .. } => NAMES + HOLDER * holders.len(),
+            InputPart::Range { .. } | InputPart::Shuffle { .. } => NAMES,
+        };
+        self.inputs.iter().flatten().map(bytes).sum()
     }
 
     /// The task for `member`: what it holds itself is nearest.

@@ -1,8 +1,9 @@
-//! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, copies and exclusions in `stragglers`, the
+//! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, what is sent ahead in `ahead`, copies and exclusions in `stragglers`, the
 //! policies in `policies`, random
 //! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), lineage against brute force (`lineage`), the
 //! performer in `performer`.
 
+mod ahead;
 mod cluster;
 mod endings;
 mod leaving;
@@ -14,6 +15,7 @@ mod policies;
 mod random;
 mod rules;
 mod stragglers;
+mod talk;
 mod work;
 
 use super::{Action, BlockPlace, ConductLimits, Event, PublishFailure, Scheduler, SchedulerConfig};
@@ -76,6 +78,9 @@ fn line(action: &Action) -> Option<String> {
         Action::Launch { member, tasks, .. } => {
             format!("run {}: {}", member.node.0, list(&tasks.iter().map(|t| t.task).collect::<Vec<_>>()))
         }
+        Action::Name { member, tasks } => {
+            format!("name {}: {}", member.node.0, list(&tasks.iter().map(|t| t.task).collect::<Vec<_>>()))
+        }
         Action::Cancel { member, tasks } => format!("cancel {}: {}", member.node.0, list(tasks)),
         Action::Drop { member, keys } => {
             let keys: Vec<_> = keys.iter().map(show_key).collect();
@@ -117,9 +122,18 @@ struct Table {
 }
 
 impl Table {
-    /// With these executors (node, slots).
+    /// With these executors (node, slots), stage by stage.
     fn with(executors: &[(u16, u16)]) -> Table {
-        let scheduler = Scheduler::new(SchedulerConfig { queue_per_slot: 0, ..SchedulerConfig::default() });
+        Table::from(SchedulerConfig { prescheduling: None, ..SchedulerConfig::default() }, executors)
+    }
+
+    /// The same with all stages of a batch sent at once.
+    fn ahead(executors: &[(u16, u16)]) -> Table {
+        Table::from(SchedulerConfig::default(), executors)
+    }
+
+    fn from(config: SchedulerConfig, executors: &[(u16, u16)]) -> Table {
+        let scheduler = Scheduler::new(SchedulerConfig { queue_per_slot: 0, ..config });
         let mut table = Table { scheduler, now: Time(1), last: Vec::new() };
         for (n, slots) in executors {
             table.gives(Event::ExecutorUp { member: node(*n), slots: *slots }, &[]);
@@ -163,6 +177,9 @@ fn parts(spec: &TaskSpec) -> Vec<Vec<String>> {
             format!("{}@{:?}", show_key(key), holders.iter().map(|h| h.node.0).collect::<Vec<_>>())
         }
         InputPart::Range { from, to, .. } => format!("{from}..{to}"),
+        InputPart::Shuffle { stage, partition, writers, attempt } => {
+            format!("{}/0-{}.{}>{}", stage.0, writers - 1, attempt.0, partition.0)
+        }
     };
     spec.inputs.iter().map(|input| input.iter().map(part).collect()).collect()
 }
@@ -230,7 +247,15 @@ fn done(task: &str, on: u16, partitions: &[u32]) -> Event {
 fn done_reading(task: &str, on: u16, partitions: &[u32], read: Vec<DataKey>) -> Event {
     let outputs =
         partitions.iter().map(|p| OutputInfo { partition: PartitionId(*p), rows: 1, bytes: 8 }).collect();
-    Event::TaskDone(TaskOutcome { task: id(task), holder: node(on), outputs, rows_in: 10, run_ns: 1, read })
+    Event::TaskDone(TaskOutcome {
+        task: id(task),
+        holder: node(on),
+        outputs,
+        rows_in: 10,
+        run_ns: 1,
+        read,
+        read_stages: Vec::new(),
+    })
 }
 
 fn failed(task: &str, on: u16, message: &str) -> Event {

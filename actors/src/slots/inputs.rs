@@ -71,6 +71,7 @@ impl InputSource {
         let part = |part: &InputPart| match part {
             InputPart::Held { key, holders } => self.held_now(*key, holders).map(InputData::Held),
             InputPart::Range { stream, partition, from, to } => Ok(range(*stream, *partition, *from, *to)),
+            InputPart::Shuffle { .. } => Err(InputError::nameless()),
         };
         spec.inputs.iter().map(|parts| parts.iter().map(part).collect()).collect()
     }
@@ -83,6 +84,7 @@ impl InputSource {
                 None => self.held_now(*key, holders).map_or(0, |held| held.rows()),
             },
             InputPart::Range { from, to, .. } => to.saturating_sub(*from),
+            InputPart::Shuffle { .. } => 0,
         };
         spec.inputs.iter().flatten().map(rows).sum()
     }
@@ -152,7 +154,7 @@ impl InputSource {
             InputPart::Held { key, .. } => {
                 self.store.weight(*key).is_none_or(|weight| weight.file_bytes.is_some())
             }
-            InputPart::Range { .. } => false,
+            InputPart::Range { .. } | InputPart::Shuffle { .. } => false,
         }
     }
 
@@ -163,6 +165,7 @@ impl InputSource {
             InputPart::Range { stream, partition, from, to } => {
                 return Ok(Found::AtHand(range(stream, partition, from, to)));
             }
+            InputPart::Shuffle { .. } => return Err(InputError::nameless()),
         };
         if let Some(found) = self.find_here(key, credit).await? {
             return Ok(found);
@@ -260,6 +263,11 @@ impl InputError {
     fn grown(spec: &TaskSpec) -> Self {
         let message = format!("an input of {} needs more memory than its holder said", spec.task);
         InputError::unreadable(message)
+    }
+
+    /// The executor's core gives names to what notices told, before anything is fetched or started.
+    fn nameless() -> Self {
+        InputError::unreadable("an input has no name: its task was begun before its notices came".to_owned())
     }
 
     /// Nothing is missing, but it cannot be read.

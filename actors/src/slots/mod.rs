@@ -4,11 +4,13 @@
 //! ```text
 //!   Performer ── start ──> Slots ── Job ──> slot thread: inputs ─> Tasks::run ─> BlockStore ─> SlotFree
 //!             ── fetch ──> Fetches ── bulk runtime: Transport::fetch ─> InputsReady
+//!             ── notify ─> Notifications ── bulk runtime: Transport::notify
 //! ```
 
 mod cost;
 mod fetches;
 mod inputs;
+mod notifications;
 mod pool;
 #[cfg(test)]
 mod rig;
@@ -19,5 +21,6 @@ mod tests;
 pub use cost::CostModel;
 pub use fetches::Fetches;
 pub use inputs::{Fetched, InputError, InputSource};
+pub use notifications::Notifications;
 pub use pool::{Flags, Slots};
 pub use run::{Assignment, SlotWork};

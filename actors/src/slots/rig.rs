@@ -251,7 +251,11 @@ impl Rig {
             time: BatchTime(1_000),
             seed: 5,
         };
-        self.order(ToExecutor::Run { facts, tasks: vec![TaskSpec { task, inputs: vec![parts] }] });
+        self.order(ToExecutor::Run {
+            facts,
+            tasks: vec![TaskSpec { task, inputs: vec![parts] }],
+            routes: Vec::new(),
+        });
     }
 
     /// Waits for the next event from a thread.

@@ -20,7 +20,9 @@ use futures_util::future::{BoxFuture, ready};
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, DataKey, Member, PartitionId, TaskId},
-    message::{Exhausted, InputPart, OutputInfo, PeerInfo, Piece, Resource, TaskSpec, ToDriver, ToExecutor},
+    message::{
+        Exhausted, InputPart, Notice, OutputInfo, PeerInfo, Piece, Resource, TaskSpec, ToDriver, ToExecutor,
+    },
     time::Time,
 };
 
@@ -153,6 +155,10 @@ impl BulkClient for Peer {
 
     fn store(&self, (): (), _: BlockId, _: Vec<Piece>) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
         Box::pin(ready(Ok(StoreAnswer::Full)))
+    }
+
+    fn notify(&self, (): (), _: Notice) -> BoxFuture<'static, Result<bool, BulkError>> {
+        Box::pin(ready(Ok(true)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Executors of one process: a registry of their stores. Data change hands by `Arc`.
 
-use super::{FetchError, ReplicateError, Transport, through_the_wire};
+use super::{Ear, FetchError, Noticed, NotifyError, ReplicateError, Transport, through_the_wire};
 use crate::{
     block_store::{BlockStore, PutBlockError},
     seam::{Held, PayloadCodec},
@@ -10,7 +10,10 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
-use tidemill_protocol::id::{BlockId, DataKey, Incarnation, Member, NodeId};
+use tidemill_protocol::{
+    id::{BlockId, DataKey, Incarnation, Member, NodeId},
+    message::Notice,
+};
 
 /// The stores of this process by member. Cloning it gives another handle to the same registry.
 #[derive(Clone)]
@@ -18,6 +21,7 @@ pub struct LocalTransport(Arc<Registry>);
 
 struct Registry {
     stores: RwLock<BTreeMap<NodeId, (Incarnation, BlockStore)>>,
+    ears: RwLock<BTreeMap<Member, Ear>>,
     codec: Arc<dyn PayloadCodec>,
     checks_wire: bool,
 }
@@ -40,7 +44,12 @@ impl LocalTransport {
 
     /// As [`new`](Self::new), with the check on or off whatever the build.
     pub fn with_wire_check(codec: Arc<dyn PayloadCodec>, checks_wire: bool) -> Self {
-        LocalTransport(Arc::new(Registry { stores: RwLock::default(), codec, checks_wire }))
+        LocalTransport(Arc::new(Registry {
+            stores: RwLock::default(),
+            ears: RwLock::default(),
+            codec,
+            checks_wire,
+        }))
     }
 
     /// Enters a member's store, in place of an earlier incarnation's.
@@ -59,8 +68,14 @@ impl LocalTransport {
         Ok(())
     }
 
-    /// Takes a member's store out; nothing happens if another incarnation is entered.
+    /// Enters where a member hears notices, until it is taken out.
+    pub fn listen(&self, member: Member, ear: Ear) {
+        self.0.ears.write().unwrap_or_else(PoisonError::into_inner).insert(member, ear);
+    }
+
+    /// Takes a member's store and ear out; nothing happens if another incarnation is entered.
     pub fn unregister(&self, member: Member) {
+        self.0.ears.write().unwrap_or_else(PoisonError::into_inner).remove(&member);
         let mut stores = self.0.stores.write().unwrap_or_else(PoisonError::into_inner);
         if stores.get(&member.node).is_some_and(|(living, _)| *living == member.incarnation) {
             stores.remove(&member.node);
@@ -90,6 +105,16 @@ impl LocalTransport {
     }
 }
 
+impl LocalTransport {
+    fn tell(&self, notice: Notice) -> Result<(), NotifyError> {
+        let to = notice.to;
+        let ear = self.0.ears.read().unwrap_or_else(PoisonError::into_inner).get(&to).cloned();
+        let ear = ear.ok_or_else(|| NotifyError { to, reason: gone() })?;
+        let heard = ear(Noticed { notice, kept: Vec::new() });
+        heard.then_some(()).ok_or_else(|| NotifyError { to, reason: "it takes no notices".into() })
+    }
+}
+
 fn gone() -> String {
     "it does not live in this process".into()
 }
@@ -113,6 +138,10 @@ impl Transport for LocalTransport {
         held: Held,
     ) -> BoxFuture<'static, Result<(), ReplicateError>> {
         future::ready(self.give(to, block, held)).boxed()
+    }
+
+    fn notify(&self, notice: Notice) -> BoxFuture<'static, Result<(), NotifyError>> {
+        future::ready(self.tell(notice)).boxed()
     }
 
     fn is_immediate(&self) -> bool {

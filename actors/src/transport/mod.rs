@@ -9,11 +9,14 @@
 //!   QuicTransport    one bulk stream for each request; a cached connection for each peer
 //! ```
 //!
+//! Executors tell each other over the same ways when a task has ended whose outputs are read there ([`Transport::notify`]).
+//!
 //! Whoever fetches for a task says how much memory is kept ready for the answer ([`Transport::fetch_within`]).
 //!
 //! Nothing here tries again: who asks knows other holders, or makes the data anew.
 
 mod local;
+mod notice;
 mod quic;
 mod serve;
 #[cfg(test)]
@@ -21,13 +24,17 @@ mod tests;
 mod wire_check;
 
 pub use local::{LocalTransport, RegisterError};
+pub use notice::{Ear, Noticed, NotifyError, fill_notice, take_notice};
 pub use quic::{BulkClient, BulkError, QuicTransport, StoreAnswer};
 pub use serve::{FetchAnswer, serve_fetch, serve_store};
 pub use wire_check::through_the_wire;
 
 use crate::seam::{Held, PayloadError};
 use futures_util::future::BoxFuture;
-use tidemill_protocol::id::{BlockId, DataKey, Member};
+use tidemill_protocol::{
+    id::{BlockId, DataKey, Member},
+    message::Notice,
+};
 
 /// Brings data from, and to, other executors.
 pub trait Transport: Send + Sync {
@@ -52,6 +59,9 @@ pub trait Transport: Send + Sync {
         block: BlockId,
         held: Held,
     ) -> BoxFuture<'static, Result<(), ReplicateError>>;
+
+    /// Tells another executor of a task that has ended; completes when it has heard it.
+    fn notify(&self, notice: Notice) -> BoxFuture<'static, Result<(), NotifyError>>;
 
     /// Whether every holder is within reach of [`fetch_now`](Self::fetch_now): then tasks need no fetch before they take
     /// a slot. A constant of the transport.

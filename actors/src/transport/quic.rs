@@ -1,7 +1,7 @@
 //! Executors of other processes: one bulk stream for each request, over a cached connection for each peer. How frames
 //! are cut is the endpoint's business; this file needs no more of it than [`BulkClient`].
 
-use super::{FetchAnswer, FetchError, ReplicateError, Transport};
+use super::{FetchAnswer, FetchError, NotifyError, ReplicateError, Transport};
 use crate::seam::{Held, PayloadCodec};
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use std::{
@@ -16,7 +16,7 @@ use std::{
 };
 use tidemill_protocol::{
     id::{BlockId, DataKey, Member, NodeId},
-    message::{PeerInfo, Piece},
+    message::{Notice, PeerInfo, Piece},
     world::Clock,
 };
 
@@ -53,6 +53,13 @@ pub trait BulkClient: Send + Sync + 'static {
         block: BlockId,
         pieces: Vec<Piece>,
     ) -> BoxFuture<'static, Result<StoreAnswer, BulkError>>;
+
+    /// Gives the peer a notice; false if it is for another life of its node.
+    fn notify(
+        &self,
+        connection: Self::Connection,
+        notice: Notice,
+    ) -> BoxFuture<'static, Result<bool, BulkError>>;
 }
 
 /// What a peer says to a copy.
@@ -175,6 +182,16 @@ impl<B: BulkClient> Shared<B> {
         }
     }
 
+    async fn notify(&self, notice: Notice) -> Result<(), NotifyError> {
+        let to = notice.to;
+        let answer = async { self.client.notify(self.connection_to(to).await?, notice).await };
+        match self.in_time(answer).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotifyError { to, reason: "another life of the node answers".into() }),
+            Err(error) => Err(NotifyError { to, reason: error.0 }),
+        }
+    }
+
     async fn replicate(&self, to: Member, block: BlockId, held: Held) -> Result<(), ReplicateError> {
         let gone = |error: BulkError| ReplicateError::Gone { peer: to, reason: error.0 };
         let pieces = held.encode()?;
@@ -210,5 +227,10 @@ impl<B: BulkClient> Transport for QuicTransport<B> {
     ) -> BoxFuture<'static, Result<(), ReplicateError>> {
         let shared = self.0.clone();
         async move { shared.replicate(to, block, held).await }.boxed()
+    }
+
+    fn notify(&self, notice: Notice) -> BoxFuture<'static, Result<(), NotifyError>> {
+        let shared = self.0.clone();
+        async move { shared.notify(notice).await }.boxed()
     }
 }

@@ -1,5 +1,7 @@
 //! Both transports between two stores; the QUIC one over a client that hands requests to the server's functions.
 
+mod notices;
+
 use super::*;
 use crate::{
     block_store::{
@@ -22,7 +24,7 @@ use tidemill_protocol::{
         Attempt, BatchNumber, DatasetId, Incarnation, NodeId, PartitionId, ReceiverId, ReceiverIndex,
         StageId, StreamId, TaskId, TaskKey,
     },
-    message::{PeerInfo, Piece},
+    message::{Notice, PeerInfo, Piece},
     time::Time,
     world::{Clock, ClockSource},
 };
@@ -148,12 +150,13 @@ struct Wire {
     up: Arc<AtomicBool>,
     connects: Arc<AtomicU32>,
     addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    noticed: Arc<Mutex<Vec<Noticed>>>,
 }
 
 impl Wire {
     fn new(store: BlockStore) -> Self {
         let (up, connects) = (Arc::new(AtomicBool::new(true)), Arc::default());
-        Wire { store, up, connects, addresses: Arc::default() }
+        Wire { store, up, connects, addresses: Arc::default(), noticed: Arc::default() }
     }
 
     fn check_up(&self) -> Result<(), BulkError> {
@@ -199,6 +202,13 @@ impl BulkClient for Wire {
         let answer = serve_store(&self.store, &NumbersCodec, block, pieces, None::<()>);
         let answer = answer.map_err(|error| BulkError(error.to_string()));
         Box::pin(async move { answer })
+    }
+
+    fn notify(&self, _: u32, notice: Notice) -> BoxFuture<'static, Result<bool, BulkError>> {
+        let up = self.check_up();
+        let noticed = take_notice(&self.store, &NumbersCodec, notice);
+        self.noticed.lock().expect("no panic holds it").push(noticed);
+        Box::pin(async move { up.map(|()| true) })
     }
 }
 
@@ -286,6 +296,10 @@ impl BulkClient for Silent {
     }
 
     fn store(&self, (): (), _: BlockId, _: Vec<Piece>) -> BoxFuture<'static, Result<StoreAnswer, BulkError>> {
+        Box::pin(pending())
+    }
+
+    fn notify(&self, (): (), _: Notice) -> BoxFuture<'static, Result<bool, BulkError>> {
         Box::pin(pending())
     }
 }

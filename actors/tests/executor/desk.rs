@@ -43,7 +43,7 @@ pub fn facts(batch: u64) -> TaskFacts {
 
 pub fn run(tasks: &[(TaskId, Member)]) -> Event {
     let tasks: Vec<_> = tasks.iter().map(|(id, holder)| spec(*id, *holder)).collect();
-    Event::Run { facts: facts(tasks[0].task.key.batch.0), tasks }
+    Event::Run { facts: facts(tasks[0].task.key.batch.0), tasks, routes: Vec::new() }
 }
 
 pub fn start(slot: u16, id: TaskId, holder: Member) -> Action {
@@ -66,7 +66,8 @@ pub fn failed(message: &str) -> TaskEnd {
 pub fn tell_done(id: TaskId) -> Vec<Action> {
     let TaskEnd::Done { outputs, rows_in, run_ns } = done() else { unreachable!("done is Done") };
     let read = vec![output(task(id.key.batch.0, 9, id.key.partition.0), 0)];
-    let outcome = TaskOutcome { task: id, holder: ME, outputs, rows_in, run_ns, read };
+    let outcome =
+        TaskOutcome { task: id, holder: ME, outputs, rows_in, run_ns, read, read_stages: Vec::new() };
     vec![Action::Count(Counted::Done { run_ns: 900 }), Action::TellDriver(ToDriver::TaskDone(outcome))]
 }
 

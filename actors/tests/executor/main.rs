@@ -2,5 +2,6 @@
 
 mod any_order;
 mod desk;
+mod notices;
 mod orders;
 mod stuck;

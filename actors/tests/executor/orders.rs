@@ -95,8 +95,11 @@ fn cancelled_attempts_end_in_silence_and_leave_nothing() {
 fn other_programs_and_deposed_drivers_are_refused() {
     let mut desk = Desk::new(1);
     let (a, b) = (task(1, 0, 0), task(1, 0, 1));
-    let of_another =
-        Event::Run { facts: TaskFacts { program: ProgramId(8), ..facts(1) }, tasks: vec![spec(a, ME)] };
+    let of_another = Event::Run {
+        facts: TaskFacts { program: ProgramId(8), ..facts(1) },
+        tasks: vec![spec(a, ME)],
+        routes: vec![],
+    };
     let message = "this executor runs program-7, the task is of program-8";
     let refused = vec![Action::Count(Counted::Refused)];
     assert_eq!(desk.on(of_another), [refused.clone(), tell_failed(a, message, None)].concat());
@@ -107,7 +110,7 @@ fn other_programs_and_deposed_drivers_are_refused() {
     assert_eq!(desk.on(run(&[(b, ME)])), refused);
     assert_eq!(desk.on(free(0, a, TaskEnd::Cancelled)), [Action::Count(Counted::Cancelled)]);
     let tasks = vec![spec(b, ME)];
-    let newer = Event::Run { facts: TaskFacts { epoch: Epoch(2), ..facts(1) }, tasks };
+    let newer = Event::Run { facts: TaskFacts { epoch: Epoch(2), ..facts(1) }, tasks, routes: vec![] };
     assert!(matches!(&desk.on(newer)[..], [Action::Start { .. }]), "attempts count anew with a new driver");
 }
 

@@ -5,6 +5,7 @@
 //!   store:  Store, Piece, Piece, …           ->  Stored | Full
 //!           Store { bytes }                  ->  Credit | Full
 //!                 after Credit: Piece, …     ->  Stored | Full
+//!   notice: Notice                           ->  Noted | NotHere
 //! ```
 //!
 //! **Credit.** A client says how much memory it keeps ready for an answer; data that need more are not sent, but how
@@ -21,7 +22,7 @@ use crate::codec::{CodecError, PIECE_BYTES_MAX};
 use crate::frame::stream::read_frame;
 use crate::frame::{WireMessage, decode_message, encode_message};
 use crate::id::{BlockId, DataKey};
-use crate::message::{BulkReply, BulkRequest, Piece};
+use crate::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, Piece};
 use crate::world::meter;
 use futures_util::future::BoxFuture;
 use quinn::{Connection, RecvStream, SendStream};
@@ -78,6 +79,10 @@ pub trait BulkHandler: Send + Sync + 'static {
     /// Keeps a copy of a block. A copy of one that is here already is `Stored`.
     /// `room` is what was kept for it.
     fn store(&self, block: BlockId, pieces: Vec<Piece>, room: Option<Kept>) -> BoxFuture<'_, StoreOutcome>;
+    /// Takes a notice; false if it is not for this life of the node. Who runs no tasks takes none.
+    fn notice(&self, _notice: Notice) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
 }
 
 /// Asks the peer for `key`; `None` if it is not there (any more).
@@ -151,6 +156,24 @@ pub async fn store(
     answer.ok_or_else(|| cut_off(connection, NO_ANSWER))
 }
 
+/// Gives the peer a notice; false if it is not for this life of the peer's node.
+///
+/// # Errors
+/// As [`fetch`]; then the peer may have it or not.
+pub async fn notify(connection: &Connection, notice: Notice) -> Result<bool, LinkError> {
+    let (mut send, mut recv) = connection.open_bi().await?;
+    write(&mut send, &BulkRequest::Notice(notice)).await?;
+    let _ = send.finish();
+    let answered = match read(&mut recv).await {
+        Ok(Some(BulkReply::Noted)) => Ok(true),
+        Ok(Some(BulkReply::NotHere)) => Ok(false),
+        Ok(Some(_)) => Err(LinkError::OutOfOrder("Notice is answered by Noted or NotHere")),
+        Ok(None) => Err(LinkError::Ended),
+        Err(error) => Err(error),
+    };
+    answered.map_err(|error| cut_off(connection, error))
+}
+
 const NO_ANSWER: LinkError = LinkError::OutOfOrder("Store is answered by Stored or Full, and Credit before");
 
 /// The answer to a Store; `None`: go on.
@@ -217,6 +240,13 @@ async fn serve_request(
             let reply = take_block(&mut send, &mut recv, &*handler, (block, pieces, bytes)).await?;
             write(&mut send, &reply).await?;
         }
+        BulkRequest::Notice(notice) => {
+            if notice.bytes_brought() > NOTICE_BYTES_MAX {
+                return Err(LinkError::TooMuch { what: "bytes in a notice", max: NOTICE_BYTES_MAX });
+            }
+            let reply = if handler.notice(notice).await { BulkReply::Noted } else { BulkReply::NotHere };
+            write(&mut send, &reply).await?;
+        }
         BulkRequest::Piece(_) | BulkRequest::Packed(_) => {
             return Err(LinkError::OutOfOrder("a Piece comes after its Store"));
         }
@@ -259,7 +289,7 @@ async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result
         match read(recv).await?.ok_or(LinkError::Ended)? {
             BulkRequest::Piece(piece) => taken.push(piece)?,
             BulkRequest::Packed(packed) => taken.push(unpack(&packed)?)?,
-            BulkRequest::Fetch { .. } | BulkRequest::Store { .. } => {
+            BulkRequest::Fetch { .. } | BulkRequest::Store { .. } | BulkRequest::Notice(_) => {
                 return Err(LinkError::OutOfOrder("as many Pieces follow a Store as it announces"));
             }
         }
@@ -291,7 +321,8 @@ async fn read_pieces(recv: &mut RecvStream, bytes_max: u64) -> Result<FetchOutco
             | BulkReply::Stored
             | BulkReply::Full
             | BulkReply::Needs { .. }
-            | BulkReply::Credit => {
+            | BulkReply::Credit
+            | BulkReply::Noted => {
                 return Err(LinkError::OutOfOrder("Fetch is answered by Pieces and End, NotHere or Needs"));
             }
         }

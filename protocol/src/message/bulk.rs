@@ -1,5 +1,6 @@
 //! Bulk data: blocks and shuffle outputs between executors.
 
+use super::Notice;
 use crate::id::{BlockId, DataKey, DatasetId};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,8 @@ pub enum BulkRequest {
     Piece(Piece),
     /// The same, compressed.
     Packed(PackedPiece),
+    /// A task has ended whose outputs are read here; answered by `Noted`, or `NotHere` by another life of the node.
+    Notice(Notice),
 }
 
 /// What is answered on a bulk stream.
@@ -87,4 +90,6 @@ pub enum BulkReply {
         /// Why, in words.
         reason: String,
     },
+    /// The notice has arrived.
+    Noted,
 }

@@ -174,7 +174,7 @@ mod tests {
     fn run(inputs: Vec<Vec<InputPart>>) -> ToExecutor {
         let (epoch, program, batch) = (Epoch(1), ProgramId(2), BatchNumber(u64::MAX));
         let facts = TaskFacts { epoch, program, batch, time: BatchTime(5), seed: 6 };
-        ToExecutor::Run { facts, tasks: vec![TaskSpec { task: task(9, 0), inputs }] }
+        ToExecutor::Run { facts, tasks: vec![TaskSpec { task: task(9, 0), inputs }], routes: Vec::new() }
     }
 
     fn done(outputs: Vec<OutputInfo>, read: Vec<DataKey>) -> ToDriver {
@@ -185,6 +185,7 @@ mod tests {
             rows_in: 7,
             run_ns: 8,
             read,
+            read_stages: Vec::new(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   driver ──ToExecutor──> executor        control: one long-lived QUIC stream per direction
 //!   driver <──ToDriver──── executor
-//!   any    ──BulkRequest─> executor        bulk: one QUIC stream per request, answered on the same stream
+//!   any    ──BulkRequest─> executor        bulk: one QUIC stream per request, answered on the same stream; notices as well
 //!   machine ──JoinRequest─> driver        joining: one message each way, on a connection of its own
 //! ```
 //!
@@ -15,6 +15,7 @@ mod compact;
 mod hello;
 mod join;
 mod membership;
+mod notice;
 mod pages;
 mod receive;
 mod request;
@@ -27,6 +28,7 @@ pub use bulk::{BulkReply, BulkRequest, PackedPiece, Piece};
 pub use hello::Hello;
 pub use join::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest, Secret};
 pub use membership::{PeerInfo, ProgramPrint, Registration};
+pub use notice::{BroughtOutput, NOTICE_BYTES_MAX, Notice, Route, StageRead};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use request::{NamedValue, ProgramFacts, Reply, Request};
 pub use status::StatusEntry;
@@ -82,6 +84,9 @@ pub enum ToExecutor {
         facts: TaskFacts,
         /// The tasks, in order of stage and partition.
         tasks: Vec<TaskSpec>,
+        /// Whom to tell when tasks of the batch end that run here, now or later.
+        #[serde(default)]
+        routes: Vec<Route>,
     },
     /// Stop these attempts; their results are not wanted.
     Cancel {
@@ -122,6 +127,11 @@ pub enum ToExecutor {
     Denied {
         /// Whom; at most some 20,000 a message.
         nodes: Vec<NodeId>,
+    },
+    /// Where the inputs are of attempts that were sent before: of use to those that still wait for notices, and to nobody else.
+    NameInputs {
+        /// The attempts, with all their inputs by name.
+        tasks: Vec<TaskSpec>,
     },
 }
 
@@ -194,4 +204,12 @@ pub enum ToDriver {
     /// The executor wants to leave: it goes on until [`ToExecutor::Shutdown`], which comes once nothing that is needed is held
     /// here alone.
     Leaving,
+    /// A notice did not reach the executor that it was for, or was not kept there: tasks of the batch that wait there for notices
+    /// must be given their inputs by name.
+    NoticeLost {
+        /// The batch.
+        batch: BatchNumber,
+        /// Where tasks may wait for it.
+        reader: Member,
+    },
 }

@@ -8,19 +8,34 @@ use serde::Serialize;
 const LIST_BYTES_MAX: usize = Limits::CONTROL.bytes - 4 * 1024;
 
 impl ToExecutor {
-    /// The same order in as many messages as control frames need: the lists of `Run`, `Cancel`, `Drop` and `Denied` are cut, in their
+    /// The same order in as many messages as control frames need: the lists of `Run`, `NameInputs`, `Cancel`, `Drop` and `Denied` are cut, in their
     /// order; every other message stays whole. Received in turn they mean what the one would have meant.
     ///
-    /// A single task whose inputs alone exceed a control frame (some 550 parts of about 118 bytes) stays a message of its
-    /// own, and the link refuses it: a plan must not have such tasks.
+    /// A single task whose inputs alone exceed a control frame stays a message of its own, and the link refuses it. Outputs of a stage
+    /// are at most 17 bytes each, so that is some 3,500 of them, or 300 blocks with two holders: the scheduler ends a pipeline that has
+    /// such a task, with its name.
     ///
     /// # Errors
     /// As [`codec::encode`].
     pub fn pages(self) -> Result<Vec<ToExecutor>, CodecError> {
         Ok(match self {
-            ToExecutor::Run { facts, tasks } => {
-                let pages = cut(tasks)?.into_iter();
-                pages.map(|tasks| ToExecutor::Run { facts: facts.clone(), tasks }).collect()
+            ToExecutor::Run { facts, tasks, routes } if routes.is_empty() => {
+                let run = |tasks| ToExecutor::Run { facts: facts.clone(), tasks, routes: Vec::new() };
+                cut(tasks)?.into_iter().map(run).collect()
+            }
+            // Before the tasks, so that none of them ends without knowing whom to tell; with them if all fit one message.
+            ToExecutor::Run { facts, tasks, routes } => {
+                if codec::encode(&routes)?.len() + codec::encode(&tasks)?.len() <= LIST_BYTES_MAX {
+                    return Ok(vec![ToExecutor::Run { facts, tasks, routes }]);
+                }
+                let routes = cut(routes)?.into_iter();
+                let routes =
+                    routes.map(|routes| ToExecutor::Run { facts: facts.clone(), tasks: Vec::new(), routes });
+                let run = |tasks| ToExecutor::Run { facts: facts.clone(), tasks, routes: Vec::new() };
+                routes.chain(cut(tasks)?.into_iter().map(run)).collect()
+            }
+            ToExecutor::NameInputs { tasks } => {
+                cut(tasks)?.into_iter().map(|tasks| ToExecutor::NameInputs { tasks }).collect()
             }
             ToExecutor::Cancel { tasks } => {
                 cut(tasks)?.into_iter().map(|tasks| ToExecutor::Cancel { tasks }).collect()
@@ -68,13 +83,15 @@ fn cut<T: Serialize>(list: Vec<T>) -> Result<Vec<Vec<T>>, CodecError> {
 mod tests {
     use super::*;
     use crate::frame::{FrameDecoder, decode_message, encode_message};
-    use crate::id::{BatchNumber, NodeId, PartitionId, TaskId};
-    use crate::message::{InputPart, TaskSpec};
+    use crate::id::{Attempt, BatchNumber, Incarnation, NodeId, PartitionId, StageId, TaskId};
+    use crate::message::{InputPart, Route, TaskSpec};
 
     /// The task of the samples, with another partition and many inputs.
     fn tasks(count: u32, inputs: usize) -> (ToExecutor, Vec<TaskId>) {
         let sample = ToExecutor::samples().into_iter().find(|message| message.variant() == "Run");
-        let Some(ToExecutor::Run { facts, tasks }) = sample else { panic!("the samples have every variant") };
+        let Some(ToExecutor::Run { facts, tasks, .. }) = sample else {
+            panic!("the samples have every variant")
+        };
         let like = &tasks[0];
         let part: InputPart = like.inputs[0][0].clone();
         let tasks: Vec<_> = (0..count)
@@ -85,7 +102,7 @@ mod tests {
             })
             .collect();
         let ids = tasks.iter().map(|task| task.task).collect();
-        (ToExecutor::Run { facts, tasks }, ids)
+        (ToExecutor::Run { facts, tasks, routes: Vec::new() }, ids)
     }
 
     #[test]
@@ -95,7 +112,7 @@ mod tests {
             let mut found = Vec::new();
             for page in run.clone().pages().unwrap() {
                 encode_message(&page).unwrap();
-                let (ToExecutor::Run { facts: own, tasks }, ToExecutor::Run { facts, .. }) = (page, &run)
+                let (ToExecutor::Run { facts: own, tasks, .. }, ToExecutor::Run { facts, .. }) = (page, &run)
                 else {
                     panic!("another message");
                 };
@@ -103,6 +120,32 @@ mod tests {
                 found.extend(tasks.into_iter().map(|task| task.task));
             }
             assert_eq!(found, expected, "{count} tasks of {inputs} parts");
+        }
+    }
+
+    #[test]
+    fn routes_go_before_the_tasks_of_a_run_that_is_too_long_and_with_those_of_a_short_one() {
+        for (count, readers, expected) in [(3, 4u16, 1), (3, 3_500, 2), (1_200, 4, 3)] {
+            let (run, ids) = tasks(count, 0);
+            let ToExecutor::Run { facts, tasks, .. } = run else { panic!("tasks makes a Run") };
+            let route = Route {
+                stage: StageId(0),
+                attempt: Attempt(0),
+                readers: (0..readers).map(|node| (NodeId(node), Incarnation(70_000))).collect(),
+                partitions: (0..readers).map(|n| (PartitionId(100_000 + u32::from(n)), n)).collect(),
+            };
+            let run = ToExecutor::Run { facts, tasks, routes: vec![route.clone()] };
+            let (mut found, mut told, mut pages) = (Vec::new(), Vec::new(), 0);
+            for page in run.pages().unwrap() {
+                encode_message(&page).unwrap();
+                let ToExecutor::Run { tasks, routes, .. } = page else { panic!("another message") };
+                assert!(!routes.is_empty() || told == [route.clone()], "a task goes before its route");
+                found.extend(tasks.into_iter().map(|task| task.task));
+                told.extend(routes);
+                pages += 1;
+            }
+            assert_eq!((found, told), (ids, vec![route]));
+            assert_eq!(pages, expected, "{count} tasks, {readers} readers");
         }
     }
 

@@ -7,6 +7,7 @@ use super::{
     ReceiverExitReason, ReceiverOrder, Registration, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver,
     ToExecutor,
 };
+use super::{BroughtOutput, Notice, Route, StageRead};
 use super::{CertificateBytes, JoinRefusal, JoinReply, JoinRequest, Secret};
 use super::{Exhausted, Resource};
 use super::{NamedValue, ProgramFacts, ProgramPrint, Reply, Request, StatusEntry};
@@ -71,6 +72,21 @@ samples!(ToExecutor {
                 vec![InputPart::Range { stream: StreamId(1), partition: PartitionId(0), from: 100, to: 200 }],
                 vec![],
             ] }],
+            routes: vec![],
+        },
+        ToExecutor::Run {
+            facts: TaskFacts {
+                epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
+                time: BatchTime(1_700_000_000_500), seed: u64::MAX,
+            },
+            tasks: vec![TaskSpec { task: task(), inputs: vec![vec![InputPart::Shuffle {
+                stage: StageId(0), partition: PartitionId(2), writers: 3, attempt: Attempt(0),
+            }]] }],
+            routes: vec![Route {
+                stage: StageId(1), attempt: Attempt(0),
+                readers: vec![(NodeId(1), Incarnation(2)), (NodeId(2), Incarnation(2))],
+                partitions: vec![(PartitionId(0), 0), (PartitionId(1), 1), (PartitionId(1), 0)],
+            }],
         };
     Cancel => ToExecutor::Cancel { tasks: vec![task()] };
     Drop => ToExecutor::Drop { keys: vec![DataKey::Block(block()), output()] };
@@ -80,6 +96,10 @@ samples!(ToExecutor {
     Replicate => ToExecutor::Replicate { block: block(), to: member(2) };
     PeersLeaving => ToExecutor::PeersLeaving { members: vec![member(1), member(2)] };
     Denied => ToExecutor::Denied { nodes: vec![NodeId(3), NodeId(u16::MAX)] };
+    NameInputs =>
+        ToExecutor::NameInputs { tasks: vec![TaskSpec { task: task(), inputs: vec![
+            vec![InputPart::Held { key: output(), holders: vec![member(2)] }],
+        ] }] };
 });
 
 samples!(ToDriver {
@@ -115,6 +135,7 @@ samples!(ToDriver {
             task: task(), holder: member(1),
             outputs: vec![OutputInfo { partition: PartitionId(2), rows: 10, bytes: 400 }],
             rows_in: 1_000, run_ns: 1_234_567, read: vec![DataKey::Block(block())],
+            read_stages: vec![StageRead { stage: StageId(0), attempt: Attempt(0) }],
         });
     TaskFailed =>
         ToDriver::TaskFailed(TaskFailure {
@@ -143,6 +164,7 @@ samples!(ToDriver {
         ToDriver::BlockCopied { block: block(), to: member(2), kept: true },
         ToDriver::BlockCopied { block: block(), to: member(2), kept: false };
     Leaving => ToDriver::Leaving;
+    NoticeLost => ToDriver::NoticeLost { batch: BatchNumber(5), reader: member(2) };
 });
 
 samples!(BulkRequest {
@@ -154,6 +176,12 @@ samples!(BulkRequest {
         BulkRequest::Store { block: block(), pieces: 2, bytes: Some(100_000) };
     Piece => BulkRequest::Piece(piece());
     Packed => BulkRequest::Packed(packed());
+    Notice =>
+        BulkRequest::Notice(Notice {
+            epoch: Epoch(7), from: member(1), to: member(2), task: task(),
+            outputs: vec![OutputInfo { partition: PartitionId(2), rows: 3, bytes: 400 }],
+            brought: vec![BroughtOutput { partition: PartitionId(2), pieces: vec![piece()] }],
+        });
 });
 
 samples!(BulkReply {
@@ -166,6 +194,7 @@ samples!(BulkReply {
     Needs => BulkReply::Needs { bytes: 1 << 20 };
     Credit => BulkReply::Credit;
     Unsendable => BulkReply::Unsendable { reason: "too long".to_string() };
+    Noted => BulkReply::Noted;
 });
 
 samples!(JoinRequest {

@@ -1,7 +1,9 @@
 //! Tasks: what is sent to a slot, and what comes back.
 
-use super::compact;
-use crate::id::{BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, StreamId, TaskId};
+use super::{StageRead, compact};
+use crate::id::{
+    Attempt, BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, StageId, StreamId, TaskId,
+};
 use crate::time::BatchTime;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,18 @@ pub enum InputPart {
         /// … up to, and without, this one.
         to: u64,
     },
+    /// What all tasks of a stage make for one partition, in the order of the tasks. It may not be made yet: those who run them tell
+    /// by a [`Notice`](super::Notice) when it is there, and where.
+    Shuffle {
+        /// The stage that is read.
+        stage: StageId,
+        /// The reduce partition.
+        partition: PartitionId,
+        /// How many tasks the stage has.
+        writers: u32,
+        /// Which attempt of each is read.
+        attempt: Attempt,
+    },
 }
 
 /// One piece of a task's output.
@@ -81,6 +95,9 @@ pub struct TaskOutcome {
     /// The inputs that were read, with their attempts.
     #[serde(with = "compact::keys")]
     pub read: Vec<DataKey>,
+    /// And those that were read as `InputPart::Shuffle`.
+    #[serde(default)]
+    pub read_stages: Vec<StageRead>,
 }
 
 /// A task that ended badly.

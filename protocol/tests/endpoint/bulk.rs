@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tidemill_protocol::codec::PIECE_BYTES_MAX;
 use tidemill_protocol::endpoint::bulk::{
     BulkHandler, FetchOutcome, Kept, PIECES_MAX, STORE_AHEAD_BYTES_MAX, StoreOutcome, fetch, fetch_within,
-    serve_bulk, store,
+    notify, serve_bulk, store,
 };
 use tidemill_protocol::endpoint::{CloseCode, LinkError};
 use tidemill_protocol::frame::{encode_message, stream::write_frame};
@@ -16,7 +16,7 @@ use tidemill_protocol::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Incarnation, PartitionId, ReceiverId, ReceiverIndex,
     StageId, StreamId, TaskId, TaskKey,
 };
-use tidemill_protocol::message::{BulkReply, BulkRequest, Piece};
+use tidemill_protocol::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, Piece};
 use tidemill_protocol::world::SeededRng;
 use tokio::task::JoinHandle;
 
@@ -45,6 +45,7 @@ fn pieces(seed: u64, count: u64, bytes: usize) -> Vec<Piece> {
 /// Holds blocks in a map, up to a budget.
 struct Shelf {
     blocks: Mutex<BTreeMap<DataKey, Vec<Piece>>>,
+    notices: Mutex<Vec<Notice>>,
     bytes_max: usize,
 }
 
@@ -77,10 +78,44 @@ impl BulkHandler for Shelf {
             StoreOutcome::Stored
         })
     }
+
+    fn notice(&self, notice: Notice) -> BoxFuture<'_, bool> {
+        let is_meant = notice.to.incarnation == Incarnation(2);
+        self.notices.lock().unwrap().push(notice);
+        Box::pin(std::future::ready(is_meant))
+    }
+}
+
+/// The notice of the samples, bringing one output of so many bytes.
+fn notice(bytes: u64) -> Notice {
+    let sample = BulkRequest::samples().into_iter().find_map(|request| match request {
+        BulkRequest::Notice(notice) => Some(notice),
+        _ => None,
+    });
+    let mut notice = sample.expect("the samples have every variant");
+    notice.brought[0].pieces = pieces(7, 1, bytes as usize);
+    notice
+}
+
+#[tokio::test]
+async fn a_notice_is_heard_or_refused_and_one_that_brings_too_much_cuts_off_its_sender() {
+    let shelf = shelf();
+    let (connection, server) = served(&shelf).await;
+    let whole = notice(NOTICE_BYTES_MAX);
+    assert!(within(notify(&connection, whole.clone())).await.unwrap());
+    let mut reborn = notice(8);
+    reborn.to.incarnation = Incarnation(3);
+    assert!(!within(notify(&connection, reborn.clone())).await.unwrap());
+    assert_eq!(*shelf.notices.lock().unwrap(), [whole, reborn]);
+    let refused = within(notify(&connection, notice(NOTICE_BYTES_MAX + 8))).await.unwrap_err();
+    assert!(!refused.is_rubbish(), "{refused}");
+    let ended = within(server).await.unwrap();
+    assert!(matches!(ended, LinkError::TooMuch { max: NOTICE_BYTES_MAX, .. }), "{ended}");
+    assert_eq!(shelf.notices.lock().unwrap().len(), 2);
 }
 
 fn shelf() -> Arc<Shelf> {
-    Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 32 * 1024 * 1024 })
+    Arc::new(Shelf { blocks: Mutex::default(), notices: Mutex::default(), bytes_max: 32 * 1024 * 1024 })
 }
 
 /// A client's connection to a server that serves `shelf`.
@@ -144,7 +179,7 @@ async fn many_requests_at_once_do_not_mix() {
 
 #[tokio::test]
 async fn a_full_shelf_says_so() {
-    let shelf = Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 1_000 });
+    let shelf = Arc::new(Shelf { blocks: Mutex::default(), notices: Mutex::default(), bytes_max: 1_000 });
     let (connection, _server) = served(&shelf).await;
     assert_eq!(within(store(&connection, block(0), pieces(0, 2, 500))).await.unwrap(), StoreOutcome::Stored);
     assert_eq!(within(store(&connection, block(1), pieces(0, 1, 1))).await.unwrap(), StoreOutcome::Full);
@@ -271,7 +306,7 @@ async fn data_that_need_more_than_the_credit_say_how_much() {
 
 #[tokio::test]
 async fn a_large_block_is_refused_before_it_is_sent() {
-    let shelf = Arc::new(Shelf { blocks: Mutex::default(), bytes_max: 1_000_000 });
+    let shelf = Arc::new(Shelf { blocks: Mutex::default(), notices: Mutex::default(), bytes_max: 1_000_000 });
     let (connection, _server) = served(&shelf).await;
     let before = connection.stats().udp_tx.bytes;
     assert_eq!(

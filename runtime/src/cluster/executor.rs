@@ -11,7 +11,7 @@
 //! the three ends the incarnation: its store is cleared, its connection closed, and the next one registers anew.
 
 use super::{
-    plumbing::{Connected, Die, End, Leave, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Hears, Leave, Order, Plumbing, Uplink},
     ports::Ports,
     process::PastLives,
     progress::{ClusterEvent, Progress},
@@ -36,7 +36,7 @@ use tidemill_actors::{
         Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
         Strategy, SupervisorHandle, SupervisorSpec,
     },
-    transport::Transport,
+    transport::{Ear, Transport},
 };
 use tidemill_protocol::{
     id::{BlockId, DataKey, Incarnation, Member, NodeId, ReceiverId},
@@ -266,7 +266,10 @@ impl Actor for Agent {
     fn started(&mut self, _ctx: &mut Context<Self>) -> Result<(), ActorError> {
         let store = new_store(&self.parts);
         let plumbing = &self.parts.plumbing;
-        let connected = plumbing.connect(self.member, &store, self.orders.clone(), self.die.clone());
+        let tasks = self.tasks.clone();
+        let ear: Ear = Arc::new(move |noticed| tasks.tell(executor::Event::Noticed(noticed)));
+        let hears = Hears { orders: self.orders.clone(), ear, die: self.die.clone() };
+        let connected = plumbing.connect(self.member, &store, hears);
         let connected = connected.map_err(ActorError::new)?;
         let bulk_address = connected.bulk_address;
         self.parts.progress.remember_store(self.member, &store);

@@ -60,6 +60,7 @@ pub(super) fn scheduler_event(message: ToDriver) -> Option<scheduler::Event> {
         ToDriver::TaskDone(outcome) => scheduler::Event::TaskDone(outcome),
         ToDriver::TaskFailed(failure) => scheduler::Event::TaskFailed(failure),
         ToDriver::SlotLeaked { task } => scheduler::Event::SlotLeaked { task },
+        ToDriver::NoticeLost { batch, reader } => scheduler::Event::NoticeLost { batch, reader },
         _ => return None,
     })
 }

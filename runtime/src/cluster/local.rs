@@ -2,7 +2,7 @@
 
 use super::{
     inbox::DriverInbox,
-    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Hears, Order, Plumbing, Uplink},
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -57,10 +57,10 @@ impl Plumbing for LocalPlumbing {
         &self,
         member: Member,
         store: &BlockStore,
-        orders: Address<Order>,
-        die: Address<Die>,
+        Hears { orders, ear, die }: Hears,
     ) -> Result<Connected, String> {
         self.0.transport.register(member, store.clone()).map_err(|error| error.to_string())?;
+        self.0.transport.listen(member, ear);
         let (link, alive) = (self.0.inbox.new_link(), Arc::new(AtomicBool::new(true)));
         self.lines().insert(member, Line { link, orders, die, alive: alive.clone() });
         Ok(Connected {

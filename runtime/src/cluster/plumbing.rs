@@ -11,7 +11,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::{
     block_store::BlockStore,
     supervision::{Address, Message},
-    transport::Transport,
+    transport::{Ear, Transport},
 };
 use tidemill_protocol::{
     id::{Member, NodeId},
@@ -77,17 +77,19 @@ pub(crate) struct Connected {
     pub(crate) bulk_address: Option<SocketAddr>,
 }
 
+/// Where one incarnation of an executor hears what is said to it.
+#[derive(Clone)]
+pub(crate) struct Hears {
+    pub(crate) orders: Address<Order>,
+    pub(crate) ear: Ear,
+    pub(crate) die: Address<Die>,
+}
+
 /// Connects executors.
 pub(crate) trait Plumbing: Send + Sync {
-    /// Connects a new incarnation; called on the control thread. What the driver says goes to `orders`; when the connection
-    /// is lost, `die` is told.
-    fn connect(
-        &self,
-        member: Member,
-        store: &BlockStore,
-        orders: Address<Order>,
-        die: Address<Die>,
-    ) -> Result<Connected, String>;
+    /// Connects a new incarnation; called on the control thread. What the driver says goes to `orders`, what other executors
+    /// tell to `ear`; when the connection is lost, `die` is told.
+    fn connect(&self, member: Member, store: &BlockStore, hears: Hears) -> Result<Connected, String>;
 
     /// Where data are fetched, encoded and decoded.
     fn bulk(&self) -> tokio::runtime::Handle {

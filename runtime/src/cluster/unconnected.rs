@@ -4,11 +4,11 @@ use super::plumbing::Uplink;
 use futures_util::future::BoxFuture;
 use tidemill_actors::{
     seam::Held,
-    transport::{FetchError, ReplicateError, Transport},
+    transport::{FetchError, NotifyError, ReplicateError, Transport},
 };
 use tidemill_protocol::{
     id::{BlockId, DataKey, Member},
-    message::ToDriver,
+    message::{Notice, ToDriver},
 };
 
 /// Stands in while there is no incarnation: nothing can be had, nothing is heard.
@@ -32,5 +32,10 @@ impl Transport for Unconnected {
     ) -> BoxFuture<'static, Result<(), ReplicateError>> {
         let reason = "this executor is not connected".to_owned();
         Box::pin(async move { Err(ReplicateError::Gone { peer: to, reason }) })
+    }
+
+    fn notify(&self, notice: Notice) -> BoxFuture<'static, Result<(), NotifyError>> {
+        let reason = "this executor is not connected".to_owned();
+        Box::pin(async move { Err(NotifyError { to: notice.to, reason }) })
     }
 }

@@ -1,12 +1,14 @@
 //! The model cluster of the random test: processes with stores that take time over tasks, fail them, die, and come back as
-//! zombies; and beside it the model of what the scheduler should believe, checked at each action.
+//! zombies; and beside it the model of what the scheduler should believe, checked at each action. What executors tell each
+//! other is in `talk`.
 
 use super::{
     oracle::{Value, block_value, compute, evaluate, mix, parents_of},
+    talk::{Talk, read_by},
     *,
 };
 use crate::scheduler::PreparedPart;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use tidemill_protocol::world::SeededRng;
 
 /// Which attempts of tasks that are not deterministic a value comes from.
@@ -16,7 +18,7 @@ type Origin = BTreeMap<TaskKey, Attempt>;
 pub(super) const KEEPER: Member = Member { node: NodeId(99), incarnation: Incarnation(0) };
 
 pub(super) struct World {
-    scheduler: Scheduler,
+    pub(super) scheduler: Scheduler,
     pub(super) rng: SeededRng,
     now: Time,
     seed: u64,
@@ -25,13 +27,13 @@ pub(super) struct World {
     pub(super) processes: BTreeSet<Member>,
     /// Members the scheduler believes in.
     pub(super) live: BTreeSet<Member>,
-    store: BTreeMap<(Member, DataKey), (Value, Origin)>,
+    pub(super) store: BTreeMap<(Member, DataKey), (Value, Origin)>,
     /// Launched and not answered: by attempt, with what a zombie may still answer.
-    running: BTreeMap<TaskId, (Member, TaskSpec)>,
+    pub(super) running: BTreeMap<TaskId, (Member, TaskSpec)>,
     /// Attempts that the scheduler counts as running: one or two of a task.
     current: BTreeMap<TaskKey, Vec<(TaskId, Member)>>,
     /// Accepted: by whom, and whether there is an output to lose.
-    done: BTreeMap<TaskKey, (TaskId, Member, bool)>,
+    pub(super) done: BTreeMap<TaskKey, (TaskId, Member, bool)>,
     launched: BTreeSet<TaskId>,
     failures: BTreeMap<TaskKey, u32>,
     publishing: Option<(BatchNumber, SinkId, Vec<PreparedPart>)>,
@@ -44,6 +46,11 @@ pub(super) struct World {
     announced: BTreeSet<TaskId>,
     pub(super) excluded: BTreeSet<Member>,
     pub(super) exclusions: u64,
+    /// What executors have said and the driver has not heard, in order.
+    mail: BTreeMap<Member, VecDeque<Event>>,
+    /// What executors know of each other's tasks.
+    pub(super) talk: Talk,
+    pub(super) named: u64,
 }
 
 impl World {
@@ -53,7 +60,10 @@ impl World {
         // far off.
         // An exclusion lasts for some tens of events.
         let conduct = ConductLimits { exclusion_min: Duration::from_millis(40), ..ConductLimits::default() };
-        let config = SchedulerConfig { missing_max: 5_000, conduct, ..SchedulerConfig::default() };
+        // Every third history goes stage by stage.
+        let prescheduling = SchedulerConfig::default().prescheduling.filter(|_| !seed.is_multiple_of(3));
+        let config =
+            SchedulerConfig { missing_max: 5_000, conduct, prescheduling, ..SchedulerConfig::default() };
         let mut world = World {
             scheduler: Scheduler::new(config),
             rng,
@@ -77,6 +87,9 @@ impl World {
             announced: BTreeSet::new(),
             excluded: BTreeSet::new(),
             exclusions: 0,
+            mail: BTreeMap::new(),
+            talk: Talk::default(),
+            named: 0,
         };
         world.processes.insert(KEEPER);
         world.live.insert(KEEPER);
@@ -85,6 +98,7 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, event: Event) {
+        self.settle_early();
         let mut out = Vec::new();
         self.now = self.now + Duration::from_millis(1);
         self.scheduler.on_event(self.now, event, &mut out);
@@ -94,8 +108,13 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Launch { member, tasks, .. } => {
+            Action::Launch { member, tasks, routes, facts } => {
+                self.talk.route(member, facts.batch, routes);
                 tasks.into_iter().for_each(|spec| self.launch(member, spec))
+            }
+            Action::Name { member, tasks } => {
+                self.named += tasks.len() as u64;
+                tasks.into_iter().for_each(|spec| self.name(member, spec));
             }
             Action::Cancel { tasks, .. } => {
                 for task in tasks {
@@ -154,8 +173,12 @@ impl World {
         assert!(others.iter().all(|(_, on)| *on != member), "seed {seed}: {key} runs twice on {member}");
         // An empty output that is spoiled is dropped without a word, so exactness is asked of deterministic jobs only.
         let is_exact = self.jobs[&key.batch].stages.iter().all(|s| s.deterministic);
-        if let Some((_, holder, full)) = self.done.remove(&key) {
-            assert!(!full && !is_exact, "seed {seed}: {holder} still holds the output of {key}");
+        if let Some((task, holder, full)) = self.done.remove(&key) {
+            let is_early = self.talk.early.remove(&task).is_some();
+            assert!(
+                !full && (is_early || !is_exact),
+                "seed {seed}: {holder} still holds the output of {key}"
+            );
         }
         self.copies += u64::from(is_copy);
         if spec.task.attempt.0 > 0 {
@@ -189,7 +212,7 @@ impl World {
         job.stages.iter().filter(|s| parents_of(job, s.id).contains(&key.stage)).any(|reader| {
             (0..reader.tasks.len() as u32).any(|p| {
                 let reader = TaskKey { stage: reader.id, partition: PartitionId(p), ..key };
-                !self.done.contains_key(&reader)
+                self.done.get(&reader).is_none_or(|(task, ..)| self.talk.early.contains_key(task))
             })
         })
     }
@@ -229,6 +252,10 @@ impl World {
             self.store.retain(|(holder, _), _| *holder != member);
         }
         self.excluded.remove(&member);
+        // Nothing is heard of it any more, and what was not accepted is forgotten.
+        self.mail.remove(&member);
+        let early = &mut self.talk.early;
+        self.done.retain(|_, (task, holder, _)| *holder != member || early.remove(task).is_none());
         self.current.retain(|_, attempts| {
             attempts.retain(|(_, on)| *on != member);
             !attempts.is_empty()
@@ -290,23 +317,40 @@ impl World {
         }
     }
 
-    /// A running attempt ends, well or badly; also one of a zombie, or one that was cancelled.
+    /// A running attempt ends, well or badly, also one of a zombie, or one that was cancelled; or the driver hears of one that has.
     pub(super) fn step(&mut self) {
-        let names: BTreeSet<TaskId> = self.running.keys().copied().collect();
+        let senders: BTreeSet<Member> = self.mail.keys().copied().collect();
+        if self.rng.chance(0.3)
+            && let Some(sender) = pick(&mut self.rng, &senders)
+        {
+            return self.deliver(sender);
+        }
+        let can_begin =
+            |(_, (member, spec)): &(&TaskId, &(Member, TaskSpec))| self.talk.name(*member, spec).is_some();
+        let names: BTreeSet<TaskId> = self.running.iter().filter(can_begin).map(|(task, _)| *task).collect();
         let Some(task) = pick(&mut self.rng, &names) else {
             return;
         };
-        let (member, spec) = self.running.remove(&task).expect("it was picked from there");
+        let (member, asked) = self.running.remove(&task).expect("it was picked from there");
         if !self.processes.contains(&member) {
             return;
         }
-        let is_current = self.current.get(&task.key).is_some_and(|out| out.contains(&(task, member)));
+        let spec = self.talk.name(member, &asked).expect("it can begin");
+        self.run(member, &asked, &spec);
+        if self.rng.chance(0.2) {
+            self.deliver(member);
+        }
+    }
+
+    fn run(&mut self, member: Member, asked: &TaskSpec, spec: &TaskSpec) {
+        let task = asked.task;
+        let is_current = self.is_current(task, member);
         let failures = self.failures.entry(task.key).or_default();
         if self.rng.chance(0.05) && *failures < 3 {
             *failures += u32::from(is_current);
-            return self.fail(task, member, None, is_current);
+            return self.say_failed(task, member, None);
         }
-        let (mut hash, mut read, mut origin) = (0, Vec::new(), Origin::new());
+        let (mut hash, mut origin) = (0, Origin::new());
         for input in &spec.inputs {
             hash = mix(hash, 99);
             for part in input {
@@ -320,14 +364,13 @@ impl World {
                             self.merge(&mut origin, from);
                         }
                     }
-                    None => return self.fail(task, member, Some(*key), is_current),
+                    None => return self.say_failed(task, member, Some(*key)),
                 }
-                read.push(*key);
             }
         }
         let made = compute(&self.jobs[&task.key.batch], task.key, hash);
-        let full = !made.is_empty();
-        let outputs = made.keys().map(|p| OutputInfo { partition: *p, rows: 1, bytes: 8 }).collect();
+        let outputs: Vec<OutputInfo> =
+            made.keys().map(|p| OutputInfo { partition: *p, rows: 1, bytes: 8 }).collect();
         if !self.jobs[&task.key.batch].stages[usize::from(task.key.stage.0)].deterministic {
             origin.insert(task.key, task.attempt);
         }
@@ -335,32 +378,64 @@ impl World {
             let key = DataKey::Output { task, partition };
             self.store.insert((member, key), (value, origin.clone()));
         }
-        if is_current {
-            self.end(task);
-            self.done.insert(task.key, (task, member, full));
-        }
         // Node 1 is slow.
         let run_ns = if member.node.0 == 1 { 20_000_000 } else { 1_000_000 };
-        let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns, read };
-        if self.rng.chance(0.05) {
-            self.tell(Event::TaskDone(outcome.clone()));
-        }
-        self.tell(Event::TaskDone(outcome));
+        let (read, read_stages) = read_by(asked);
+        let told: Vec<PartitionId> = outputs.iter().map(|output| output.partition).collect();
+        let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns, read, read_stages };
+        self.say(member, Event::TaskDone(outcome));
+        self.announce(member, task, &told);
     }
 
-    fn fail(&mut self, task: TaskId, reporter: Member, missing: Option<DataKey>, is_current: bool) {
-        if is_current {
-            self.end(task);
-        }
-        // A report about an accepted output makes it lost, whoever still holds it.
-        if let Some(DataKey::Output { task: producer, .. }) = missing
-            && is_current
-            && self.done.get(&producer.key).is_some_and(|(id, ..)| *id == producer)
-        {
-            self.done.remove(&producer.key);
-        }
+    pub(super) fn is_current(&self, task: TaskId, member: Member) -> bool {
+        self.current.get(&task.key).is_some_and(|out| out.contains(&(task, member)))
+    }
+
+    /// An executor says something, which the driver will hear unless it is declared dead before.
+    pub(super) fn say(&mut self, member: Member, event: Event) {
+        self.mail.entry(member).or_default().push_back(event);
+    }
+
+    fn say_failed(&mut self, task: TaskId, reporter: Member, missing: Option<DataKey>) {
         let (message, exhausted) = ("no".into(), None);
-        self.tell(Event::TaskFailed(TaskFailure { task, reporter, message, missing, exhausted }));
+        self.say(reporter, Event::TaskFailed(TaskFailure { task, reporter, message, missing, exhausted }));
+    }
+
+    /// The driver hears the first thing that an executor has said.
+    fn deliver(&mut self, sender: Member) {
+        let Some(said) = self.mail.get_mut(&sender) else { return };
+        let event = said.pop_front().expect("an empty box is taken away");
+        if said.is_empty() {
+            self.mail.remove(&sender);
+        }
+        match &event {
+            Event::TaskDone(TaskOutcome { task, holder, outputs, read_stages, .. })
+                if self.is_current(*task, *holder) =>
+            {
+                self.end(*task);
+                self.done.insert(task.key, (*task, *holder, !outputs.is_empty()));
+                self.talk.were_early += u64::from(!self.has_inputs(task.key));
+                self.talk.early.insert(*task, read_stages.clone());
+                if self.rng.chance(0.05) {
+                    self.tell(event.clone());
+                }
+            }
+            Event::TaskFailed(TaskFailure { task, reporter, missing, .. })
+                if self.is_current(*task, *reporter) =>
+            {
+                self.end(*task);
+                // A report about an accepted output makes it lost, whoever still holds it; if the task was sent ahead, once the
+                // report counts: then its output is dropped.
+                if let Some(DataKey::Output { task: producer, .. }) = missing
+                    && self.has_inputs(task.key)
+                    && self.done.get(&producer.key).is_some_and(|(id, ..)| id == producer)
+                {
+                    self.done.remove(&producer.key);
+                }
+            }
+            _ => {}
+        }
+        self.tell(event);
     }
 
     /// The sink answers: with what was fetched from processes that are still there.
@@ -396,7 +471,7 @@ impl World {
     }
 }
 
-fn pick<T: Copy + Ord>(rng: &mut SeededRng, from: &BTreeSet<T>) -> Option<T> {
+pub(super) fn pick<T: Copy + Ord>(rng: &mut SeededRng, from: &BTreeSet<T>) -> Option<T> {
     let n = rng.range(0, from.len() as u64) as usize;
     from.iter().nth(n).copied()
 }

@@ -79,7 +79,7 @@ fn a_launch_with_many_parts_is_cut_into_messages() {
 
 #[test]
 fn an_executor_gets_no_more_than_its_slots_and_queue() {
-    let config = SchedulerConfig { queue_per_slot: 1, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { queue_per_slot: 1, prescheduling: None, ..SchedulerConfig::default() };
     let mut t = Table { scheduler: Scheduler::new(config), now: Time(1), last: Vec::new() };
     t.gives(Event::ExecutorUp { member: node(1), slots: 1 }, &[]);
     let places = (0..3).map(|n| place(n, &[1])).collect();
@@ -247,4 +247,20 @@ fn a_wide_stage_is_launched_in_one_event_and_its_reader_in_the_event_of_its_last
         assert_eq!(launches, usize::from(n == 999));
     }
     t.scheduler.assert_invariants();
+}
+
+#[test]
+fn what_no_message_holds_ends_the_pipeline_with_its_name_and_no_executor() {
+    let mut t = Table::with(&[(1, 1), (2, 1)]);
+    let places: Vec<BlockPlace> = (0..400).map(|n| place(n, &[1, 2])).collect();
+    let parts = (0..400).map(|n| PlannedPart::Block(block(n))).collect();
+    let job = JobPlan { stages: vec![stage(0, vec![vec![parts]], StageOutput::Sink(SinkId(0)))] };
+    let text = "failed: batch-0/stage-0/p0 reads 400 parts, more than a message holds: fewer partitions before it, or shorter \
+                batches with fewer blocks";
+    t.gives(plan(0, job, places), &[text, "stopped"]);
+
+    let mut t = Table::with(&[(1, 1)]);
+    let text = "failed: batch-0 has no job: stage-0 writes 2401 partitions, and there may be 2400: use repartition or \
+                reduce_by_key_into with fewer";
+    t.gives(plan(0, map_reduce(1, 2_401), vec![place(0, &[1])]), &[text, "stopped"]);
 }

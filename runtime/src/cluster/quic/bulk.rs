@@ -11,13 +11,15 @@ use std::{
 use tidemill_actors::{
     block_store::BlockStore,
     seam::PayloadCodec,
-    transport::{BulkClient, BulkError, FetchAnswer, StoreAnswer, serve_fetch, serve_store},
+    transport::{
+        BulkClient, BulkError, Ear, FetchAnswer, StoreAnswer, serve_fetch, serve_store, take_notice,
+    },
 };
 use tidemill_protocol::{
     endpoint::{self, CloseCode, bulk},
     id::{BlockId, DataKey, Member, NodeId},
     identity::{ClusterName, DenyList, PeerName, Refused, RoleKind, admit},
-    message::{PeerInfo, Piece},
+    message::{Notice, PeerInfo, Piece},
     world::World,
 };
 
@@ -111,25 +113,39 @@ pub(crate) async fn serve(
     lane: Lane,
 ) {
     let gate = Gate::new("bulk", World::real().clock);
-    serve_callers(endpoint, (store, codec), lane, (gate, Callers::default(), DenyList::none())).await;
+    serve_callers(
+        endpoint,
+        Serves { store, codec, hears: None },
+        lane,
+        (gate, Callers::default(), DenyList::none()),
+    )
+    .await;
+}
+
+/// What is served, and who hears notices.
+#[derive(Clone)]
+pub(super) struct Serves {
+    pub(super) store: BlockStore,
+    pub(super) codec: Arc<dyn PayloadCodec>,
+    pub(super) hears: Option<(Member, Ear)>,
 }
 
 /// The same behind a gate, for callers whom the driver's lists may cut off.
 pub(super) async fn serve_callers(
     endpoint: quinn::Endpoint,
-    (store, codec): (BlockStore, Arc<dyn PayloadCodec>),
+    serves: Serves,
     lane: Lane,
     (gate, callers, denied): (Gate, Callers, DenyList),
 ) {
-    let served: Arc<dyn bulk::BulkHandler> = Arc::new(Served { store, codec });
     while let Some(incoming) = endpoint.accept().await {
         let Some(entering) = gate.look(incoming) else { continue };
-        let (served, denied, gate, callers) = (served.clone(), denied.clone(), gate.clone(), callers.clone());
+        let (serves, denied, gate, callers) = (serves.clone(), denied.clone(), gate.clone(), callers.clone());
         lane.spawn(async move {
             let Some(connection) = gate.handshake(entering).await else { return };
             match admit(&connection, &[RoleKind::Driver, RoleKind::Node], &denied) {
                 Ok(peer) => {
                     let Some(_room) = gate.hold(&connection, &peer) else { return };
+                    let served = Arc::new(Served { serves, peer: peer.clone() });
                     let Some(number) = callers.enter(peer, connection.clone()) else { return };
                     // It may have been denied since its handshake.
                     callers.cut(&denied);
@@ -157,15 +173,16 @@ fn encoded(pieces: &[Piece]) -> u64 {
     pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
 }
 
+/// What one peer is served.
 struct Served {
-    store: BlockStore,
-    codec: Arc<dyn PayloadCodec>,
+    serves: Serves,
+    peer: PeerName,
 }
 
 impl bulk::BulkHandler for Served {
     fn fetch(&self, key: DataKey, credit: Option<u64>) -> BoxFuture<'_, (bulk::FetchOutcome, bulk::Kept)> {
         Box::pin(async move {
-            let (answer, held) = serve_fetch(&self.store, key, credit).await.unwrap_or_else(|error| {
+            let (answer, held) = serve_fetch(&self.serves.store, key, credit).await.unwrap_or_else(|error| {
                 tracing::error!(%key, %error, "cannot be sent");
                 (FetchAnswer::Unsendable(error.to_string()), None)
             });
@@ -183,7 +200,7 @@ impl bulk::BulkHandler for Served {
     }
 
     fn make_room(&self, _block: BlockId, bytes: u64) -> Option<bulk::Kept> {
-        Some(Box::new(self.store.reserve_copy(bytes).ok()?))
+        Some(Box::new(self.serves.store.reserve_copy(bytes).ok()?))
     }
 
     fn store(
@@ -194,7 +211,8 @@ impl bulk::BulkHandler for Served {
     ) -> BoxFuture<'_, bulk::StoreOutcome> {
         Box::pin(async move {
             count_received(&pieces);
-            match serve_store(&self.store, &*self.codec, block, pieces, room) {
+            let Serves { store, codec, .. } = &self.serves;
+            match serve_store(store, &**codec, block, pieces, room) {
                 Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
                 Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
                 Err(error) => {
@@ -202,6 +220,17 @@ impl bulk::BulkHandler for Served {
                     bulk::StoreOutcome::Full
                 }
             }
+        })
+    }
+
+    fn notice(&self, notice: Notice) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let Serves { store, codec, hears } = &self.serves;
+            let heard =
+                hears.as_ref().filter(|(me, _)| notice.to == *me && self.peer.may_be(notice.from.node));
+            let Some((_, ear)) = heard else { return false };
+            notice.brought.iter().for_each(|output| count_received(&output.pieces));
+            ear(take_notice(store, &**codec, notice))
         })
     }
 }
@@ -268,6 +297,17 @@ impl BulkClient for Bulk {
                 Ok(bulk::StoreOutcome::Full) => Ok(StoreAnswer::Full),
                 Err(error) => Err(BulkError(in_words(&error))),
             }
+        })
+    }
+
+    fn notify(
+        &self,
+        connection: quinn::Connection,
+        notice: Notice,
+    ) -> BoxFuture<'static, Result<bool, BulkError>> {
+        Box::pin(async move {
+            notice.brought.iter().for_each(|output| count_sent(&output.pieces));
+            bulk::notify(&connection, notice).await.map_err(|error| BulkError(in_words(&error)))
         })
     }
 }

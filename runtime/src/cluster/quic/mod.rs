@@ -21,7 +21,7 @@ pub(crate) use links::{Answers, Door, QuicLinks};
 
 use super::{
     lane::Lanes,
-    plumbing::{Connected, Die, End, Order, Plumbing, Uplink},
+    plumbing::{Connected, Die, End, Hears, Order, Plumbing, Uplink},
 };
 use std::{
     collections::BTreeMap,
@@ -121,8 +121,7 @@ impl Plumbing for QuicPlumbing {
         &self,
         member: Member,
         store: &BlockStore,
-        orders: Address<Order>,
-        die: Address<Die>,
+        Hears { orders, ear, die }: Hears,
     ) -> Result<Connected, String> {
         let any_port = SocketAddr::new(self.ip, 0);
         let udp = &self.world.udp;
@@ -136,7 +135,8 @@ impl Plumbing for QuicPlumbing {
         let lane = self.lanes.bulk.clone();
         let callers = Callers::default();
         let gate = Gate::new("bulk", self.world.clock.clone());
-        let served = (store.clone(), self.codec.clone());
+        let served =
+            bulk::Serves { store: store.clone(), codec: self.codec.clone(), hears: Some((member, ear)) };
         self.lanes.bulk.spawn(bulk::serve_callers(
             bulk.clone(),
             served,

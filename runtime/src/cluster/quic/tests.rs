@@ -249,8 +249,9 @@ fn a_dead_incarnation_stores_nothing_any_more_and_its_successor_does() {
         let (server, store) = (bulk_node(&world, 1), BlockStore::new(Budget::new(1 << 20)));
         let (address, callers) = (server.local_addr().unwrap(), Callers::default());
         let gate = Gate::new("bulk", world.clock.clone());
-        let served: (BlockStore, Arc<dyn PayloadCodec>) = (store.clone(), Arc::new(RawCodec));
-        world.spawner.spawn(super::bulk::serve_callers(server, served, lane(), (gate, callers.clone())));
+        let serves = super::bulk::Serves { store: store.clone(), codec: Arc::new(RawCodec), hears: None };
+        let parts = (gate, callers.clone(), DenyList::none());
+        world.spawner.spawn(super::bulk::serve_callers(server, serves, lane(), parts));
         // Two incarnations of node 2, and node 3, which may be on the same machine.
         let (dead, successor, other) = (bulk_client(&world), bulk_client(&world), bulk_node(&world, 3));
         let info = |node, incarnation, endpoint: &Endpoint| PeerInfo {

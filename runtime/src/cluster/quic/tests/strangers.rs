@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::cluster::quic::{
-    bulk::serve_callers,
+    bulk::{Serves, serve_callers},
     gate::{CONNECTIONS_OF_ONE_MAX, HANDSHAKES_MAX},
 };
 use std::net::UdpSocket;
@@ -135,7 +135,7 @@ fn a_denied_machine_is_cut_off_and_refused_where_executors_are_served() {
         let denied = DenyList::none();
         let codec: Arc<dyn PayloadCodec> = Arc::new(RawCodec);
         let parts = (gate, callers.clone(), denied.clone());
-        world.spawner.spawn(serve_callers(server, (store, codec), lane(), parts));
+        world.spawner.spawn(serve_callers(server, Serves { store, codec, hears: None }, lane(), parts));
         let asks = async |connection: &Connection| bulk::fetch(connection, DataKey::Block(block(0))).await;
         let [good, bad] = [connect_bulk(&world, 2, address).await, connect_bulk(&world, 3, address).await];
         for connection in [&good, &bad] {
