@@ -5,7 +5,8 @@ use super::{
     Tally, stranger,
     watch::{Ports, all_read, count, dropped},
 };
-use std::{collections::BTreeSet, net::UdpSocket};
+use crate::support::DEADLINE;
+use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
 use tidemill_protocol::{
     endpoint::{EndpointConfig, Identity, control_client},
     world::World,
@@ -17,6 +18,8 @@ const FLOOD: usize = 300;
 const HALVES: usize = 40;
 /// Datagrams to a port between two looks whether they were read: far fewer than a socket holds.
 const BURST: usize = 30;
+/// When a first flight that was not answered is repeated.
+const REPEAT_AFTER: Duration = Duration::from_secs(2);
 /// How many addresses floods come from.
 const ADDRESSES: u8 = 16;
 
@@ -81,7 +84,10 @@ impl<'a> Datagrams<'a> {
         let flights = std::mem::take(&mut self.flights);
         let (_, flood) = flights.split_at(HALVES);
         self.burst(FIRST, FLOOD, |number| flood[number % flood.len()].clone()).await;
+        let clock = World::real().clock;
+        let deadline = clock.now() + DEADLINE;
         while !is_enough() {
+            assert!(clock.now() < deadline, "whoever belongs here comes in");
             // Somebody who belongs here is about to come in.
             self.burst(FIRST, BURST, |number| flood[number].clone()).await;
         }
@@ -137,7 +143,9 @@ impl<'a> Datagrams<'a> {
                 let socket = listening(u8::try_from(number).unwrap() % ADDRESSES);
                 socket.send_to(flight, port).unwrap();
                 // Once QUIC lets an endpoint say that it knows no such connection.
-                if name != "quiet" {
+                if name != "quiet" && !answer_within(&socket, REPEAT_AFTER).await {
+                    // In a crowd it was passed over: as any client, it says it again.
+                    socket.send_to(flight, port).unwrap();
                     assert!(answer(&socket).await, "{port} answers who begins a handshake");
                 }
                 silent.push(socket);
@@ -160,8 +168,12 @@ fn is_answered(socket: &UdpSocket) -> bool {
 
 /// Whether an answer comes.
 async fn answer(socket: &UdpSocket) -> bool {
+    answer_within(socket, DEADLINE).await
+}
+
+async fn answer_within(socket: &UdpSocket, patience: Duration) -> bool {
     let clock = World::real().clock;
-    let deadline = clock.now() + crate::support::DEADLINE;
+    let deadline = clock.now() + patience;
     while clock.now() < deadline {
         if is_answered(socket) {
             return true;
