@@ -216,12 +216,19 @@ mod tests {
 
     #[test]
     fn thousands_of_outputs_fit_a_control_frame() {
-        let parts =
-            |n| (0..n).map(|i| InputPart::Held { key: output(i, 1, 900), holders: vec![on(300)] }).collect();
-        encode_message(&run(vec![parts(4_000)])).unwrap();
-        let infos =
-            |n| (0..n).map(|i| OutputInfo { partition: PartitionId(i), rows: 1 << 20, bytes: 1 << 30 });
-        encode_message(&done(infos(4_000).collect(), Vec::new())).unwrap();
-        encode_message(&done(Vec::new(), (0..8_000).map(|i| output(i, 1, 900)).collect())).unwrap();
+        let parts = |n| -> Vec<InputPart> {
+            (0..n).map(|i| InputPart::Held { key: output(i, 1, 900), holders: vec![on(300)] }).collect()
+        };
+        let info = |i| OutputInfo { partition: PartitionId(i), rows: 1 << 40, bytes: 1 << 40 };
+        let run = run(vec![parts(3_400)]);
+        let bytes = codec::encode(&run).unwrap();
+        assert!(bytes.len() < 58 << 10, "{} bytes", bytes.len());
+        assert_eq!(codec::decode::<ToExecutor>(&bytes, &Limits::CONTROL).unwrap(), run);
+        let read = (0..3_400).map(|i| output(i, 1, 900)).collect();
+        for done in [done((0..2_400).map(info).collect(), Vec::new()), done(Vec::new(), read)] {
+            encode_message(&done).unwrap();
+            let bytes = codec::encode(&done).unwrap();
+            assert_eq!(codec::decode::<ToDriver>(&bytes, &Limits::CONTROL).unwrap(), done);
+        }
     }
 }
