@@ -440,8 +440,7 @@ impl Core for GeneratorCore {
             return self.copies.next_deadline();
         }
         let cut = self.cuts.next_deadline(self.now, self.is_announcing());
-        let placing =
-            self.placing_at.filter(|_| self.phase == Phase::Running && !self.lives.members.is_empty());
+        let placing = self.placing_at.filter(|_| self.phase == Phase::Running && self.lives.somebody_stays());
         let placed = placing.and_then(|at| self.lives.next_deadline().map(|due| due.max(at)));
         let cut = cut.filter(|_| self.has_interval() && !matches!(self.phase, Phase::Last(_)));
         let poll = self.poll_at.filter(|_| self.has_room() && !self.ranges.is_asking());

@@ -386,6 +386,11 @@ impl Lives {
             .collect()
     }
 
+    /// Whether there is an executor on which a receiver could be placed.
+    pub(super) fn somebody_stays(&self) -> bool {
+        self.members.len() > self.leaving.len()
+    }
+
     /// The executors that stay, by id.
     pub(super) fn staying(&self) -> BTreeSet<Member> {
         self.members.difference(&self.leaving).copied().collect()

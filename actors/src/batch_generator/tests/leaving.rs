@@ -164,3 +164,15 @@ fn the_last_one_to_leave_strikes_what_nobody_can_copy() {
         [(4, None)]
     );
 }
+
+#[test]
+fn a_receiver_that_nobody_can_host_waits_without_a_timer() {
+    let mut desk = running(&[1, 2]);
+    leave(&mut desk, 20, 2);
+    leave(&mut desk, 21, 1);
+    stopped(&mut desk, 22);
+    // The next cut, and no attempt to place the receiver before that.
+    assert_eq!(desk.0.next_deadline(), Some(at(700)));
+    let out = desk.tell(30, Event::ExecutorUp(member(3)));
+    assert_eq!(orders(&out).iter().map(|(node, _)| *node).collect::<Vec<_>>(), vec![3]);
+}
