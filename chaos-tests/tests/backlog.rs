@@ -134,8 +134,9 @@ fn a_huge_backlog_of_a_planned_source_is_read_at_the_permitted_rate_with_bounded
             "{seed}: {} batches, the last cut at {last:?}; longest delay {longest:?}",
             seen.batches.len()
         );
-        // Four batches may be in flight, and one may wait for them.
-        assert!(longest <= 5 * INTERVAL, "{longest:?}");
+        // Four batches may be in flight, and one may wait for them; and a reducer that was sent ahead may find its slot taken by a
+        // map of a later batch.
+        assert!(longest <= 6 * INTERVAL, "{longest:?}");
         // Bounded, and not strangled: at least half of 30,000 a second.
         assert!(last <= Duration::from_secs(RECORDS / 15_000), "{last:?}");
     }
