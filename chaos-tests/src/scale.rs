@@ -21,13 +21,14 @@ use tidemill::{
     sources::Generator,
 };
 
-/// Reduce tasks of a batch, as in Drizzle's measurements (SOSP 2017, §5.2).
+/// Reduce tasks of a batch.
 pub const REDUCERS: u32 = 16;
 /// Batches after the last executor has come that do not count: connections between executors are made then.
 const WARM_UP: usize = 5;
 /// Records of a map task: enough that each reducer reads something of each.
 const RECORDS: u64 = 32;
-const INTERVAL: Duration = Duration::from_secs(1);
+/// From batch to batch. Pings go on between batches, four a second for each executor: of those a batch has its share.
+pub const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the executors may take to come, in virtual time.
 const ARRIVAL: Duration = Duration::from_secs(120);
 

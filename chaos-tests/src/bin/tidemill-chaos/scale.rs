@@ -4,7 +4,7 @@
 use clap::Args;
 use std::{fmt::Write, fs};
 use tidemill::bench::machine;
-use tidemill_chaos::scale::{REDUCERS, Row, measure};
+use tidemill_chaos::scale::{INTERVAL, REDUCERS, Row, measure};
 
 const PAGE: &str = "docs/SCALE.md";
 const PLOT: &str = "docs/scale.svg";
@@ -88,12 +88,13 @@ fn page(rows: &[Row]) -> String {
     format!(
         "# What a driver costs\n\nWritten by `tidemill-chaos scale --markdown`; do not edit. Measured on: {}{build}.\n\n\
          Simulated executors of one slot each, with the real cores, the real messages and the real QUIC, on a simulated network\n\
-         under virtual time. A batch has as many map tasks as executors, and {REDUCERS} reduce tasks; its interval is one second of virtual\n\
+         under virtual time. A batch has as many map tasks as executors, and {REDUCERS} reduce tasks; its interval is {} ms of virtual\n\
          time. All figures are for one batch, over {batches} batches: the median of the driver's processor time, and the mean of what\n\
          went over its control links and through its sockets, both directions, with pings and acknowledgements. The\n\
          processor time is the machine's: that of the driver's actors, its endpoints (with TLS) and its sinks; a real network would\n\
          add its system calls, which the simulated one stands in for.\n\n{}\n![driver's CPU by executors](scale.svg)\n",
         machine::describe(),
+        INTERVAL.as_millis(),
         table(rows)
     )
 }
