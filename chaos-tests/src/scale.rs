@@ -23,12 +23,13 @@ use tidemill::{
 
 /// Reduce tasks of a batch.
 pub const REDUCERS: u32 = 16;
-/// Batches after the last executor has come that do not count: connections between executors are made then.
-const WARM_UP: usize = 5;
+/// Batches after the last executor has come that do not count: connections between executors are made then, and the source, which
+/// was throttled while there was nobody to read it, comes to its full rate.
+const WARM_UP: usize = 20;
 /// Records of a map task: enough that each reducer reads something of each.
 const RECORDS: u64 = 32;
-/// From batch to batch. Pings go on between batches, four a second for each executor: of those a batch has its share.
-pub const INTERVAL: Duration = Duration::from_millis(100);
+/// From batch to batch. Pings go on between batches, four a second for each executor: a batch has two of them.
+pub const INTERVAL: Duration = Duration::from_millis(500);
 /// How long the executors may take to come, in virtual time.
 const ARRIVAL: Duration = Duration::from_secs(120);
 
@@ -123,7 +124,8 @@ pub fn measure(executors: u16, batches: usize) -> Result<Row, ScaleError> {
     outcome.map_err(ScaleError::Batches)?;
     let seen = lock(&seen);
     let per_batch = RECORDS * u64::from(executors);
-    if let Some(other) = seen.records.iter().find(|records| **records != per_batch) {
+    let counted = seen.records.len().saturating_sub(batches)..;
+    if let Some(other) = seen.records[counted].iter().find(|records| **records != per_batch) {
         return Err(ScaleError::Batches(format!("a batch of {per_batch} records came as {other}")));
     }
     row(executors, &seen.accounts[WARM_UP..wanted]).ok_or_else(|| ScaleError::Batches("no batch".into()))

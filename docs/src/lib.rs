@@ -41,6 +41,10 @@ pub struct Faults;
 pub struct Recovery;
 
 #[cfg(doctest)]
+#[doc = include_str!("../SCALE.md")]
+pub struct Scale;
+
+#[cfg(doctest)]
 #[doc = include_str!("../SECURITY.md")]
 pub struct Security;
 
