@@ -24,6 +24,12 @@ const UNUSED_DECAY: f64 = 0.95;
 const CAPACITY_FLOOR: f64 = 0.05;
 /// Growth where the model has no more to say: batches overlap, none waits.
 const PROBE: f64 = 1.05;
+/// After so many batches of one size a larger one is tried: they do not tell what a record costs.
+const ALIKE_MAX: u32 = 20;
+/// How much larger. From the share of the interval that is aimed at this leads to its end, and not into waiting.
+const TRIAL: f64 = 1.15;
+/// A price found from sizes that lie so far apart is believed for sizes beyond them by this many times as much.
+const REACH: f64 = 5.0;
 /// Waiting of less than this is noise at any interval.
 const QUEUED_NOISE: Duration = Duration::from_millis(10);
 /// A rate that differs less than this from the one told is not told.
@@ -48,6 +54,8 @@ pub struct RateControllerCore {
     last_time: Option<BatchTime>,
     last_done: Time,
     raised_at: Time,
+    /// The rate before the larger batches that are being tried.
+    tried_from: Option<f64>,
     silent_at: Option<Time>,
 }
 
@@ -69,6 +77,7 @@ impl RateControllerCore {
             last_time: None,
             last_done: Time::ZERO,
             raised_at: Time::ZERO,
+            tried_from: None,
             silent_at: None,
         }
     }
@@ -155,8 +164,19 @@ impl RateControllerCore {
         if begun < self.raised_at {
             return self.total;
         }
-        let next = if target > self.total {
-            target.min(self.total * self.config.growth_max)
+        if let Some(before) = self.tried_from.take()
+            && target < self.total
+        {
+            return before.max(target).min(self.total);
+        }
+        let believed = (self.config.utilisation * self.cost.records_per_s_at_least())
+            .max(self.total * (1.0 + REACH * self.cost.spread()));
+        let next = if self.cost.alike() >= ALIKE_MAX && target < TRIAL * self.total {
+            self.cost.forget_alike();
+            self.tried_from = Some(self.total);
+            self.total * TRIAL
+        } else if target > self.total {
+            target.min(self.total * self.config.growth_max).min(believed.max(self.total))
         } else if info.processing_time > self.interval + self.interval / 10 {
             self.total * PROBE
         } else {

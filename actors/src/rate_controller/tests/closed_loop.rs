@@ -45,7 +45,11 @@ struct Pipeline {
 
 impl Pipeline {
     fn new(interval: Duration, overhead_s: f64) -> Self {
-        let core = RateControllerCore::new(RateConfig::default(), interval, [input(0)]);
+        Pipeline::with(RateConfig::default(), interval, overhead_s)
+    }
+
+    fn with(config: RateConfig, interval: Duration, overhead_s: f64) -> Self {
+        let core = RateControllerCore::new(config, interval, [input(0)]);
         let interval = interval.as_nanos() as u64;
         let mut pipeline = Pipeline {
             core,
@@ -254,4 +258,22 @@ fn a_slow_sink_holds_the_source_back() {
     pipeline.run(30, CAPACITY, CAPACITY);
     let (delay, _) = pipeline.look();
     assert!(delay <= 6 * interval, "{delay:?}");
+}
+
+#[test]
+fn a_rate_comes_up_from_its_minimum_beside_overhead_near_the_interval() {
+    let interval = Duration::from_millis(100);
+    // Small batches of one size say nothing about what a record costs: believed, they hold the rate where it is.
+    for (share, at_least) in [(0.3, 0.5), (0.6, 0.2), (0.85, 0.03), (0.95, 0.03)] {
+        let config = RateConfig { rate_initial: RateConfig::default().rate_min, ..RateConfig::default() };
+        let mut pipeline = Pipeline::with(config, interval, share * interval.as_secs_f64());
+        // What ten records take beyond the overhead is to be seen, and not lost between two looks.
+        pipeline.step = pipeline.interval / 1_000;
+        pipeline.run(60, CAPACITY * 2.0, CAPACITY);
+        let rate = pipeline.rate as f64;
+        assert!(rate >= at_least * CAPACITY, "overhead {share}: rate {rate}");
+        pipeline.run(60, CAPACITY * 2.0, CAPACITY);
+        let (delay, _) = pipeline.look();
+        assert!(delay <= 3 * interval, "overhead {share}: delay {delay:?}");
+    }
 }
