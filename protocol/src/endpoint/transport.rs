@@ -43,9 +43,10 @@ pub struct Transport {
     pub idle_timeout: Duration,
     /// The size of datagrams.
     pub mtu: Mtu,
-    /// How many handshakes may wait to be accepted; more are refused.
+    /// How many handshakes may wait to be accepted. What more of them send is dropped unread, and sent again after a second: a
+    /// cluster whose machines all call at the same moment stays below.
     pub incoming_max: usize,
-    /// What each of them may have sent ahead, in bytes.
+    /// What each of them may have sent ahead, in bytes: a first flight.
     pub incoming_bytes_max: u64,
 }
 
@@ -81,8 +82,8 @@ impl Transport {
             keep_alive: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(2),
             mtu: Mtu::Probe(1452),
-            incoming_max: 64,
-            incoming_bytes_max: 64 * 1024,
+            incoming_max: 1_024,
+            incoming_bytes_max: 4 * 1024,
         }
     }
 

@@ -27,8 +27,9 @@ use tidemill_protocol::{
 const UNPROVEN_MAX: usize = 64;
 /// The same for one machine: whoever comes in its name without being it takes no more of its places.
 const UNPROVEN_OF_ONE_MAX: usize = 16;
-/// More handshakes than these are not begun: a few MiB.
-pub(super) const HANDSHAKES_MAX: usize = 128;
+/// More handshakes than these are not begun: some 16 MiB. Those of a cluster whose machines all call one at the same moment are
+/// begun.
+pub(super) const HANDSHAKES_MAX: usize = 512;
 /// Nor more than these of one machine, so that one alone does not keep the others out.
 const HANDSHAKES_OF_ONE_MAX: usize = 64;
 /// How long a handshake may take, however slowly its peer goes on.

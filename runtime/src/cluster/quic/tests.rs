@@ -1,6 +1,8 @@
 //! What peers with a valid certificate can do to a node that serves them, over real loopback UDP: rubbish is counted, its
 //! sender is cut off, and its neighbour does not notice. And what crosses the wire is counted in bytes.
 
+#[cfg(feature = "sim")]
+mod crowd;
 mod strangers;
 
 use super::*;
