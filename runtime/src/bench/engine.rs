@@ -115,7 +115,7 @@ fn declare(job: Job, context: &StreamContext, queue: &TextQueue, answers: &Arc<A
         Ok(())
     };
     let words = |line: &str, out: &mut crate::TextOut| {
-        line.split(' ').filter(|word| !word.is_empty()).for_each(|word| out.push(word));
+        line.split_ascii_whitespace().for_each(|word| out.push(word));
     };
     match job {
         Job::Grep => {

@@ -5,8 +5,10 @@
 //! ```
 //! The hash of a key is computed once, on the map side: the table, the key's partition and the reduce side all use it.
 
-use super::{Data, Text, TextArena, as_text, from_text, is_text};
-use hashbrown::HashTable;
+use super::{
+    Data, Text, TextArena, as_text, from_text, is_text,
+    key_index::{KeyIndex, find_text},
+};
 use tidemill_actors::seam::TaskError;
 
 /// One key's share: its hash, where a text key stands in the arena, and its value.
@@ -44,7 +46,7 @@ impl<K: Data> Keys<K> {
 /// See the page.
 #[derive(Debug)]
 pub(crate) struct KeyedTable<K, C> {
-    index: HashTable<u32>,
+    index: KeyIndex,
     entries: Vec<Entry<C>>,
     keys: Keys<K>,
 }
@@ -53,7 +55,7 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
     /// An empty table with room for `capacity` keys.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         KeyedTable {
-            index: HashTable::with_capacity(capacity),
+            index: KeyIndex::with_capacity(capacity, is_text::<K>()),
             entries: Vec::with_capacity(capacity),
             keys: Keys::new(),
         }
@@ -70,24 +72,26 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
         if let Some(text) = as_text(key) {
             return self.get_mut_bytes(hash, text.as_bytes());
         }
-        let (entries, Keys::Plain(keys)) = (&self.entries, &self.keys) else {
+        let (KeyIndex::Plain(index), Keys::Plain(keys)) = (&self.index, &self.keys) else {
             return None;
         };
-        let found = self.index.find(hash, |&i| entries[i as usize].hash == hash && keys[i as usize] == *key);
+        let entries = &self.entries;
+        let found = index.find(hash, |&i| entries[i as usize].hash == hash && keys[i as usize] == *key);
         found.map(|&i| &mut self.entries[i as usize].value)
     }
 
     /// The value of a text key, by its bytes.
     #[inline]
     pub(crate) fn get_mut_bytes(&mut self, hash: u64, key: &[u8]) -> Option<&mut C> {
-        let (entries, Keys::Text(arena)) = (&self.entries, &self.keys) else {
+        let (KeyIndex::Text(index), Keys::Text(arena)) = (&self.index, &self.keys) else {
             return None;
         };
-        let found = self.index.find(hash, |&i| {
+        let entries = &self.entries;
+        let found = find_text(index, hash, key, |i| {
             let entry = &entries[i as usize];
-            entry.hash == hash && arena.is_at(entry.place, key)
+            entry.hash == hash && arena.get(entry.place).as_bytes() == key
         });
-        found.map(|&i| &mut self.entries[i as usize].value)
+        found.map(|i| &mut self.entries[i as usize].value)
     }
 
     /// Appends a key that is not there.
@@ -107,22 +111,25 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
     }
 
     fn append(&mut self, entry: Entry<C>) {
-        let number = self.entries.len() as u32;
-        let hash = entry.hash;
         self.entries.push(entry);
-        let entries = &self.entries;
-        self.index.insert_unique(hash, number, |&i| entries[i as usize].hash);
+        self.enter(self.entries.len() - 1);
+    }
+
+    /// Enters the key of entry `number` into the index.
+    fn enter(&mut self, number: usize) {
+        let KeyedTable { index, entries, keys } = self;
+        let entry = &entries[number];
+        let text = if let Keys::Text(arena) = keys { arena.get(entry.place).as_bytes() } else { &[] };
+        index.insert(entry.hash, number as u32, text, |i| entries[i as usize].hash);
     }
 
     /// Takes over the keys and values of another table, into this one, which must be empty.
     pub(crate) fn adopt(&mut self, entries: Vec<Entry<C>>, keys: Keys<K>) {
         debug_assert!(self.entries.is_empty());
-        self.index = HashTable::with_capacity(entries.len());
-        for (number, entry) in entries.iter().enumerate() {
-            self.index.insert_unique(entry.hash, number as u32, |&i| entries[i as usize].hash);
-        }
+        self.index = KeyIndex::with_capacity(entries.len(), is_text::<K>());
         self.entries = entries;
         self.keys = keys;
+        (0..self.entries.len()).for_each(|number| self.enter(number));
     }
 
     /// Keys and values, in order of first appearance.

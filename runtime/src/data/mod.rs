@@ -13,6 +13,7 @@ mod codec;
 mod collector;
 mod depth;
 mod key_group;
+mod key_index;
 mod keyed;
 mod keyed_table;
 mod parts;
