@@ -115,6 +115,19 @@ impl Gate {
         last: Option<Position>,
     ) -> Result<Change, SinkClosed> {
         self.check_open()?;
+        self.append_on_the_way(piece, first, last)
+    }
+
+    /// As [`append`](Self::append), also after the receiver was told to stop: for what was on its way then.
+    pub(super) fn append_on_the_way(
+        &mut self,
+        piece: Arc<dyn Payload>,
+        first: Option<Position>,
+        last: Option<Position>,
+    ) -> Result<Change, SinkClosed> {
+        if let Some(reason @ SinkClosed::PositionNotGrowing { .. }) = &self.closed {
+            return Err(reason.clone());
+        }
         // The payload's own code runs before anything is changed, so that its panic leaves a gate behind.
         let (rows, bytes) = (piece.rows(), piece.heap_bytes());
         let (first, last) = (first.or(last), last.or(first));

@@ -374,6 +374,25 @@ impl BlockSink {
             }
             changed.await;
         };
+        self.tell_of(change)
+    }
+
+    /// As [`append`](Self::append), without waiting, and also after the receiver was told to stop: for what the sender had sent by
+    /// then. The source must have read it to its end before it returns; what comes later is in no block.
+    ///
+    /// # Errors
+    /// [`SinkClosed`] if a position has not grown.
+    pub fn append_on_the_way(
+        &self,
+        piece: Arc<dyn Payload>,
+        first: Option<Position>,
+        last: Option<Position>,
+    ) -> Result<(), SinkClosed> {
+        let change = self.shared.gate().append_on_the_way(piece, first, last);
+        self.tell_of(change)
+    }
+
+    fn tell_of(&self, change: Result<Change, SinkClosed>) -> Result<(), SinkClosed> {
         match change {
             Ok(Change::Quiet) => {}
             Ok(Change::First) => (self.shared.tell)(ReceiverEvent::Appended { full: false }),

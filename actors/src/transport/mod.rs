@@ -13,8 +13,10 @@
 //!
 //! Whoever fetches for a task says how much memory is kept ready for the answer ([`Transport::fetch_within`]).
 //!
-//! Nothing here tries again: who asks knows other holders, or makes the data anew.
+//! A request without an answer is made again beside the first (`again`), for bad links. What has failed is not tried again here: who asks
+//! knows other holders, or makes the data anew.
 
+mod again;
 mod local;
 mod notice;
 mod quic;

@@ -1,7 +1,10 @@
 //! Executors of other processes: one bulk stream for each request, over a cached connection for each peer. How frames
 //! are cut is the endpoint's business; this file needs no more of it than [`BulkClient`].
 
-use super::{FetchAnswer, FetchError, NotifyError, ReplicateError, Transport};
+use super::{
+    FetchAnswer, FetchError, NotifyError, ReplicateError, Transport,
+    again::{AGAIN_BYTES_MAX, insist},
+};
 use crate::seam::{Held, PayloadCodec};
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use std::{
@@ -173,8 +176,18 @@ impl<B: BulkClient> Shared<B> {
 
     async fn fetch(&self, from: Member, key: DataKey, credit: Option<u64>) -> Result<Held, FetchError> {
         let gone = |error: BulkError| FetchError::Gone { peer: from, reason: error.0 };
-        let answer = async { self.client.fetch(self.connection_to(from).await?, key, credit).await };
-        match self.in_time(answer).await.map_err(gone)? {
+        let ask = async |credit| self.client.fetch(self.connection_to(from).await?, key, credit).await;
+        let again = || {
+            let little = credit.map_or(AGAIN_BYTES_MAX, |credit| credit.min(AGAIN_BYTES_MAX));
+            let answers_first = credit == Some(little);
+            let asked = async move {
+                let answer = ask(Some(little)).await;
+                let is_more = matches!(answer, Ok(FetchAnswer::Needs(_)));
+                (answers_first || !is_more).then_some(answer)
+            };
+            asked.boxed()
+        };
+        match self.in_time(insist(&self.clock, ask(credit), again)).await.map_err(gone)? {
             FetchAnswer::Found(pieces) => Ok(Held::decode(&*self.codec, &pieces)?),
             FetchAnswer::NotHere => Err(FetchError::NotHere { from, key }),
             FetchAnswer::Needs(bytes) => Err(FetchError::NeedsCredit { from, key, bytes }),
@@ -184,8 +197,13 @@ impl<B: BulkClient> Shared<B> {
 
     async fn notify(&self, notice: Notice) -> Result<(), NotifyError> {
         let to = notice.to;
-        let answer = async { self.client.notify(self.connection_to(to).await?, notice).await };
-        match self.in_time(answer).await {
+        // Who has heard a notice without the outputs in it fetches them; who hears it twice heeds the first.
+        let brought =
+            if notice.bytes_brought() <= AGAIN_BYTES_MAX { notice.brought.clone() } else { Vec::new() };
+        let little = Notice { outputs: notice.outputs.clone(), brought, ..notice };
+        let tell = async |notice| self.client.notify(self.connection_to(to).await?, notice).await;
+        let again = || tell(little.clone()).map(Some).boxed();
+        match self.in_time(insist(&self.clock, tell(notice), again)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(NotifyError { to, reason: "another life of the node answers".into() }),
             Err(error) => Err(NotifyError { to, reason: error.0 }),
@@ -195,8 +213,17 @@ impl<B: BulkClient> Shared<B> {
     async fn replicate(&self, to: Member, block: BlockId, held: Held) -> Result<(), ReplicateError> {
         let gone = |error: BulkError| ReplicateError::Gone { peer: to, reason: error.0 };
         let pieces = held.encode()?;
-        let answer = async { self.client.store(self.connection_to(to).await?, block, pieces).await };
-        match self.in_time(answer).await.map_err(gone)? {
+        let give = async { self.client.store(self.connection_to(to).await?, block, pieces).await };
+        // A copy is not sent twice. A question that needs no room tells both sides what of it is lost, and its answer is nobody's business.
+        let nudge = || {
+            let ask = async {
+                let connection = self.connection_to(to).await.ok()?;
+                let _ = self.client.fetch(connection, DataKey::Block(block), Some(0)).await;
+                None
+            };
+            ask.boxed()
+        };
+        match self.in_time(insist(&self.clock, give, nudge)).await.map_err(gone)? {
             StoreAnswer::Stored => Ok(()),
             StoreAnswer::Full => Err(ReplicateError::Full { peer: to }),
         }

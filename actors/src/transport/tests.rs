@@ -1,5 +1,6 @@
 //! Both transports between two stores; the QUIC one over a client that hands requests to the server's functions.
 
+mod again;
 mod notices;
 
 use super::*;

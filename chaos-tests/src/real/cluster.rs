@@ -244,6 +244,13 @@ impl Cluster {
         executors(&self.folder.path(name)).into_values().collect()
     }
 
+    /// The machine on which an executor runs.
+    pub fn machine_of(&self, executor: &Executor) -> Result<&'static str, Wrong> {
+        let mut names = self.plan.machines.iter().map(|machine| machine.name);
+        let name = names.find(|name| executor.data.starts_with(self.folder.path(name)));
+        name.ok_or_else(|| Wrong(format!("{executor:?} is on no machine of this cluster")))
+    }
+
     /// The process in which the receiver runs.
     pub fn receivers_host(&self) -> Result<Executor, Wrong> {
         self.status("a receiver runs", |status| {

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// What a process that runs may take beyond what it has.
 const MEMORY_BYTES_MAX: u64 = 2 << 20;
+/// So little that the kernel has to end whoever touches fresh memory.
+const MEMORY_BYTES_OF_NONE: u64 = 16 << 10;
 /// Microseconds of processor time in each 100 ms.
 const QUOTA_US: u64 = 5_000;
 /// So often it is held up by that at least.
@@ -39,6 +41,28 @@ pub fn memory(program: &Path) -> Result<End, Wrong> {
         }
         let then = if is_killed { "; the kernel ended it, and it was started again" } else { "" };
         Ok(vec![format!("a limit of memory was hit {struck} times{then}")])
+    })
+}
+
+/// The kernel's last means: it is seen to end the executor, which is started again.
+pub fn memory_kill(program: &Path) -> Result<End, Wrong> {
+    let group = match Group::make("memory") {
+        Ok(group) => group,
+        Err(why) => return Ok(End::LeftOut(why)),
+    };
+    group.set("memory.limit_in_bytes", MEMORY_BYTES_OF_NONE)?;
+    play(program, Plan::new(20_000, 10), directly, |cluster| {
+        let host = cluster.receivers_host()?;
+        cluster.in_a_task(&host)?;
+        group.take(host.pid)?;
+        let killed = || group.number_of("memory.oom_control", "oom_kill").ok().filter(|times| *times > 0);
+        let struck = until("the kernel ends it for want of memory", killed)?;
+        until("it is gone", || (!is_alive(host.pid)).then_some(()))?;
+        cluster.driver_says(&["an executor is gone", &format!("node-{}.", host.node)])?;
+        cluster.driver_says(&["a receiver has ended and will be started again"])?;
+        cluster.is_succeeded(&host)?;
+        cluster.goes_on()?;
+        Ok(vec![format!("the kernel ended the receiver's executor for want of memory ({struck} times)")])
     })
 }
 

@@ -69,6 +69,14 @@ fn an_executor_at_its_limit_of_memory_leaves_totals_exact() {
 }
 
 #[test]
+fn an_executor_that_the_kernel_ends_for_want_of_memory_is_succeeded_and_totals_are_exact() {
+    check(
+        "an_executor_that_the_kernel_ends_for_want_of_memory_is_succeeded_and_totals_are_exact",
+        "memory-kill",
+    );
+}
+
+#[test]
 fn an_executor_with_a_quota_of_processor_time_leaves_totals_exact() {
     check("an_executor_with_a_quota_of_processor_time_leaves_totals_exact", "cpu-quota");
 }

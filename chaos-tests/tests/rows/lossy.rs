@@ -1,10 +1,11 @@
-//! Row 33, the time of batches: one node that loses 30 % of all datagrams that it sends, or that are sent to it, beside a healthy run
-//! of the same seed. (The totals under loss and a slow node together are in `executors`, the time with a slow node is in
-//! tests/stragglers.rs.)
+//! Row 33, the time of batches: one node that loses 30 % of all datagrams that it sends, that are sent to it, or both, on all its links,
+//! beside a healthy run of the same seed. (The totals under loss and a slow node together are in `executors`, the time with a slow
+//! node is in tests/stragglers.rs.)
 //!
-//! **Not met: 30 % both ways at once on all its links.** Then half of all round trips fail, QUIC doubles its wait each time, and what
-//! waits for the node's outputs waits with it: the 99th percentile of these very batches is some seconds (2.5 s and 7.2 s with seeds 1
-//! and 2, healthy 0.7 s). Copies of tasks do not help, for they read the same outputs.
+//! Both ways at once half of all round trips fail. QUIC sends no data again before an acknowledgement tells it that some are lost; what it
+//! sends when none comes is as likely to be lost, it doubles its wait each time, and takes an acknowledgement that was repeated
+//! late for a long way. So a notice of 300 bytes took up to 2 s, the fetch of a result 2.8 s. What keeps the time of batches: acknowledgements wait for
+//! 1 and 5 ms instead of 25 (`Transport::ack_delay`), and requests are made again beside the first (`transport::again`).
 
 use std::{
     sync::{Arc, Mutex},
@@ -42,6 +43,7 @@ enum Way {
     Sound,
     FromIt,
     ToIt,
+    BothWays,
 }
 
 fn run(seed: u64, way: Way) -> Ran {
@@ -84,10 +86,11 @@ fn run(seed: u64, way: Way) -> Ran {
         let bad = Link { loss: 0.3, ..Link::default() };
         for other in (0..=EXECUTORS).map(NodeId).filter(|other| *other != LOSSY) {
             let (here, there) = (cluster.ip(LOSSY), cluster.ip(other));
-            match way {
-                Way::Sound => {}
-                Way::FromIt => cluster.net().set_link(here, there, bad.clone()),
-                Way::ToIt => cluster.net().set_link(there, here, bad.clone()),
+            if matches!(way, Way::FromIt | Way::BothWays) {
+                cluster.net().set_link(here, there, bad.clone());
+            }
+            if matches!(way, Way::ToIt | Way::BothWays) {
+                cluster.net().set_link(there, here, bad.clone());
             }
         }
         let outcome = cluster.wait_until_ended(INTERVAL * 2 * BATCHES as u32).await;
@@ -105,10 +108,10 @@ fn run(seed: u64, way: Way) -> Ran {
 #[test]
 fn row_33_with_a_node_whose_links_lose_30_percent_the_99th_percentile_of_batch_time_is_at_most_twice_the_healthy_one()
  {
-    for seed in 1..=2 {
+    for seed in 1..=4 {
         let healthy = run(seed, Way::Sound);
         assert_eq!((healthy.records, healthy.lost, healthy.downs), (BATCHES * RECORDS, 0, 0));
-        for way in [Way::FromIt, Way::ToIt] {
+        for way in [Way::FromIt, Way::ToIt, Way::BothWays] {
             let lossy = run(seed, way);
             println!(
                 "seed {seed}, {way:?}: {} ms, {} ms healthy; {} lost",

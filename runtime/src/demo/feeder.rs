@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The newest connection wins: the one before it belongs to a receiver that is gone without a word. One that asks for lines which
-//! its successor has told to be safe is a receiver that was declared dead and does not know: it is turned away. Lines are `lines[number % len]`, so
+//! its successor has told to be safe is a receiver that was declared dead and does not know: it is turned away. A receiver that closes its
+//! side and stops gets what was begun, so that its successor need not ask for it. Lines are `lines[number % len]`, so
 //! only numbers are kept, however much is in flight.
 
 use super::ledger::{Ledger, LedgerError, Step};
@@ -187,7 +188,11 @@ impl Feeder {
                     false
                 }
                 read = peer.reader.read(&mut bytes) => match read {
-                    Ok(0) | Err(_) => true,
+                    Ok(0) => {
+                        self.finish(&mut peer).await;
+                        true
+                    }
+                    Err(_) => true,
                     Ok(count) => {
                         peer.unread.extend_from_slice(&bytes[..count]);
                         let is_dead = self.is_dead(peer.obey(&mut ledger))?;
@@ -235,6 +240,15 @@ impl Feeder {
         self.gauge.written.store(ledger.written(), Ordering::Relaxed);
         self.gauge.safe.store(ledger.safe(), Ordering::Relaxed);
         self.gauge.repeated.store(ledger.repeated(), Ordering::Relaxed);
+    }
+
+    /// The receiver has closed its side and may still read: it gets what is laid out for it.
+    async fn finish(&self, peer: &mut Peer) {
+        tokio::select! {
+            biased;
+            _ = peer.writer.write_all(&peer.outgoing[peer.sent..]) => {}
+            () = self.clock.sleep(FAREWELL) => {}
+        }
     }
 
     /// Closes our side and reads until the receiver has closed its own: a socket that is dropped with unread bytes resets the

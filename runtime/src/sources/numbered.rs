@@ -9,6 +9,10 @@
 //!      │ <──────────────────────────────────── END ─ │   there are no more
 //! ```
 //!
+//! A receiver that is told to stop, because its executor leaves or the pipeline ends, closes its own side first. The sender closes the other
+//! one, and what it had sent by then is read to its end: so the successor goes on where this one has stopped, and nothing is sent
+//! twice.
+//!
 //! Numbers grow by one. After a broken connection the same receiver asks to go on after the last line it *holds*; a receiver
 //! that was started anew asks to go on after the last line that is *safe*, and the sender repeats what it has not been told
 //! is safe. Lines at or below what is held are dropped, so nothing is counted twice.
@@ -18,11 +22,17 @@ use crate::sources::{
     Outlet, OutletClosed, ReceiverStart, SourceError, backoff::Backoff, lines::LineSplitter, lines::Lines,
     tcp_client::READ_BYTES,
 };
+use std::time::Duration;
 use tidemill_protocol::{
     id::Position,
     world::{ByteStream, World},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long a receiver that stops waits for the sender to close its side.
+const ON_THE_WAY_MAX: Duration = Duration::from_millis(500);
+/// How much it reads meanwhile; what is beyond that is sent again.
+const ON_THE_WAY_BYTES_MAX: usize = 1 << 20;
 
 /// What a numbered line source is told.
 #[derive(Clone, Debug)]
@@ -64,7 +74,7 @@ impl NumberedLines {
             if let Ok(stream) = connected {
                 out.report("reconnect", u64::from(connections > 0));
                 connections += 1;
-                match self.converse(stream, &mut held, &out).await? {
+                match self.converse(stream, &mut held, (&out, &world)).await? {
                     None | Some(Ended::Complete) => return Ok(()),
                     Some(Ended::Broken { brought_something: true }) => backoff.reset(),
                     Some(Ended::Broken { brought_something: false }) => {}
@@ -86,7 +96,7 @@ impl NumberedLines {
         &self,
         mut stream: Box<dyn ByteStream>,
         held: &mut Option<Position>,
-        out: &Outlet<Text>,
+        (out, world): (&Outlet<Text>, &World),
     ) -> Result<Option<Ended>, SourceError> {
         let resume = held.map_or("-".to_owned(), |p| p.0.to_string());
         let broken = |brought_something| Ok(Some(Ended::Broken { brought_something }));
@@ -112,7 +122,15 @@ impl NumberedLines {
             }
             let length = tokio::select! {
                 biased;
-                () = out.closed() => return Ok(None),
+                () = out.closed() => {
+                    let rest = self.read_to_its_end(&mut stream, &mut splitter, held, out);
+                    tokio::select! {
+                        biased;
+                        () = rest => {}
+                        () = world.clock.sleep(ON_THE_WAY_MAX) => {}
+                    }
+                    return Ok(None);
+                }
                 changed = safe.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(None) },
                 read = stream.read(&mut buffer), if !complete => match read { Ok(n) if n > 0 => n, _ => {
                     out.report("cut_line", u64::from(splitter.finish()));
@@ -124,8 +142,34 @@ impl NumberedLines {
             let batch = Numbered::parse(lines, *held, self.line_bytes_max)?;
             complete |= batch.end;
             if let Some((first, last)) = batch.positions {
-                match out.push_lines(batch.lines, Some((first, last))).await {
+                match out.push_lines_always(batch.lines, Some((first, last))).await {
                     Err(OutletClosed) => return Ok(None),
+                    Ok(()) => *held = Some(last),
+                }
+            }
+        }
+    }
+
+    /// Tells the sender that nothing more is read, by the end of our side, and takes what it had sent until then.
+    async fn read_to_its_end(
+        &self,
+        stream: &mut Box<dyn ByteStream>,
+        splitter: &mut LineSplitter,
+        held: &mut Option<Position>,
+        out: &Outlet<Text>,
+    ) {
+        let (mut buffer, mut taken) = (vec![0; READ_BYTES], 0);
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        while taken < ON_THE_WAY_BYTES_MAX {
+            let Ok(length @ 1..) = stream.read(&mut buffer).await else { return };
+            taken += length;
+            let lines = splitter.push(&buffer[..length]);
+            let Ok(batch) = Numbered::parse(lines, *held, self.line_bytes_max) else { return };
+            if let Some((first, last)) = batch.positions {
+                match out.push_lines_always(batch.lines, Some((first, last))).await {
+                    Err(OutletClosed) => return,
                     Ok(()) => *held = Some(last),
                 }
             }

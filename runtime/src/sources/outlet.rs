@@ -97,14 +97,39 @@ impl Outlet<Text> {
         lines: Lines,
         positions: Option<(Position, Position)>,
     ) -> Result<(), OutletClosed> {
+        match self.chunk(lines)? {
+            Some(chunk) => self.append(chunk, positions).await,
+            None => Ok(()),
+        }
+    }
+
+    /// As [`push_lines`](Self::push_lines), also when the receiver was told to stop: for what has been read of a sender that would
+    /// have to send it again.
+    ///
+    /// # Errors
+    /// [`OutletClosed`] if nothing is taken at all.
+    pub(crate) async fn push_lines_always(
+        &self,
+        lines: Lines,
+        positions: Option<(Position, Position)>,
+    ) -> Result<(), OutletClosed> {
+        let Some(chunk) = self.chunk(lines)? else { return Ok(()) };
+        if self.append(chunk.clone(), positions).await.is_ok() {
+            return Ok(());
+        }
+        let (first, last) = positions.unzip();
+        Ok(self.sink.append_on_the_way(chunk, first, last)?)
+    }
+
+    fn chunk(&self, lines: Lines) -> Result<Option<Arc<dyn Payload>>, OutletClosed> {
         self.report("bad_utf8", lines.bad_utf8);
         self.report("line_too_long", lines.too_long);
         if lines.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let buffer = TextBuffer::from_string(lines.text).map_err(|_| OutletClosed)?;
         let mut chunk = TextChunk::new(Arc::new(buffer), None);
         chunk.ranges = lines.ranges;
-        self.append(Arc::new(Rows::from_texts(chunk)), positions).await
+        Ok(Some(Arc::new(Rows::from_texts(chunk))))
     }
 }
