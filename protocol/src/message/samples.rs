@@ -209,7 +209,6 @@ samples!(JoinReply {
         JoinReply::Joined {
             chain: vec![CertificateBytes(vec![0x30, 3, 2, 1, 1]), CertificateBytes(vec![0x30, 0])],
             cluster: "0123456789abcdef.tidemill".to_string(), nodes: vec![NodeId(1), NodeId(2)],
-            control: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 7000)),
         };
     Refused =>
         JoinReply::Refused(JoinRefusal::Unknown),
