@@ -112,7 +112,12 @@ impl App {
         interrupt.call(move || stop.notify_one());
         let ended = actix_rt::System::new().block_on(async {
             let world = World::real();
-            let spec = admit(args, &world).await?;
+            // Joining may take its time.
+            let spec = tokio::select! {
+                biased;
+                () = stopped.notified() => return Ok(EXIT_INTERRUPTED),
+                spec = admit(args, &world) => spec?,
+            };
             let agent = Agent::start(spec, world);
             match agent.run(&stopped).await {
                 AgentEnd::Stopped => Ok(EXIT_INTERRUPTED),

@@ -243,7 +243,8 @@ supervision
             executor(2, 4, Some("10.0.0.3:7001")),
             executor(3, 2, Some("10.0.0.2:7002")),
         ];
-        let nodes = nodes(&entries).into_iter().map(|(address, node)| (address, node.executors.len(), node.slots));
+        let nodes =
+            nodes(&entries).into_iter().map(|(address, node)| (address, node.executors.len(), node.slots));
         let expected = [("10.0.0.2".to_owned(), 2, 6), ("10.0.0.3".to_owned(), 1, 4)];
         assert_eq!(nodes.collect::<Vec<_>>(), expected);
         let text = table(&entries);
@@ -255,7 +256,8 @@ supervision
     fn the_object_has_a_list_for_each_kind() {
         let object = to_json(&sample());
         assert_eq!(object["driver"]["state"], "running");
-        let node = json!({ "address": "127.0.0.1", "executors": [{ "node": 1, "incarnation": 2 }], "slots": 4 });
+        let node =
+            json!({ "address": "127.0.0.1", "executors": [{ "node": 1, "incarnation": 2 }], "slots": 4 });
         assert_eq!(object["nodes"], json!([node]));
         assert_eq!(object["executors"][0]["executor"], json!({ "node": 1, "incarnation": 2 }));
         assert_eq!(object["receivers"][0]["records_per_s"], 20_000.0);

@@ -25,7 +25,8 @@ fn read_name(name: &str) -> Option<(RunId, BatchNumber)> {
     let parts: Vec<&str> = name.split('-').collect();
     let [run, batch, stage, partition, attempt] = parts[..] else { return None };
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let is_ours = run.len() == 16 && [batch, stage, partition, attempt].into_iter().all(is_number);
+    let is_run = run.len() == 16 && run.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_ours = is_run && [batch, stage, partition, attempt].into_iter().all(is_number);
     let run = u64::from_str_radix(run, 16).ok().filter(|_| is_ours)?;
     Some((RunId(run), BatchNumber(batch.parse().ok()?)))
 }

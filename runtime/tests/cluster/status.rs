@@ -16,8 +16,10 @@ fn the_status_shows_nodes_executors_batches_receivers_and_the_tree_to_observers_
         let scheduler = tree.iter().find(|entry| entry["path"] == "node-0/driver/scheduler")?;
         let executors = status["executors"].as_array()?.iter();
         let node = &status["nodes"][0];
-        let is_node = node["address"] == "127.0.0.1" && node["executors"].as_array()?.len() == 2 && node["slots"] == 2;
-        let all_there = is_node && receiver["records_per_s"].as_f64()? > 0.0
+        let is_node =
+            node["address"] == "127.0.0.1" && node["executors"].as_array()?.len() == 2 && node["slots"] == 2;
+        let all_there = is_node
+            && receiver["records_per_s"].as_f64()? > 0.0
             && status["batches"][0]["records"].is_u64()
             && scheduler["state"] == "running"
             && status["driver"]["state"] == "running"
