@@ -8,7 +8,7 @@ use super::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tidemill_protocol::{
-    endpoint::{self, EndpointConfig, request},
+    endpoint::{self, CloseCode, EndpointConfig, request},
     id::Member,
     identity::load_identity,
     message::{Reply, Request, StatusEntry},
@@ -17,6 +17,8 @@ use tidemill_protocol::{
 
 /// How long the driver may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the driver may take to hear that nobody asks any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) fn status(name: &str, args: &StatusArgs) -> u8 {
     let answered = tokio::runtime::Builder::new_current_thread()
@@ -61,16 +63,24 @@ async fn ask(args: &StatusArgs) -> Result<Vec<StatusEntry>, Refusal> {
     let asked = async {
         let connection = endpoint::connect_to(&endpoint, driver, &cluster.driver()).await;
         let connection = connection.map_err(|error| unreachable(&error))?;
-        request::ask(&connection, &Request::Status).await.map_err(|error| {
+        let replies = request::ask(&connection, &Request::Status).await.map_err(|error| {
             // The reason of a refusal comes with the connection's end.
             connection.close_reason().map_or_else(|| unreachable(&error), |reason| unreachable(&reason))
-        })
+        });
+        // Who asks often must not be taken for many who ask: the driver hears that this one has gone.
+        endpoint::close(&connection, CloseCode::Done, "");
+        replies
     };
     let replies = tokio::select! {
         biased;
         replies = asked => replies?,
         () = world.clock.sleep(PATIENCE) => return Err(unreachable(&format!("no answer within {PATIENCE:?}"))),
     };
+    tokio::select! {
+        biased;
+        () = endpoint.wait_idle() => {}
+        () = world.clock.sleep(FAREWELL) => {}
+    }
     let mut entries = Vec::new();
     for reply in replies {
         match reply {
