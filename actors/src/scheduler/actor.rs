@@ -100,7 +100,6 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
 
     fn discard(&self, sink: SinkId, task: TaskId) {
         let (sinks, spawner, run) = (self.sinks.clone(), self.spawner.clone(), self.run);
-        // The answer says only that it was done.
         self.spawner.spawn(async move { _ = spawner.blocking(move || sinks.discard(run, sink, task)).await });
     }
 
