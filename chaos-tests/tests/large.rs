@@ -8,7 +8,7 @@ use std::{
 use tidemill::{
     ClusterEvent, DStream, Data, StreamContext, Text,
     cluster::sim::{Mtu, SimCluster},
-    sources::Generator,
+    sources::{Generator, Outlet, Receiver, ReceiverStart, SourceError, StreamOptions},
 };
 
 /// What came of a run.
@@ -121,4 +121,35 @@ fn a_record_too_long_for_a_piece_ends_the_pipeline_of_its_sink_with_both_lengths
     let text = outcome.end.expect_err("it cannot reach the driver");
     assert!(text.contains(BOTH_LENGTHS) && text.contains("sink-0 cannot be given batch-"), "{text}");
     assert_eq!((outcome.failed_attempts, outcome.published.len()), (0, 0), "nothing was made again: {text}");
+}
+
+/// Pushes 80 records of a mebibyte at once, with one of 9 MiB among them.
+struct Lump;
+
+const LUMP: u64 = 80;
+
+impl Receiver for Lump {
+    type Record = String;
+
+    async fn run(&self, _start: ReceiverStart, out: Outlet<String>) -> Result<(), SourceError> {
+        let mut records: Vec<String> = (0..LUMP).map(lump).collect();
+        records.insert(40, giant(0, 0));
+        let _ = out.push(records).await;
+        Ok(())
+    }
+}
+
+/// A digit and many more of it.
+fn lump(number: u64) -> String {
+    format!("{number:02}").repeat(1 << 19)
+}
+
+#[test]
+fn what_is_received_at_once_is_cut_into_blocks_that_cross_and_without_what_cannot() {
+    let lines = |context: &StreamContext| context.receiver_stream(Lump, StreamOptions::default());
+    // 80 MiB in one block would be refused by the other executor for ever, and so would 9 MiB in one record.
+    let outcome = run(36, move |context| lines(context).map(|record| (record[..2].to_owned(), record.len())));
+    assert_eq!((outcome.end, outcome.failed_attempts), (Ok(()), 0));
+    let expected: Vec<_> = (0..LUMP).map(|number| (format!("{number:02}"), 1 << 20)).collect();
+    assert!(outcome.published == expected, "{:?}", outcome.published);
 }

@@ -182,3 +182,35 @@ fn when_all_leave_at_once_what_was_acknowledged_is_computed_first() {
         end.assert_exact();
     }
 }
+
+/// With batches of 30 s what a leaver holds is needed much longer than with short ones: it is waited for as long as that takes.
+#[test]
+fn with_batches_of_30_s_a_leave_is_given_the_time_that_it_needs() {
+    for seed in [1, 2] {
+        let builder = SimCluster::builder(seed).configure(|config| {
+            config.batch_interval = BatchInterval::Every(Duration::from_secs(30));
+            config.block_interval = Duration::from_millis(200);
+        });
+        let took = Arc::new(Mutex::new(Vec::new()));
+        let told = took.clone();
+        let end = run(builder, Duration::from_secs(100), async move |cluster, _| {
+            cluster.sleep(Duration::from_secs(33)).await;
+            let all = cluster.living();
+            let (clock, limit) = (cluster.host(1).clock, cluster.leave_limit());
+            let begun = clock.now();
+            assert_eq!(limit, Duration::from_secs(65));
+            assert!(cluster.leave_together(&all, limit).await, "seed {seed}: they do not leave");
+            lock(&told).push(clock.now().since(begun));
+            for node in all {
+                assert!(cluster.revive(node));
+            }
+        });
+        let took = lock(&took).clone();
+        assert!(
+            took.iter().all(|took| *took > Duration::from_secs(15)),
+            "seed {seed}: 10 s suffice: {took:?}"
+        );
+        assert_eq!((end.happened.tasks_lost, end.happened.blocks_lost), (0, 0), "seed {seed}");
+        end.assert_exact();
+    }
+}

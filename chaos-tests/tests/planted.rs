@@ -15,9 +15,9 @@ fn found(planted: Planted) -> (u64, Report) {
 }
 
 #[test]
-fn without_an_epoch_or_incarnation_check_lines_count_twice() {
-    let (seed, report) = found(Planted::NoIncarnationCheck);
-    assert!(report.difference.repeated > 0 || report.difference.lost > 0 || report.outcome.is_err());
+fn without_an_incarnation_check_a_job_goes_wrong_that_is_sound_with_it() {
+    // What goes wrong depends on the seed: lines count twice, or batches wait for ever for what a dead executor has promised.
+    let (seed, _) = found(Planted::NoIncarnationCheck);
     let sound = Scenario::random(seed).run().expect("the cluster starts");
     assert!(sound.is_right(), "without the defect nothing is wrong: {}", sound.text());
 }

@@ -27,6 +27,9 @@ id!(/// How often a node (or a receiver) has been started; a higher one makes al
     Incarnation(u32), "i");
 id!(/// The reign of a driver; messages of a lower epoch are refused.
     Epoch(u64), "e");
+id!(/// One start of a driver. No two starts have the same, and a later one has a higher one, as long as the clock of the
+    /// driver's machine goes forward.
+    RunId(u64), "run-");
 id!(/// An input stream of the program, in order of declaration.
     StreamId(u16), "stream-");
 id!(/// A receiver of a stream: one of the parallel readers.

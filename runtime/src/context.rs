@@ -28,7 +28,7 @@ use tidemill_protocol::world::Files;
 /// ```
 #[derive(Clone, Default)]
 pub struct StreamContext {
-    graph: Graph,
+    pub(crate) graph: Graph,
     config: Config,
     params: Params,
     progress: Progress,

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 /// The hands of an executor.
 pub struct Performer {
     work: Arc<SlotWork>,
+    spawner: Spawner,
     slots: Slots,
     fetches: Fetches,
     notifications: Notifications,
@@ -41,7 +42,8 @@ impl Performer {
         let me = work.source.me;
         Performer {
             work: Arc::new(work),
-            slots: Slots::new(me, spawner, slots),
+            slots: Slots::new(me, spawner.clone(), slots),
+            spawner,
             fetches: Fetches::new(bulk.clone()),
             notifications: Notifications::new(bulk),
             cost,
@@ -66,6 +68,13 @@ impl Performer {
             }),
             Action::ReleaseOutputs { up_to } => {
                 store.release_outputs(up_to);
+            }
+            Action::Discard { task, facts } => {
+                let (work, spawner) = (self.work.clone(), self.spawner.clone());
+                // The answer says only that it was done.
+                self.spawner.spawn(async move {
+                    _ = spawner.blocking(move || work.discard(task, &facts)).await;
+                });
             }
             Action::Notify { notice, bring } => {
                 self.notifications.send(notice, bring, self.work.source.clone(), report.clone());

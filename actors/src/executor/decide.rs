@@ -8,7 +8,7 @@ use super::{
     tasks::{Running, State, Task, TaskTable, keys_read, stages_read},
 };
 use crate::core::Core;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 use tidemill_protocol::{
     id::{DataKey, Epoch, TaskId},
     message::{
@@ -26,7 +26,7 @@ pub struct ExecutorCore {
     pub(super) notices: Notices,
     cancelled: Cancelled,
     // Attempts whose threads were given up and have not come back.
-    leaked: BTreeSet<TaskId>,
+    leaked: BTreeMap<TaskId, TaskFacts>,
     // When the progress counters are read next. It is not moved when tasks come and go, so that a steady flow of short
     // tasks sets a timer a few times a minute and not a few thousand times a second.
     look_at: Option<Time>,
@@ -43,7 +43,7 @@ impl ExecutorCore {
             tasks: TaskTable::new(config.slots),
             notices: Notices::new(config.notices_max),
             cancelled: Cancelled::new(config.cancelled_memory_max),
-            leaked: BTreeSet::new(),
+            leaked: BTreeMap::new(),
             look_at: None,
             leaving: false,
             ended: false,
@@ -97,7 +97,7 @@ impl ExecutorCore {
             return;
         }
         let deposed = self.tasks.get_mut(id).map(|task| task.facts.epoch < facts.epoch);
-        match (deposed, self.leaked.contains(&id)) {
+        match (deposed, self.leaked.contains_key(&id)) {
             (None, false) => {}
             // A repeated order changes nothing.
             (Some(false), _) => return,
@@ -112,7 +112,7 @@ impl ExecutorCore {
 
     fn cancel(&mut self, now: Time, id: TaskId, out: &mut Vec<Action>) {
         let Some(task) = self.tasks.get_mut(id) else {
-            if !self.leaked.contains(&id) {
+            if !self.leaked.contains_key(&id) {
                 self.cancelled.note(id);
             }
             return;
@@ -143,14 +143,15 @@ impl ExecutorCore {
         let ours = self.tasks.running_mut(id).copied().filter(|running| running.slot == slot);
         let Some(Running { cancelled, .. }) = ours else {
             // The thread of a leaked task has come back after all: it ends, and nobody wants what it brings.
-            self.leaked.remove(&id);
-            drop_outputs(id, end, out);
+            if let Some(facts) = self.leaked.remove(&id) {
+                drop_results(id, facts, end, out);
+            }
             return;
         };
         let Some(task) = self.tasks.remove(id) else { return };
         if cancelled {
             out.push(Action::Count(Counted::Cancelled));
-            drop_outputs(id, end, out);
+            drop_results(id, task.facts, end, out);
             return;
         }
         match end {
@@ -193,8 +194,8 @@ impl ExecutorCore {
     }
 
     fn leak(&mut self, id: TaskId, slot: SlotIndex, given_up: GivenUp, out: &mut Vec<Action>) {
-        self.tasks.remove(id);
-        self.leaked.insert(id);
+        let Some(task) = self.tasks.remove(id) else { return };
+        self.leaked.insert(id, task.facts);
         if let GivenUp::Stuck { limit } = given_up {
             // Its result must not be kept, should it come back.
             out.push(Action::SetCancel { task: id });
@@ -268,11 +269,11 @@ struct Why {
     exhausted: Option<Exhausted>,
 }
 
-/// Nobody will ask for what an unwanted attempt has kept.
-fn drop_outputs(task: TaskId, end: TaskEnd, out: &mut Vec<Action>) {
-    if let TaskEnd::Done { outputs, .. } = end
-        && !outputs.is_empty()
-    {
+/// Nobody will ask for what an unwanted attempt has kept, and nobody will publish what it has left for a sink.
+fn drop_results(task: TaskId, facts: TaskFacts, end: TaskEnd, out: &mut Vec<Action>) {
+    let TaskEnd::Done { outputs, .. } = end else { return };
+    out.push(Action::Discard { task, facts });
+    if !outputs.is_empty() {
         let key = |info: OutputInfo| DataKey::Output { task, partition: info.partition };
         out.push(Action::DropData { keys: outputs.into_iter().map(key).collect() });
     }
@@ -325,7 +326,7 @@ impl Core for ExecutorCore {
         self.tasks.assert_invariants();
         self.cancelled.assert_invariants();
         self.notices.assert_invariants();
-        assert!(self.leaked.iter().all(|id| !self.tasks.contains(*id)), "a leaked task is still at work");
+        assert!(self.leaked.keys().all(|id| !self.tasks.contains(*id)), "a leaked task is still at work");
         assert!(self.look_at.is_some() || !self.tasks.is_busy(), "a slot is taken and nobody looks");
     }
 }

@@ -205,6 +205,13 @@ pub enum Action {
         /// The last batch.
         up_to: BatchNumber,
     },
+    /// Remove what an attempt left for a sink, whose result came when nobody wanted it any more.
+    Discard {
+        /// The attempt.
+        task: TaskId,
+        /// The facts of its batch.
+        facts: TaskFacts,
+    },
     /// Tell another executor that a task has ended; answered by `NoticeUndelivered` if it cannot be told.
     Notify {
         /// What to tell whom, without data.

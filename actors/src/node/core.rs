@@ -92,7 +92,6 @@ pub struct Membership {
     pub(super) nonce: u64,
     /// What was last told of numbers: live and suspected.
     told: (usize, usize),
-    is_ending: bool,
 }
 
 impl Membership {
@@ -109,7 +108,6 @@ impl Membership {
             newest: BTreeMap::new(),
             next_ping: Time::ZERO,
             nonce: 0,
-            is_ending: false,
         }
     }
 
@@ -153,9 +151,7 @@ impl Membership {
         let member = registration.member;
         let (theirs, ours) = (registration.program, self.config.program);
         let known = self.newest.get(&member.node).copied().filter(|known| member.incarnation <= *known);
-        if self.is_ending {
-            Some(Refusal::Ending)
-        } else if from != member {
+        if from != member {
             Some(Refusal::OtherName { from, named: member })
         } else if member.node == NodeId::DRIVER {
             Some(Refusal::DriversNumber(member.node))
@@ -286,11 +282,6 @@ impl Core for Membership {
             Event::Wake => self.wake_up(now, out),
             Event::Drained { member, of } => self.drained(member, of, out),
             Event::Denied { nodes } => self.deny(nodes, out),
-            Event::Stop => {
-                self.is_ending = true;
-                let members = self.live.values().map(|executor| executor.registration.member);
-                out.extend(members.map(|member| Action::Shutdown { member }));
-            }
         }
         self.settle_contests(now, out);
         self.tell_numbers(out);

@@ -37,8 +37,6 @@ pub enum Event {
         /// Whose need it was.
         of: Drain,
     },
-    /// The driver ends: all executors are told to leave, and nobody is admitted any more.
-    Stop,
     /// Machines with these numbers were denied; their connections are cut elsewhere.
     Denied {
         /// Whose.
@@ -217,9 +215,6 @@ pub enum Refusal {
         /// The limit.
         max: usize,
     },
-    /// The driver ends.
-    #[error("this driver is ending: register with its successor")]
-    Ending,
     /// It was declared dead, or has never registered.
     #[error("{0} is not registered: it was declared dead, or has not registered; start it again")]
     NotRegistered(Member),
@@ -237,7 +232,6 @@ impl Refusal {
             Refusal::StaleIncarnation { .. }
             | Refusal::NodeInUse { .. }
             | Refusal::Full { .. }
-            | Refusal::Ending
             | Refusal::NotRegistered(_) => false,
         }
     }

@@ -10,6 +10,11 @@ use tidemill_protocol::{id::Position, time::Time};
 /// How many kinds of reports are kept apart; sources have a small fixed set.
 const REPORT_KINDS_MAX: usize = 32;
 
+/// A block is closed when it has so many pieces …
+const PIECES_FULL: usize = 16_384;
+/// … and takes no more when it has so many: half of what a block may have on the wire, where large ones are cut.
+const PIECES_MAX: usize = 32_768;
+
 /// What is known of a block that was closed: everything but its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockContent {
@@ -60,6 +65,8 @@ pub(super) struct Gate {
     last_seen: Option<Position>,
     pieces: Vec<Arc<dyn Payload>>,
     open: BlockContent,
+    /// About how many bytes the open block has on the wire.
+    wire_bytes: u64,
     full_told: bool,
     reports: BTreeMap<&'static str, u64>,
 }
@@ -81,6 +88,7 @@ impl Gate {
             last_seen: resume_after,
             pieces: Vec::new(),
             open: BlockContent { sequence: 0, rows: 0, bytes: 0, first: None, last: None },
+            wire_bytes: 0,
             full_told: false,
             reports: BTreeMap::new(),
         }
@@ -89,7 +97,7 @@ impl Gate {
     /// Whether `records` and `bytes` may be read now; they are paid for if so.
     pub(super) fn permit(&mut self, now: Time, records: u64, bytes: u64) -> Result<Permit, SinkClosed> {
         self.check_open()?;
-        if self.paused || self.open.bytes >= self.open_bytes_max {
+        if self.paused || self.open_bytes() >= self.open_bytes_max {
             return Ok(Permit::Blocked);
         }
         Ok(match self.bucket.ready_at(now) {
@@ -102,15 +110,22 @@ impl Gate {
         })
     }
 
-    /// Whether a piece of `bytes` fits into the open block. An empty block takes any piece.
-    pub(super) fn has_space(&self, bytes: u64) -> bool {
-        self.open.rows == 0 || self.open.bytes.saturating_add(bytes) <= self.open_bytes_max
+    /// How large the open block is: in memory or on the wire, whichever is more.
+    fn open_bytes(&self) -> u64 {
+        self.open.bytes.max(self.wire_bytes)
     }
 
-    /// Adds a piece. A position that does not grow is a defect of the source: the sink closes, and the receiver fails.
+    /// Whether a piece of `bytes` fits into the open block. An empty block takes any piece.
+    pub(super) fn has_space(&self, bytes: u64) -> bool {
+        let fits = self.open_bytes().saturating_add(bytes) <= self.open_bytes_max;
+        self.open.rows == 0 || (fits && self.pieces.len() < PIECES_MAX)
+    }
+
+    /// Adds a piece, which has about `wire_bytes` on the wire. A position that does not grow is a defect of the source: the sink closes, and the receiver fails.
     pub(super) fn append(
         &mut self,
         piece: Arc<dyn Payload>,
+        wire_bytes: u64,
         first: Option<Position>,
         last: Option<Position>,
     ) -> Result<Change, SinkClosed> {
@@ -144,11 +159,15 @@ impl Gate {
         let was_empty = self.open.rows == 0;
         self.open.rows += rows;
         self.open.bytes += bytes;
+        self.wire_bytes += wire_bytes;
         if self.open.rows == 0 {
             return Ok(Change::Quiet);
         }
         self.pieces.push(piece);
-        if !self.full_told && (self.open.rows >= self.rows_max || self.open.bytes >= self.bytes_max) {
+        let is_full = self.open.rows >= self.rows_max
+            || self.open_bytes() >= self.bytes_max
+            || self.pieces.len() >= PIECES_FULL;
+        if !self.full_told && is_full {
             self.full_told = true;
             return Ok(Change::Full);
         }
@@ -161,6 +180,7 @@ impl Gate {
             return None;
         }
         self.full_told = false;
+        self.wire_bytes = 0;
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let empty = BlockContent { sequence: 0, rows: 0, bytes: 0, first: None, last: None };
@@ -200,5 +220,55 @@ impl Gate {
 
     fn check_open(&self) -> Result<(), SinkClosed> {
         self.closed.clone().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_store::numbers::held;
+    use tidemill_protocol::endpoint::bulk::{PIECES_MAX as WIRE_PIECES_MAX, STORE_BYTES_MAX};
+
+    const MIB: u64 = 1 << 20;
+
+    fn gate() -> Gate {
+        Gate::new(&ReceiverConfig::default(), u64::MAX, None, Time::ZERO)
+    }
+
+    fn append(gate: &mut Gate, wire_bytes: u64) -> Change {
+        gate.append(held(&[1]).pieces[0].clone(), wire_bytes, None, None).expect("open")
+    }
+
+    #[test]
+    fn a_block_is_cut_before_another_executor_would_refuse_it() {
+        // Records that are longer on the wire than in memory.
+        let mut gate = gate();
+        assert_eq!(append(&mut gate, MIB), Change::First);
+        assert_eq!((append(&mut gate, MIB), append(&mut gate, MIB)), (Change::Quiet, Change::Quiet));
+        assert_eq!(append(&mut gate, MIB), Change::Full);
+        for _ in 4..16 {
+            assert!(gate.has_space(MIB));
+            append(&mut gate, MIB);
+        }
+        assert!(!gate.has_space(1) && 16 * MIB < STORE_BYTES_MAX);
+        assert_eq!(gate.permit(Time::ZERO, 1, 1), Ok(Permit::Blocked));
+        assert_eq!(gate.take().map(|(content, _)| (content.rows, content.bytes)), Some((16, 128)));
+        assert_eq!((gate.has_space(MIB), append(&mut gate, MIB)), (true, Change::First), "it begins anew");
+    }
+
+    #[test]
+    fn a_block_of_very_many_pieces_is_cut_as_well() {
+        let mut gate = gate();
+        let mut told = Vec::new();
+        while gate.has_space(8) {
+            let change = append(&mut gate, 8);
+            if change != Change::Quiet {
+                told.push((change, gate.pieces.len()));
+            }
+        }
+        assert_eq!(told, [(Change::First, 1), (Change::Full, 16_384)]);
+        assert_eq!(gate.pieces.len(), 32_768);
+        // Each may become more on the wire, but all of them together not more than one for each MiB.
+        assert!(gate.pieces.len() as u64 + 64 < u64::from(WIRE_PIECES_MAX));
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Member, Position},
+    id::{BatchNumber, BlockId, Member, Position, ReceiverId},
     message::{ReceiverOrder, ToDriver},
     time::{BatchTime, Time},
     world::Clock,
@@ -82,7 +82,7 @@ impl SourceEnd {
     pub(super) fn of(end: Result<Result<(), SourceError>, PanicText>, closed: Option<&SinkClosed>) -> Self {
         match (end, closed) {
             (Err(panic), _) => SourceEnd::Panicked(panic.to_string()),
-            (_, Some(reason @ SinkClosed::PositionNotGrowing { .. })) => {
+            (_, Some(reason @ (SinkClosed::PositionNotGrowing { .. } | SinkClosed::PushTooLarge { .. }))) => {
                 SourceEnd::Failed(reason.to_string())
             }
             (Ok(Err(error)), _) => SourceEnd::Failed(error.to_string()),
@@ -246,6 +246,22 @@ pub enum SinkClosed {
         /// The last position of the refused piece.
         last: Position,
     },
+    /// The source handed over more at once, with positions, than one block may hold: it cannot be cut, because nobody knows the
+    /// positions within. Remedy: hand over less at once.
+    #[error(
+        "{bytes} bytes were pushed at once with the positions {first} to {last}, more than a block may have ({bytes_max} bytes): \
+         push fewer records at once"
+    )]
+    PushTooLarge {
+        /// How much it is on the wire.
+        bytes: u64,
+        /// How much it may be.
+        bytes_max: u64,
+        /// The first position of the refused piece.
+        first: Position,
+        /// The last position of the refused piece.
+        last: Position,
+    },
 }
 
 /// What sink and performer share.
@@ -284,6 +300,7 @@ impl SinkShared {
 #[derive(Clone)]
 pub struct BlockSink {
     pub(super) shared: Arc<SinkShared>,
+    receiver: ReceiverId,
 }
 
 impl BlockSink {
@@ -305,7 +322,12 @@ impl BlockSink {
             clock,
             tell: Box::new(tell),
         };
-        BlockSink { shared: Arc::new(shared) }
+        BlockSink { shared: Arc::new(shared), receiver: order.receiver }
+    }
+
+    /// Whose sink it is.
+    pub fn receiver(&self) -> ReceiverId {
+        self.receiver
     }
 
     /// Waits until `records` records and `bytes` bytes may be read: for the token bucket, while the rate is 0, while
@@ -349,12 +371,10 @@ impl BlockSink {
         }
     }
 
-    /// Adds records to the open block, with the positions of the first and the last of them where the source has
-    /// positions. Positions must grow over all calls; what the sender repeats is dropped by the source. Waits only while
-    /// the open block is so large that the receiver must take it first.
+    /// As [`append_sized`](Self::append_sized), for records that have no more bytes on the wire than in memory.
     ///
     /// # Errors
-    /// [`SinkClosed`] once nothing is taken any more; after `PositionNotGrowing` the sink stays closed.
+    /// As there.
     pub async fn append(
         &self,
         piece: Arc<dyn Payload>,
@@ -362,6 +382,25 @@ impl BlockSink {
         last: Option<Position>,
     ) -> Result<(), SinkClosed> {
         let bytes = piece.heap_bytes();
+        self.append_sized(piece, bytes, first, last).await
+    }
+
+    /// Adds records to the open block, with the positions of the first and the last of them where the source has
+    /// positions. Positions must grow over all calls; what the sender repeats is dropped by the source. Waits only while
+    /// the open block is so large that the receiver must take it first. `wire_bytes`: how many bytes they have as MessagePack.
+    ///
+    /// A block is cut before it exceeds what another executor takes, if a piece does not.
+    ///
+    /// # Errors
+    /// [`SinkClosed`] once nothing is taken any more; after `PositionNotGrowing` the sink stays closed.
+    pub async fn append_sized(
+        &self,
+        piece: Arc<dyn Payload>,
+        wire_bytes: u64,
+        first: Option<Position>,
+        last: Option<Position>,
+    ) -> Result<(), SinkClosed> {
+        let bytes = piece.heap_bytes().max(wire_bytes);
         let change = loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
@@ -369,7 +408,7 @@ impl BlockSink {
             {
                 let mut gate = self.shared.gate();
                 if gate.closed().is_some() || gate.has_space(bytes) {
-                    break gate.append(piece, first, last);
+                    break gate.append(piece, wire_bytes, first, last);
                 }
             }
             changed.await;
@@ -403,6 +442,11 @@ impl BlockSink {
             }
         }
         Ok(())
+    }
+
+    /// Takes nothing more: the source has handed over what cannot be taken. The receiver fails with this reason.
+    pub fn refuse(&self, reason: SinkClosed) {
+        self.shared.close(reason);
     }
 
     /// The highest position that may be acknowledged to the sender: everything up to it is safe. Grows.

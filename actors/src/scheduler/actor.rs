@@ -17,7 +17,7 @@ use crate::{
 use futures_util::future::try_join_all;
 use std::sync::Arc;
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, PartitionId, SinkId, TaskId},
+    id::{BatchNumber, DataKey, PartitionId, RunId, SinkId, TaskId},
     message::ToExecutor,
     time::BatchTime,
     world::Spawner,
@@ -33,6 +33,8 @@ pub struct SchedulerPerformer<E, F> {
     pub prepared: Arc<dyn FetchPrepared>,
     /// The program's sinks.
     pub sinks: Arc<dyn SinkHost>,
+    /// This start of the driver.
+    pub run: RunId,
     /// Where publication runs.
     pub spawner: Spawner,
 }
@@ -56,7 +58,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
             Action::Publish { batch, time, sink, parts } => {
                 self.publish(batch, time, sink, parts, me.clone())
             }
-            Action::Discard { sink, task } => self.sinks.discard(sink, task),
+            Action::Discard { sink, task } => self.discard(sink, task),
             Action::Completed(timings) => self.followers.completed(&timings),
             Action::Release { batch, members } => {
                 for member in members {
@@ -96,6 +98,11 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
         }
     }
 
+    fn discard(&self, sink: SinkId, task: TaskId) {
+        let (sinks, spawner, run) = (self.sinks.clone(), self.spawner.clone(), self.run);
+        self.spawner.spawn(async move { _ = spawner.blocking(move || sinks.discard(run, sink, task)).await });
+    }
+
     fn publish(
         &self,
         batch: BatchNumber,
@@ -104,11 +111,11 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
         parts: Vec<PreparedPart>,
         me: impl TellScheduler,
     ) {
-        let (prepared, sinks) = (self.prepared.clone(), self.sinks.clone());
+        let (prepared, sinks, run) = (self.prepared.clone(), self.sinks.clone(), self.run);
         self.spawner.spawn(async move {
             let result = match fetch_all(&*prepared, parts).await {
                 Ok(partitions) => {
-                    let published = Published { sink, batch, time, partitions };
+                    let published = Published { run, sink, batch, time, partitions };
                     // Users' code: a panic that went by unseen would leave the batch waiting for its answer for ever.
                     match catch_future(async move { sinks.publish(published).await }).await {
                         Ok(answer) => answer.map_err(|refused| PublishFailure::Refused(refused.to_string())),

@@ -94,7 +94,7 @@ impl Scheduler {
         out.push(Action::Count(Counter::TasksLaunched, 1));
         out.push(Action::Count(Counter::TasksCopied, 1));
         out.push(Action::Copied { task, slow: on, waited: now.since(launched) });
-        let facts = facts(self.config.epoch, &job.plan);
+        let facts = facts(&self.config, &job.plan);
         let tasks = vec![inputs.spec(task, member)];
         // Readers were promised the first attempt: of a copy nobody is told.
         out.push(Action::Launch { member, facts, tasks, routes: Vec::new() });

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, Epoch, Member, SinkId, TaskId},
+    id::{BatchNumber, DataKey, Epoch, Member, RunId, SinkId, TaskId},
     time::Time,
 };
 
@@ -33,6 +33,8 @@ use tidemill_protocol::{
 pub struct SchedulerConfig {
     /// The driver's reign.
     pub epoch: Epoch,
+    /// This start of the driver.
+    pub run: RunId,
     /// The first batch that will be planned.
     pub first: BatchNumber,
     /// After this many failures of one task by its own fault the pipeline fails.
@@ -55,6 +57,7 @@ impl Default for SchedulerConfig {
     fn default() -> Self {
         SchedulerConfig {
             epoch: Epoch(0),
+            run: RunId(0),
             first: BatchNumber(0),
             failures_max: 4,
             queue_per_slot: 1,

@@ -1,7 +1,7 @@
 //! Launching: which ready task goes where, in how many messages.
 
 use super::{
-    core::Scheduler,
+    core::{Scheduler, SchedulerConfig},
     event::{Action, Counter},
     job::{At, Job, TaskState},
     placement::Placement,
@@ -10,7 +10,7 @@ use super::{
 use crate::seam::BatchPlan;
 use std::collections::{BTreeMap, BTreeSet};
 use tidemill_protocol::{
-    id::{BatchNumber, Epoch, Member, StageId, TaskId, TaskKey},
+    id::{BatchNumber, Member, StageId, TaskId, TaskKey},
     message::{Route, TaskFacts, TaskSpec},
     time::Time,
 };
@@ -54,7 +54,7 @@ impl Scheduler {
             out.push(Action::Count(Counter::TasksLaunched, tasks.len() as u64));
             tasks.sort_by_key(|(_, spec)| spec.task);
             let mut routes = job.new_routes(member, tasks.iter().map(|(_, spec)| spec.task));
-            let facts = facts(self.config.epoch, &job.plan);
+            let facts = facts(&self.config, &job.plan);
             out.extend(pages(tasks).into_iter().map(|tasks| {
                 let routes = std::mem::take(&mut routes);
                 Action::Launch { member, facts: facts.clone(), tasks, routes }
@@ -135,8 +135,9 @@ enum Placed {
 }
 
 /// What all tasks of a batch share.
-pub(super) fn facts(epoch: Epoch, plan: &BatchPlan) -> TaskFacts {
-    TaskFacts { epoch, program: plan.program, batch: plan.batch, time: plan.time, seed: plan.seed }
+pub(super) fn facts(config: &SchedulerConfig, plan: &BatchPlan) -> TaskFacts {
+    let (epoch, run) = (config.epoch, config.run);
+    TaskFacts { epoch, program: plan.program, batch: plan.batch, time: plan.time, seed: plan.seed, run }
 }
 
 /// Cuts a launch so that each message fits a control frame.

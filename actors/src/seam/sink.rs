@@ -3,7 +3,7 @@
 use super::Held;
 use futures_util::future::BoxFuture;
 use tidemill_protocol::{
-    id::{BatchNumber, SinkId, TaskId},
+    id::{BatchNumber, RunId, SinkId, TaskId},
     time::BatchTime,
 };
 
@@ -13,12 +13,14 @@ pub trait SinkHost: Send + Sync {
     /// (sink, batch).
     fn publish(&self, published: Published) -> BoxFuture<'static, Result<(), PublishError>>;
     /// Throws away what an attempt prepared and nobody will publish.
-    fn discard(&self, sink: SinkId, task: TaskId);
+    fn discard(&self, run: RunId, sink: SinkId, task: TaskId);
 }
 
 /// A decided batch's output for one sink.
 #[derive(Clone, Debug)]
 pub struct Published {
+    /// The run of the driver in which it was made.
+    pub run: RunId,
     /// The sink.
     pub sink: SinkId,
     /// The batch.

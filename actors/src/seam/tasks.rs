@@ -22,6 +22,10 @@ pub trait Tasks: Send + Sync {
     /// # Errors
     /// [`TaskError`], with what went wrong in words.
     fn run(&self, request: TaskRequest, context: &TaskContext) -> Result<TaskOutput, TaskError>;
+
+    /// Removes what an attempt left in `files` for a sink and nobody will publish: it failed, panicked, or is not wanted any
+    /// more. There may be nothing.
+    fn discard(&self, _task: TaskId, _facts: &TaskFacts, _files: &Files) {}
 }
 
 /// A task with its inputs at hand.

@@ -12,7 +12,10 @@ use crate::{
     seam::{InputData, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
     transport::{LocalTransport, Transport},
 };
-use futures_util::future::{BoxFuture, pending};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, pending},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -25,8 +28,8 @@ use std::{
 };
 use tidemill_protocol::{
     id::{
-        Attempt, BatchNumber, DataKey, Epoch, Incarnation, Member, NodeId, PartitionId, ProgramId, StageId,
-        StreamId, TaskId, TaskKey,
+        Attempt, BatchNumber, DataKey, Epoch, Incarnation, Member, NodeId, PartitionId, ProgramId, RunId,
+        StageId, StreamId, TaskId, TaskKey,
     },
     message::{InputPart, TaskFacts, TaskSpec, ToDriver, ToExecutor},
     time::{BatchTime, Time},
@@ -60,12 +63,13 @@ impl SlotThread for ThreadSlot {
 }
 
 impl SpawnerSource for Threads {
-    fn spawn(&self, _: BoxFuture<'static, ()>) {
-        panic!("an executor starts no work of sources")
+    fn spawn(&self, work: BoxFuture<'static, ()>) {
+        work.now_or_never().expect("what an executor starts here never waits");
     }
 
-    fn blocking(&self, _: Job) -> BoxFuture<'static, ()> {
-        panic!("an executor starts no blocking work")
+    fn blocking(&self, work: Job) -> BoxFuture<'static, ()> {
+        work();
+        async {}.boxed()
     }
 
     fn slot(&self, name: String) -> Box<dyn SlotThread> {
@@ -126,6 +130,7 @@ impl FileSystem for NoFiles {
 struct Stages {
     gate: Arc<(Mutex<bool>, Condvar)>,
     waiting: SyncSender<TaskId>,
+    discarded: SyncSender<(RunId, TaskId)>,
 }
 
 impl Tasks for Stages {
@@ -154,6 +159,10 @@ impl Tasks for Stages {
             }
         };
         Ok(TaskOutput { outputs, rows_in })
+    }
+
+    fn discard(&self, task: TaskId, facts: &TaskFacts, _: &Files) {
+        let _ = self.discarded.send((facts.run, task));
     }
 }
 
@@ -188,6 +197,7 @@ pub struct Rig {
     pub fate: Receiver<String>,
     pub gate: Arc<(Mutex<bool>, Condvar)>,
     pub waiting: Receiver<TaskId>,
+    pub discarded: Receiver<(RunId, TaskId)>,
     pub store: BlockStore,
 }
 
@@ -197,13 +207,14 @@ impl Rig {
         let (tell, told) = sync_channel(64);
         let (decide, fate) = sync_channel(4);
         let (wait, waiting) = sync_channel(4);
+        let (discard, discarded) = sync_channel(64);
         let gate: Arc<(Mutex<bool>, Condvar)> = Arc::default();
         let config = ExecutorConfig {
             inputs_immediate: transport.is_immediate(),
             ..ExecutorConfig::new(me, ProgramId(7), 2)
         };
         let work = SlotWork {
-            tasks: Arc::new(Stages { gate: gate.clone(), waiting: wait }),
+            tasks: Arc::new(Stages { gate: gate.clone(), waiting: wait, discarded: discard }),
             source: InputSource { me, store: store.clone(), transport },
             clock: clock(),
             files: Files::new(NoFiles),
@@ -220,6 +231,7 @@ impl Rig {
             fate,
             gate,
             waiting,
+            discarded,
             store,
         }
     }
@@ -250,6 +262,7 @@ impl Rig {
             batch: task.key.batch,
             time: BatchTime(1_000),
             seed: 5,
+            run: RunId(6),
         };
         self.order(ToExecutor::Run {
             facts,

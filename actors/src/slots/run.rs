@@ -48,12 +48,25 @@ pub struct Assignment {
 
 impl SlotWork {
     /// Runs an attempt to its end; a panic in user code is an end like another. What was kept of an attempt that did not
-    /// end well is dropped again.
+    /// end well is dropped again, and what it left for a sink is discarded: whoever cancelled it may have done so earlier,
+    /// when there was nothing.
     pub fn run(&self, assignment: Assignment) -> TaskEnd {
-        let task = assignment.spec.task;
+        let (task, facts) = (assignment.spec.task, assignment.facts.clone());
         // Payloads are user code as well: decoding, weighing and dropping them stays inside.
-        catch(|| self.attempt(assignment))
-            .unwrap_or_else(|panic| TaskEnd::failed(format!("{task} panicked: {panic}")))
+        let end = catch(|| self.attempt(assignment))
+            .unwrap_or_else(|panic| TaskEnd::failed(format!("{task} panicked: {panic}")));
+        match end {
+            TaskEnd::Done { .. } | TaskEnd::Missing { .. } => {}
+            TaskEnd::Failed { .. } | TaskEnd::Cancelled => self.discard(task, &facts),
+        }
+        end
+    }
+
+    /// Removes what an attempt left for a sink. It blocks.
+    pub fn discard(&self, task: TaskId, facts: &TaskFacts) {
+        if let Err(panic) = catch(|| self.tasks.discard(task, facts, &self.files)) {
+            tracing::warn!(%task, %panic, "what an attempt left for its sink could not be removed");
+        }
     }
 
     fn attempt(&self, assignment: Assignment) -> TaskEnd {

@@ -19,7 +19,7 @@ use crate::{
 use futures_util::future::{BoxFuture, ready};
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, DataKey, Member, PartitionId, TaskId},
+    id::{BatchNumber, BlockId, DataKey, Member, PartitionId, RunId, TaskId},
     message::{
         Exhausted, InputPart, Notice, OutputInfo, PeerInfo, Piece, Resource, TaskSpec, ToDriver, ToExecutor,
     },
@@ -65,6 +65,43 @@ async fn a_panic_is_a_failed_task_with_message_and_place() {
     rig.run(task(3, 0), vec![]);
     let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("the task fails") };
     assert_eq!(failure.message, "no such file");
+}
+
+#[tokio::test]
+async fn what_an_attempt_left_for_its_sink_is_discarded_unless_it_ends_well() {
+    let mut rig = Rig::local(member(1));
+    let discarded = |rig: &Rig| rig.discarded.try_iter().collect::<Vec<_>>();
+    rig.run(task(0, 0), vec![range(1, 5)]);
+    assert!(matches!(rig.told(Time::ZERO).await, ToDriver::TaskDone(_)));
+    assert_eq!(discarded(&rig), [], "the driver publishes it");
+    for bad in [task(2, 0), task(3, 0)] {
+        rig.run(bad, vec![range(6, 7)]);
+        assert!(matches!(rig.told(Time::ZERO).await, ToDriver::TaskFailed(_)), "a panic, or an error");
+        assert_eq!(discarded(&rig), [(RunId(6), bad)]);
+    }
+    // Cancelled while it works: whoever cancelled it looked too early.
+    let deaf = task(4, 0);
+    rig.run(deaf, vec![]);
+    rig.waiting.recv_timeout(PATIENCE).expect("it begins");
+    rig.order(ToExecutor::Cancel { tasks: vec![deaf] });
+    assert_eq!(discarded(&rig), []);
+    rig.open_gate();
+    let end = rig.next_event().await;
+    assert!(matches!(end, Event::SlotFree { end: TaskEnd::Cancelled, .. }), "{end:?}");
+    assert_eq!(discarded(&rig), [(RunId(6), deaf)]);
+}
+
+#[tokio::test]
+async fn what_ended_well_before_it_heard_that_nobody_wants_it_is_discarded_too() {
+    let mut rig = Rig::local(member(1));
+    let sound = task(0, 0);
+    rig.run(sound, vec![range(1, 5)]);
+    let end = rig.next_event().await;
+    assert!(matches!(end, Event::SlotFree { end: TaskEnd::Done { .. }, .. }), "{end:?}");
+    rig.order(ToExecutor::Cancel { tasks: vec![sound] });
+    rig.on(Time::ZERO, end);
+    assert_eq!(rig.discarded.try_iter().collect::<Vec<_>>(), [(RunId(6), sound)]);
+    assert_eq!(rig.store.bytes(), 0);
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ struct Around {
     unwanted: BTreeSet<TaskId>,
     answered: BTreeSet<TaskId>,
     kept: BTreeSet<TaskId>,
+    /// Whose files for a sink are there.
+    staged: BTreeSet<TaskId>,
     leaks: usize,
 }
 
@@ -45,6 +47,7 @@ impl Around {
             unwanted: BTreeSet::new(),
             answered: BTreeSet::new(),
             kept: BTreeSet::new(),
+            staged: BTreeSet::new(),
             leaks: 0,
         }
     }
@@ -84,6 +87,7 @@ impl Around {
                 assert_eq!(keys.len(), 1);
                 self.kept.retain(|task| output(*task, 4) != keys[0]);
             }
+            Action::Discard { task, .. } => assert!(self.staged.remove(&task), "{task} ended well once"),
             Action::TellDriver(ToDriver::TaskDone(outcome)) => self.answer(outcome.task),
             Action::TellDriver(ToDriver::TaskFailed(failure)) => self.answer(failure.task),
             Action::TellDriver(ToDriver::SlotLeaked { .. })
@@ -166,6 +170,7 @@ impl Around {
             }
             _ => {
                 self.kept.insert(task);
+                self.staged.insert(task);
                 done()
             }
         };
@@ -180,8 +185,10 @@ impl Around {
         };
         self.lost.remove(&task);
         self.kept.insert(task);
+        self.staged.insert(task);
         self.on(Event::SlotFree { slot, task, end: done() });
-        assert!(!self.kept.contains(&task), "what {task} brought late is kept");
+        let stays = [&self.kept, &self.staged].map(|tasks| tasks.contains(&task));
+        assert_eq!(stays, [false, false], "what {task} brought late is kept, or staged");
     }
 
     /// Ends everything that still stands.
@@ -212,6 +219,7 @@ fn every_wanted_task_is_answered_once() {
             assert!(around.answered.contains(task), "seed {seed}: {task} is never answered");
         }
         let stray: Vec<_> = around.kept.difference(&around.answered).collect();
+        assert_eq!(around.kept, around.staged, "seed {seed}: what nobody asks for nobody publishes");
         assert!(stray.is_empty(), "seed {seed}: nobody will ask for what {stray:?} have kept");
     }
     assert!(leaks > 300, "only {leaks} tasks were given up: the test does not test it");

@@ -5,8 +5,8 @@ use tidemill_actors::core::Core;
 use tidemill_actors::executor::{Action, Counted, Event, ExecutorConfig, ExecutorCore, SlotIndex, TaskEnd};
 use tidemill_protocol::{
     id::{
-        Attempt, BatchNumber, DataKey, Epoch, Incarnation, Member, NodeId, PartitionId, ProgramId, StageId,
-        TaskId, TaskKey,
+        Attempt, BatchNumber, DataKey, Epoch, Incarnation, Member, NodeId, PartitionId, ProgramId, RunId,
+        StageId, TaskId, TaskKey,
     },
     message::{InputPart, OutputInfo, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver},
     time::{BatchTime, Time},
@@ -38,6 +38,7 @@ pub fn facts(batch: u64) -> TaskFacts {
         batch: BatchNumber(batch),
         time: BatchTime(batch * 100),
         seed: 3,
+        run: RunId(9),
     }
 }
 

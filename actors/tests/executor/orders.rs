@@ -88,7 +88,9 @@ fn cancelled_attempts_end_in_silence_and_leave_nothing() {
     assert_eq!(desk.on(Event::Cancel { tasks: all }), [], "said twice");
     assert_eq!(desk.on(Event::InputsReady { task: fetching }), [], "too late");
     let dropped = Action::DropData { keys: vec![output(running, 4)] };
-    assert_eq!(desk.on(free(0, running, done())), [Action::Count(Counted::Cancelled), dropped]);
+    let discarded = Action::Discard { task: running, facts: facts(1) };
+    let expected = [Action::Count(Counted::Cancelled), discarded, dropped];
+    assert_eq!(desk.on(free(0, running, done())), expected, "it ended well before it heard of it");
 }
 
 #[test]

@@ -192,8 +192,7 @@ fn serve_joiners(cluster: &SimCluster, town: &Town, host: NodeId) -> (SocketAddr
     let identity = town.identity(host).with_clock(world.clock.clone());
     let address = SocketAddr::new(ip, JOIN_PORT);
     let endpoint = join_endpoint(&world.udp, address, &identity, Some(62)).expect("the port is free");
-    let control = SocketAddr::new(cluster.ip(NodeId::DRIVER), CONTROL_PORT);
-    let desk = JoinDesk::new(town.authority.clone(), DenyList::none(), control, NODE_LIFETIME, world.clone());
+    let desk = JoinDesk::new(town.authority.clone(), DenyList::none(), NODE_LIFETIME, world.clone());
     world.spawner.spawn(serve_join(endpoint, desk.clone(), JoinLimits::default()));
     (address, desk)
 }

@@ -40,5 +40,6 @@ mod mailbox;
 mod network;
 mod numbers;
 mod peers;
+mod staged;
 mod strangers;
 mod tasks;

@@ -27,8 +27,8 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 pub const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3_652);
 /// How long a node's or the driver's certificate is valid unless said otherwise: 30 days.
 pub const NODE_LIFETIME: Duration = DAY.saturating_mul(30);
-/// How long certificates of people are valid.
-const PERSON_LIFETIME: Duration = DAY.saturating_mul(365);
+/// How long certificates of people are valid: a year.
+pub const PERSON_LIFETIME: Duration = DAY.saturating_mul(365);
 
 /// Why an authority cannot be made, opened or used. Each names the file and the remedy.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,9 @@ mod names;
 mod state;
 mod token;
 
-pub use authority::{AUTHORITY_LIFETIME, Authority, AuthorityError, Granted, NODE_LIFETIME, TokenRefused};
+pub use authority::{
+    AUTHORITY_LIFETIME, Authority, AuthorityError, Granted, NODE_LIFETIME, PERSON_LIFETIME, TokenRefused,
+};
 pub use certificate::{CertificateFacts, Malformed};
 pub use denied::{DenyList, Refused, admit};
 pub use folder::{FolderError, load_identity, prepare_folder, save_identity};

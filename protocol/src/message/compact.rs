@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::codec::{self, Limits};
     use crate::frame::encode_message;
-    use crate::id::{BlockId, Epoch, ProgramId, ReceiverId, ReceiverIndex, StreamId};
+    use crate::id::{BlockId, Epoch, ProgramId, ReceiverId, ReceiverIndex, RunId, StreamId};
     use crate::message::{TaskFacts, TaskOutcome, TaskSpec, ToDriver, ToExecutor};
     use crate::time::BatchTime;
 
@@ -173,7 +173,7 @@ mod tests {
 
     fn run(inputs: Vec<Vec<InputPart>>) -> ToExecutor {
         let (epoch, program, batch) = (Epoch(1), ProgramId(2), BatchNumber(u64::MAX));
-        let facts = TaskFacts { epoch, program, batch, time: BatchTime(5), seed: 6 };
+        let facts = TaskFacts { epoch, program, batch, time: BatchTime(5), seed: 6, run: RunId(7) };
         ToExecutor::Run { facts, tasks: vec![TaskSpec { task: task(9, 0), inputs }], routes: Vec::new() }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::id::NodeId;
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
 /// The longest of either, in bytes.
 pub const JOIN_BYTES_MAX: usize = 4 * 1024;
@@ -50,8 +50,6 @@ pub enum JoinReply {
         cluster: String,
         /// The executor numbers that are in the certificate.
         nodes: Vec<NodeId>,
-        /// Where the driver's control endpoint is.
-        control: SocketAddr,
     },
     /// No certificate.
     Refused(JoinRefusal),

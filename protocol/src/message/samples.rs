@@ -13,7 +13,7 @@ use super::{Exhausted, Resource};
 use super::{NamedValue, ProgramFacts, ProgramPrint, Reply, Request, StatusEntry};
 use crate::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Epoch, Incarnation, Member, NodeId, PartitionId,
-    Position, ProgramId, ReceiverId, ReceiverIndex, StageId, StreamId, TaskId, TaskKey,
+    Position, ProgramId, ReceiverId, ReceiverIndex, RunId, StageId, StreamId, TaskId, TaskKey,
 };
 use crate::time::BatchTime;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -65,7 +65,7 @@ samples!(ToExecutor {
         ToExecutor::Run {
             facts: TaskFacts {
                 epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
-                time: BatchTime(1_700_000_000_500), seed: u64::MAX,
+                time: BatchTime(1_700_000_000_500), seed: u64::MAX, run: RunId(0x0197_0000_0000_beef),
             },
             tasks: vec![TaskSpec { task: task(), inputs: vec![
                 vec![InputPart::Held { key: DataKey::Block(block()), holders: vec![member(1), member(2)] }],
@@ -77,7 +77,7 @@ samples!(ToExecutor {
         ToExecutor::Run {
             facts: TaskFacts {
                 epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
-                time: BatchTime(1_700_000_000_500), seed: u64::MAX,
+                time: BatchTime(1_700_000_000_500), seed: u64::MAX, run: RunId(0x0197_0000_0000_beef),
             },
             tasks: vec![TaskSpec { task: task(), inputs: vec![vec![InputPart::Shuffle {
                 stage: StageId(0), partition: PartitionId(2), writers: 3, attempt: Attempt(0),
@@ -209,7 +209,6 @@ samples!(JoinReply {
         JoinReply::Joined {
             chain: vec![CertificateBytes(vec![0x30, 3, 2, 1, 1]), CertificateBytes(vec![0x30, 0])],
             cluster: "0123456789abcdef.tidemill".to_string(), nodes: vec![NodeId(1), NodeId(2)],
-            control: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 7000)),
         };
     Refused =>
         JoinReply::Refused(JoinRefusal::Unknown),

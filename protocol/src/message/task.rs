@@ -2,7 +2,7 @@
 
 use super::{StageRead, compact};
 use crate::id::{
-    Attempt, BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, StageId, StreamId, TaskId,
+    Attempt, BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, RunId, StageId, StreamId, TaskId,
 };
 use crate::time::BatchTime;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ pub struct TaskFacts {
     pub time: BatchTime,
     /// The seed that tasks derive their generators from.
     pub seed: u64,
+    /// The run of the driver: what tasks leave outside of the cluster carries it in its name.
+    #[serde(default)]
+    pub run: RunId,
 }
 
 /// One attempt of a task.

@@ -13,6 +13,10 @@ pub trait FileSystem: Send + Sync {
     fn read_range(&self, path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>>;
     /// The plain files of a folder with their lengths in bytes, sorted by path.
     fn list(&self, folder: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
+    /// What writers that did not come to their end have left in a folder: each path, and the name that the file would have got.
+    fn unfinished(&self, _folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+        Ok(Vec::new())
+    }
     /// Creates a folder and its parents.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// Writes a whole file durably (file and folder synced) under a temporary name, then renames it to `path`,

@@ -1,6 +1,6 @@
 //! Joining: a token is good once, for its cluster, in its time; and its secret is shown to nobody else.
 
-use crate::support::{CONTROL, Driver, Folder, JOIN, PATIENCE, any_port, ip, simulate};
+use crate::support::{Driver, Folder, JOIN, PATIENCE, any_port, ip, simulate};
 use std::{
     net::SocketAddr,
     sync::{
@@ -43,7 +43,7 @@ async fn a_machine_joins_over_real_loopback_and_speaks_as_its_nodes() {
     let endpoint = join_endpoint(&world.udp, loopback, &driver, None).unwrap();
     let server = endpoint.local_addr().unwrap();
     let address = control.local_addr().unwrap();
-    let desk = JoinDesk::new(authority.clone(), DenyList::none(), address, NODE_LIFETIME, world.clone());
+    let desk = JoinDesk::new(authority.clone(), DenyList::none(), NODE_LIFETIME, world.clone());
     world.spawner.spawn(serve_join(endpoint, desk, JoinLimits::default()));
 
     let token = authority.token(now, TOKEN_LIFETIME, 2).unwrap();
@@ -54,7 +54,7 @@ async fn a_machine_joins_over_real_loopback_and_speaks_as_its_nodes() {
     let node =
         control_endpoint(&world.udp, loopback, &EndpointConfig::new(joined.identity.clone(), None)).unwrap();
     let expected = joined.cluster.driver();
-    let connecting = connect_to(&node, joined.control, &expected);
+    let connecting = connect_to(&node, address, &expected);
     let accepting = async { control.accept().await.unwrap().await.unwrap() };
     let both = async { tokio::join!(connecting, accepting) };
     let (near, far) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
@@ -71,7 +71,7 @@ fn tokens_that_are_used_expired_unknown_or_too_small_are_refused_with_the_reason
         assert_eq!(refused(try_join(&sim, 2, &token, Some(3)).await), JoinRefusal::TooMany(2));
         assert_eq!(refused(try_join(&sim, 2, &token, Some(0)).await), JoinRefusal::TooMany(2));
         let joined = try_join(&sim, 2, &token, Some(1)).await.unwrap();
-        assert_eq!((joined.nodes, joined.control), (vec![NodeId(1)], CONTROL));
+        assert_eq!(joined.nodes, vec![NodeId(1)]);
         assert_eq!(refused(try_join(&sim, 3, &token, None).await), JoinRefusal::Used);
         let invented = Token { authority: token.authority, secret: Secret([1; 32]) };
         assert_eq!(refused(try_join(&sim, 3, &invented, None).await), JoinRefusal::Unknown);

@@ -1,6 +1,5 @@
 //! The two messages of joining: they come back, they fit, and hostile bytes do not pass.
 
-use std::net::{Ipv6Addr, SocketAddr};
 use tidemill_protocol::codec::{self, CodecError, Limits};
 use tidemill_protocol::id::NodeId;
 use tidemill_protocol::identity::{Authority, ClusterName, NODE_LIFETIME, NODES_PER_TOKEN_MAX, Role};
@@ -35,7 +34,6 @@ fn the_longest_reply_fits() {
         chain: granted.chain.into_iter().map(CertificateBytes).collect(),
         cluster: ClusterName::from_bits(u64::MAX).to_string(),
         nodes: granted.nodes,
-        control: SocketAddr::from((Ipv6Addr::from([0xfe; 16]), u16::MAX)),
     };
     let bytes = codec::encode(&reply).unwrap();
     assert_eq!(codec::decode::<JoinReply>(&bytes, &LIMITS).unwrap(), reply);

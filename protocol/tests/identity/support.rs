@@ -17,7 +17,6 @@ use tidemill_protocol::world::sim::{self, SimConfig, SimWorld};
 /// Where the driver's join endpoint is in simulations.
 pub const JOIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7_001);
 /// What the driver says its control endpoint's address is.
-pub const CONTROL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7_000);
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder that ends with the test.
@@ -88,7 +87,7 @@ impl Driver {
         let identity = authority.identity(RoleKind::Driver, now).unwrap().with_clock(world.clock.clone());
         let endpoint = join_endpoint(&world.udp, JOIN, &identity, Some(1)).unwrap();
         let denied = authority.denied().unwrap();
-        let desk = JoinDesk::new(authority.clone(), denied, CONTROL, NODE_LIFETIME, world.clone());
+        let desk = JoinDesk::new(authority.clone(), denied, NODE_LIFETIME, world.clone());
         world.spawner.spawn(serve_join(endpoint.clone(), desk.clone(), limits));
         Driver { folder, authority, identity, endpoint, desk, world }
     }

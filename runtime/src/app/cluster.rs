@@ -25,7 +25,10 @@ use tidemill_protocol::{
         join::{JoinError, Renewal, join},
     },
     id::NodeId,
-    identity::{Authority, Role, TOKEN_LIFETIME, Token, load_identity, prepare_folder, save_identity},
+    identity::{
+        Authority, PERSON_LIFETIME, Role, RoleKind, TOKEN_LIFETIME, Token, load_identity, prepare_folder,
+        save_identity,
+    },
     world::World,
 };
 use tokio::sync::Notify;
@@ -109,7 +112,12 @@ impl App {
         interrupt.call(move || stop.notify_one());
         let ended = actix_rt::System::new().block_on(async {
             let world = World::real();
-            let spec = admit(args, &world).await?;
+            // Joining may take its time.
+            let spec = tokio::select! {
+                biased;
+                () = stopped.notified() => return Ok(EXIT_INTERRUPTED),
+                spec = admit(args, &world) => spec?,
+            };
             let agent = Agent::start(spec, world);
             match agent.run(&stopped).await {
                 AgentEnd::Stopped => Ok(EXIT_INTERRUPTED),
@@ -157,6 +165,15 @@ pub(super) fn ca(name: &str, command: &CaCommand) -> u8 {
         CaCommand::Token { dir, executors } => Authority::open(dir, now)
             .and_then(|authority| authority.token(now, TOKEN_LIFETIME, *executors))
             .map(|token| println!("{token}")),
+        CaCommand::Renew { dir } => Authority::open(dir, now).and_then(|authority| {
+            for kind in [RoleKind::Operator, RoleKind::Observer] {
+                authority.renew_identity(kind, now)?;
+                let path = dir.join(format!("{kind}.pem"));
+                let days = PERSON_LIFETIME.as_secs() / DAY_S;
+                println!("{} is valid for {days} days: copy it to where it is used", path.display());
+            }
+            Ok(())
+        }),
         CaCommand::Deny { dir, node } => Authority::open(dir, now)
             .and_then(|authority| authority.deny(NodeId(*node)))
             .map(|()| println!("{} is denied", NodeId(*node))),
@@ -208,7 +225,7 @@ async fn join_cluster(
     world: &World,
 ) -> Result<(Identity, SocketAddr), Refusal> {
     let data = args.data.display();
-    if args.data.join("node.pem").exists() && ended_for(&args.data, world).is_none() {
+    if args.data.join("node.pem").exists() && ended_for(&args.data, "node", world).is_none() {
         return Err(Refusal::usage(format!("{data} belongs to a node that has joined: leave --join out")));
     }
     let text = read_token(token)?;
@@ -232,16 +249,17 @@ async fn join_cluster(
     Ok((joined.identity, driver))
 }
 
-/// For how long the certificate in a node's folder has not been valid any more; none if it is, or there is none.
-fn ended_for(data: &Path, world: &World) -> Option<Duration> {
-    let facts = load_identity(data, "node").ok()?.facts().ok()?;
+pub(super) const DAY_S: u64 = 86_400;
+
+/// For how long the certificate of this name in a folder has not been valid any more; none if it is, or there is none.
+pub(super) fn ended_for(folder: &Path, name: &str, world: &World) -> Option<Duration> {
+    let facts = load_identity(folder, name).ok()?.facts().ok()?;
     world.clock.wall().checked_sub(facts.valid_until)
 }
 
 fn rejoin(args: &NodeArgs, world: &World) -> Result<(Identity, SocketAddr), Refusal> {
-    const DAY_S: u64 = 86_400;
     let identity = load_identity(&args.data, "node").map_err(Refusal::usage)?;
-    if let Some(ended) = ended_for(&args.data, world) {
+    if let Some(ended) = ended_for(&args.data, "node", world) {
         return Err(Refusal::usage(format!(
             "the certificate in {} ended {} days ago: join again with a new token from `tidemill ca token`",
             args.data.display(),

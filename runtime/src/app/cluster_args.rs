@@ -94,6 +94,12 @@ pub enum CaCommand {
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
         executors: u16,
     },
+    /// Make the certificates of the operator and the observer anew, for another year
+    #[command(after_help = "Example:\n  ca renew cluster")]
+    Renew {
+        /// The authority's folder
+        dir: PathBuf,
+    },
     /// Shut out the machine that has this number, with all its executors; a driver that runs hears of it within a second
     #[command(after_help = "Example:\n  ca deny cluster 3")]
     Deny {

@@ -401,7 +401,7 @@ where
         )
     };
     let scheduler = {
-        let core = scheduler_config(config, EPOCH);
+        let core = scheduler_config(config, EPOCH, world);
         let (wires, pipeline, spawner) = (wires.clone(), pipeline.clone(), world.spawner.clone());
         Shell::child_spec(
             "scheduler",
@@ -412,6 +412,7 @@ where
                 followers: Follow(wires.clone()),
                 prepared: Arc::new(Prepared(transport.clone())),
                 sinks: pipeline.clone(),
+                run: core.run,
                 spawner: spawner.clone(),
             },
         )

@@ -5,9 +5,10 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use tidemill_actors::rate_controller::InputKey;
 
 /// What the sources of the library report; anything else, of users' own receivers, counts as `other`.
-const REPORTS: [&str; 7] = [
+const REPORTS: [&str; 8] = [
     "bad_utf8",
     "line_too_long",
+    "record_too_long",
     "cut_line",
     "connect_failed",
     "reconnect",

@@ -16,6 +16,7 @@
 //!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
 //! ```
 
+mod drain;
 mod driver;
 mod executor;
 mod figures;

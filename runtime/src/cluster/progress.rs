@@ -101,8 +101,8 @@ pub enum ClusterEvent {
         /// For how long.
         time: Duration,
     },
-    /// Something about a source: `bad_utf8`, `line_too_long`, `cut_line`, `connect_failed`, `reconnect`, `lost_connection`,
-    /// `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
+    /// Something about a source: `bad_utf8`, `line_too_long`, `record_too_long` (of a user's own receiver, refused),
+    /// `cut_line`, `connect_failed`, `reconnect`, `lost_connection`, `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
     SourceReport {
         /// Which stream.
         stream: StreamId,

@@ -12,7 +12,7 @@ use tidemill_actors::{
     seam::{Program, StreamInfo, StreamKind},
 };
 use tidemill_protocol::{
-    id::{Epoch, ReceiverIndex},
+    id::{Epoch, ReceiverIndex, RunId},
     world::World,
 };
 
@@ -35,13 +35,20 @@ pub(super) fn generator_config(config: &Checked, pipeline: &Pipeline, world: &Wo
     }
 }
 
-pub(super) fn scheduler_config(config: &Checked, epoch: Epoch) -> SchedulerConfig {
+pub(super) fn scheduler_config(config: &Checked, epoch: Epoch, world: &World) -> SchedulerConfig {
     SchedulerConfig {
         epoch,
+        run: this_run(world),
         failures_max: config.task_attempts_max,
         speculation: config.speculation.then(SpeculationLimits::default),
         ..SchedulerConfig::default()
     }
+}
+
+/// The name of this start: its time in milliseconds, and in the last 16 bits chance, for two that start at once.
+fn this_run(world: &World) -> RunId {
+    let started_ms = u64::try_from(world.clock.wall().as_millis()).unwrap_or(u64::MAX);
+    RunId((started_ms << 16) | (world.entropy.seed("run") & 0xffff))
 }
 
 pub(super) fn rate_config(config: &Checked) -> RateConfig {

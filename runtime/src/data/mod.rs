@@ -23,6 +23,7 @@ mod text_arena;
 mod text_buffer;
 mod text_chunk;
 mod weigh;
+mod wire_sizes;
 
 pub use chunk::Chunk;
 pub(crate) use chunk::{as_text, from_text, is_text};
@@ -39,6 +40,7 @@ pub(crate) use text_arena::TextArena;
 pub use text_buffer::{TEXT_BUFFER_BYTES_MAX, TextBuffer, TextError};
 pub use text_chunk::TextChunk;
 pub(crate) use text_chunk::each_line;
+pub(crate) use wire_sizes::{RECORD_BYTES_MAX, wire_bytes};
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -107,7 +107,9 @@ mod tests {
     };
     use tidemill_actors::seam::{InputData, TaskContext, TaskRequest, Tasks};
     use tidemill_protocol::{
-        id::{Attempt, BatchNumber, Epoch, PartitionId, ProgramId, StageId, StreamId, TaskId, TaskKey},
+        id::{
+            Attempt, BatchNumber, Epoch, PartitionId, ProgramId, RunId, StageId, StreamId, TaskId, TaskKey,
+        },
         message::TaskFacts,
         time::BatchTime,
         world::Files,
@@ -123,7 +125,8 @@ mod tests {
             let key = TaskKey { batch: BatchNumber(3), stage: StageId(0), partition: PartitionId(0) };
             let task = TaskId { key, attempt: Attempt(attempt) };
             let (epoch, program) = (Epoch(1), ProgramId(0));
-            let facts = TaskFacts { epoch, program, batch: key.batch, time: BatchTime(9), seed: 7 };
+            let facts =
+                TaskFacts { epoch, program, batch: key.batch, time: BatchTime(9), seed: 7, run: RunId(0) };
             let (cancelled, progress) = Default::default();
             let context = TaskContext { facts, task, cancelled, progress, files: files.clone() };
             let range = InputData::Range { stream: StreamId(0), partition: PartitionId(0), from: 0, to: 5 };

@@ -1,6 +1,6 @@
 //! What may be wrong with a graph, each with what to do about it.
 
-use crate::data::KEY_GROUPS;
+use crate::{data::KEY_GROUPS, sources::LINE_BYTES_LIMIT};
 
 /// The pipeline cannot be built. Not retryable: the program has to change, and the text says how.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,17 @@ pub enum GraphError {
         wanted: &'static str,
         /// What is wrong with it.
         cause: String,
+    },
+    /// A line becomes one record, and a record crosses machines in one piece.
+    #[error(
+        "{stream} asks for lines of up to {asked} bytes: at most {} can cross machines; lower line_bytes_max",
+        LINE_BYTES_LIMIT
+    )]
+    LineLimit {
+        /// The stream.
+        stream: String,
+        /// What it asks for.
+        asked: usize,
     },
     /// Names tell outputs, streams and state apart in logs and stores.
     #[error("the name {name:?} is given twice: choose another for one of them")]

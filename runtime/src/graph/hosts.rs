@@ -7,7 +7,7 @@ use tidemill_actors::{
     receiver::BlockSink,
     seam::{PlannedRange, PublishError, Published, SinkHost, SourceError, SourceHost},
 };
-use tidemill_protocol::id::{PartitionId, Position, ReceiverId, SinkId, StreamId, TaskId};
+use tidemill_protocol::id::{PartitionId, Position, ReceiverId, RunId, SinkId, StreamId, TaskId};
 
 impl SourceHost for Pipeline {
     fn receive(
@@ -52,9 +52,9 @@ impl SinkHost for Pipeline {
         }
     }
 
-    fn discard(&self, sink: SinkId, task: TaskId) {
+    fn discard(&self, run: RunId, sink: SinkId, task: TaskId) {
         if let Some(node) = self.sinks.get(usize::from(sink.0)) {
-            node.sink.discard(sink, task, &self.files);
+            node.sink.discard(run, sink, task, &self.files);
         }
     }
 }

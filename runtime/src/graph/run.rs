@@ -4,6 +4,7 @@ use super::{NodeKind, Pipeline, TaskEnv, attempts::input_hash, stages::End};
 use crate::data::payload_survives;
 use std::rc::Rc;
 use tidemill_actors::seam::{PayloadError, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks};
+use tidemill_protocol::{id::TaskId, message::TaskFacts, world::Files};
 
 impl Tasks for Pipeline {
     fn run(&self, mut request: TaskRequest, context: &TaskContext) -> Result<TaskOutput, TaskError> {
@@ -46,6 +47,14 @@ impl Tasks for Pipeline {
                 .map_err(TaskError::Failed)?;
         }
         Ok(output)
+    }
+
+    fn discard(&self, task: TaskId, facts: &TaskFacts, files: &Files) {
+        let flat = self.flat(facts.time);
+        let stage = flat.stages.get(usize::from(task.key.stage.0));
+        if let Some(End::Sink(sink)) = stage.map(|stage| stage.end) {
+            self.sinks[usize::from(sink.0)].sink.discard(facts.run, sink, task, files);
+        }
     }
 }
 

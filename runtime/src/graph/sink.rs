@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use std::{rc::Rc, sync::Arc};
 use tidemill_actors::seam::{Held, PublishError, Published, SinkKind, TaskError};
 use tidemill_protocol::{
-    id::{PartitionId, SinkId, TaskId},
+    id::{PartitionId, RunId, SinkId, TaskId},
     world::Files,
 };
 
@@ -20,8 +20,8 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// future may block (files, user functions): it is not polled on the control thread.
     fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>>;
 
-    /// Throws away what an attempt prepared and nobody will publish.
-    fn discard(&self, _sink: SinkId, _task: TaskId, _files: &Files) {}
+    /// Throws away what an attempt of a run prepared and nobody will publish; also where there is nothing. It blocks.
+    fn discard(&self, _run: RunId, _sink: SinkId, _task: TaskId, _files: &Files) {}
 
     /// Whether the sink could work at all, asked once before anything is started: a folder that cannot be written, say.
     ///
@@ -86,7 +86,7 @@ pub(crate) fn all_rows<T: Data>(published: &Published) -> Result<Vec<T>, Publish
 pub(crate) trait AnySink: Send + Sync {
     fn open(&self, sink: SinkId, env: &Rc<TaskEnv>) -> AnyPush;
     fn publish(&self, published: Published, files: &Files) -> BoxFuture<'static, Result<(), PublishError>>;
-    fn discard(&self, sink: SinkId, task: TaskId, files: &Files);
+    fn discard(&self, run: RunId, sink: SinkId, task: TaskId, files: &Files);
     fn preflight(&self, files: &Files) -> Result<(), String>;
 }
 
@@ -101,8 +101,8 @@ impl<T: Data> AnySink for TypedSink<T> {
         self.0.publish(published, files)
     }
 
-    fn discard(&self, sink: SinkId, task: TaskId, files: &Files) {
-        self.0.discard(sink, task, files);
+    fn discard(&self, run: RunId, sink: SinkId, task: TaskId, files: &Files) {
+        self.0.discard(run, sink, task, files);
     }
 
     fn preflight(&self, files: &Files) -> Result<(), String> {

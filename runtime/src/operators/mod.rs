@@ -29,6 +29,7 @@ mod reduce;
 mod reduce_by_key;
 mod repartition;
 mod save_as_text_files;
+mod staged;
 mod transform;
 mod union;
 

@@ -1,10 +1,14 @@
 //! `save_as_text_files`: a folder of text files for each batch, prepared in tasks and published by renaming.
 //!
 //! ```text
-//!   task      writes  <prefix>.staged-<sink>/<batch>-<stage>-<partition>-<attempt>
-//!   publish   renames it to  <prefix>-<TIME>.<suffix>/part-<partition>, then writes  _SUCCESS
+//!   task      writes  <prefix>.staged-<sink>.<suffix>/<run>-<batch>-<stage>-<partition>-<attempt>
+//!   publish   renames it to  <prefix>-<TIME>.<suffix>/part-<partition>, then writes  _SUCCESS, then sweeps what is staged
 //! ```
+//!
+//! An attempt that does not count removes its file itself, also if it wrote it after it was cancelled. What the dead left is
+//! swept by the [names](super::staged).
 
+use super::staged;
 use crate::{
     data::{Chunk, Data},
     dstream::{DStream, Output},
@@ -21,14 +25,15 @@ use std::{
 };
 use tidemill_actors::seam::{PublishError, Published, SinkKind, TaskError};
 use tidemill_protocol::{
-    id::{SinkId, TaskId},
+    id::{RunId, SinkId, TaskId},
     world::Files,
 };
 
 impl<T: Data + Display> DStream<T> {
     /// Writes each batch to the folder `prefix-TIME.suffix` (without suffix: `prefix-TIME`), one file a partition, one line
     /// a record, and at last an empty file `_SUCCESS`. Exactly once: files are staged by tasks and renamed when the batch
-    /// is decided; publishing again changes nothing. All nodes must see the same folder.
+    /// is decided; publishing again changes nothing. All nodes must see the same folder. Prefix and suffix belong to one running
+    /// pipeline: each batch that it publishes removes what earlier runs left staged there.
     ///
     /// ```
     /// use tidemill::{StreamContext, sources::Queue, testing::LocalRunner};
@@ -54,33 +59,42 @@ struct TextFolder {
 }
 
 impl TextFolder {
-    fn staged(&self, sink: SinkId, task: TaskId) -> PathBuf {
-        let key = task.key;
-        let name = format!("{}-{}-{}-{}", key.batch.0, key.stage.0, key.partition.0, task.attempt.0);
-        Path::new(&format!("{}.staged-{}", self.prefix, sink.0)).join(name)
+    /// With its dot.
+    fn ending(&self) -> String {
+        if self.suffix.is_empty() { String::new() } else { format!(".{}", self.suffix) }
+    }
+
+    fn stage(&self, sink: SinkId) -> PathBuf {
+        PathBuf::from(format!("{}.staged-{}{}", self.prefix, sink.0, self.ending()))
+    }
+
+    fn staged(&self, run: RunId, sink: SinkId, task: TaskId) -> PathBuf {
+        self.stage(sink).join(staged::name(run, task))
     }
 
     fn publish_all(&self, published: &Published, files: &Files) -> io::Result<()> {
-        let dot = if self.suffix.is_empty() { "" } else { "." };
         let folder =
-            PathBuf::from(format!("{}-{}{dot}{}", self.prefix, published.time.as_millis(), self.suffix));
+            PathBuf::from(format!("{}-{}{}", self.prefix, published.time.as_millis(), self.ending()));
         files.create_folder(&folder)?;
         let there: BTreeSet<PathBuf> = files.list(&folder)?.into_iter().map(|(path, _)| path).collect();
         for (number, (task, _)) in published.partitions.iter().enumerate() {
             let part = folder.join(format!("part-{number:05}"));
-            match files.rename(&self.staged(published.sink, *task), &part) {
+            match files.rename(&self.staged(published.run, published.sink, *task), &part) {
                 // Published before, by a driver that did not live to say so.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && there.contains(&part) => {}
                 other => other?,
             }
         }
-        files.write(&folder.join("_SUCCESS"), b"")
+        files.write(&folder.join("_SUCCESS"), b"")?;
+        staged::sweep(&self.stage(published.sink), published.run, published.batch, files);
+        Ok(())
     }
 }
 
 impl<T: Data + Display> Sink<T> for TextFolder {
     fn open(&self, sink: SinkId, env: &Rc<TaskEnv>) -> Box<dyn Push<T>> {
-        let path = self.staged(sink, env.context().task);
+        let context = env.context();
+        let path = self.staged(context.facts.run, sink, context.task);
         Box::new(Stage { path, text: String::new(), env: env.clone() })
     }
 
@@ -107,8 +121,8 @@ impl<T: Data + Display> Sink<T> for TextFolder {
         })
     }
 
-    fn discard(&self, sink: SinkId, task: TaskId, files: &Files) {
-        if let Err(error) = files.remove(&self.staged(sink, task)) {
+    fn discard(&self, run: RunId, sink: SinkId, task: TaskId, files: &Files) {
+        if let Err(error) = files.remove(&self.staged(run, sink, task)) {
             tracing::warn!(%sink, %task, %error, "a staged file could not be removed");
         }
     }

@@ -7,7 +7,13 @@
 //!
 //! A line ends at `\n` (a `\r` before it is dropped). A line that is not UTF-8 is kept with U+FFFD in place of what cannot be
 //! read, and counted; a line over the limit is dropped and counted; what stands after the last `\n` when the peer closes is not a
-//! line, is dropped and counted. So a record is never made of half a line.
+//! line, is dropped and counted. So a record is never made of half a line. U+FFFD is longer than what it stands for: a line
+//! that becomes longer with it than can cross machines is over the limit as well.
+
+use crate::data::RECORD_BYTES_MAX;
+
+/// The highest limit that lines may have: a longer text, with its header, cannot cross machines.
+pub const LINE_BYTES_LIMIT: usize = RECORD_BYTES_MAX - 5;
 
 /// What a read completed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -100,12 +106,17 @@ fn append(line: &[u8], lines: &mut Lines) {
     match simdutf8::basic::from_utf8(line) {
         Ok(text) => lines.text.push_str(text),
         Err(_) => {
+            let text = String::from_utf8_lossy(line);
+            if text.len() > LINE_BYTES_LIMIT {
+                lines.too_long += 1;
+                return;
+            }
             lines.bad_utf8 += 1;
-            lines.text.push_str(&String::from_utf8_lossy(line));
+            lines.text.push_str(&text);
         }
     }
-    // A read is at most `READ_BYTES` long and a line at most `line_bytes_max`; lossy text grows threefold at most, so offsets stay below
-    // 4 GiB as long as the configured limit is below 1 GiB, which the configuration checks.
+    // A read is at most `READ_BYTES` long and a line at most `LINE_BYTES_LIMIT`; lossy text grows threefold at most, so
+    // offsets stay below 4 GiB.
     lines.ranges.push((from as u32, lines.text.len() as u32));
 }
 
@@ -145,6 +156,18 @@ mod tests {
         let expected = (vec!["1234".to_string(), "ok".into()], 0, 1, false);
         assert_eq!(split(4, &[b"1234\n12345\nok\n"]), expected);
         assert_eq!(split(4, &[b"1234\n123", b"45", b"678901\nok\n"]), expected);
+    }
+
+    #[test]
+    fn a_line_that_becomes_too_long_for_the_wire_is_dropped() {
+        // Each bad byte becomes three.
+        let third = LINE_BYTES_LIMIT / 3;
+        let line = |bad: usize, good: usize| [vec![0xff; bad], vec![b'x'; good], b"\nok\n".to_vec()].concat();
+        let mut splitter = LineSplitter::new(LINE_BYTES_LIMIT);
+        let fits = splitter.push(&line(third, LINE_BYTES_LIMIT % 3));
+        assert_eq!((fits.iter().next().map(str::len), fits.bad_utf8), (Some(LINE_BYTES_LIMIT), 1));
+        let long = splitter.push(&line(third, LINE_BYTES_LIMIT % 3 + 1));
+        assert_eq!((long.iter().collect::<Vec<_>>(), long.bad_utf8, long.too_long), (vec!["ok"], 0, 1));
     }
 
     #[test]

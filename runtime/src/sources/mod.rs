@@ -34,6 +34,7 @@ mod tcp_client;
 mod tcp_listener;
 
 pub use generator::Generator;
+pub use lines::LINE_BYTES_LIMIT;
 pub use outlet::{Outlet, OutletClosed};
 pub use queue::Queue;
 pub use received::{LINE_BYTES_MAX, Receiver, ReceiverStart, SourceError, StorageLevel, StreamOptions};

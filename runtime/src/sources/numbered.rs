@@ -19,8 +19,8 @@
 
 use crate::data::Text;
 use crate::sources::{
-    Outlet, OutletClosed, ReceiverStart, SourceError, backoff::Backoff, lines::LineSplitter, lines::Lines,
-    tcp_client::READ_BYTES,
+    Outlet, OutletClosed, ReceiverStart, SourceError, backoff::Backoff, lines::LINE_BYTES_LIMIT,
+    lines::LineSplitter, lines::Lines, tcp_client::READ_BYTES,
 };
 use std::time::Duration;
 use tidemill_protocol::{
@@ -188,8 +188,12 @@ struct Numbered {
 impl Numbered {
     fn parse(lines: Lines, mut held: Option<Position>, limit: usize) -> Result<Self, SourceError> {
         if lines.too_long > 0 {
+            let remedy = match limit {
+                LINE_BYTES_LIMIT.. => "no longer one can cross machines: let its sender cut it",
+                _ => "raise `line_bytes_max`",
+            };
             return Err(SourceError(format!(
-                "a numbered line is longer than {limit} bytes; raise `line_bytes_max`, for it cannot be left out"
+                "a numbered line is longer than {limit} bytes; {remedy}, for it cannot be left out"
             )));
         }
         let mut kept = Numbered::default();

@@ -1,14 +1,14 @@
 //! Received sources: a supervised receiver on an executor reads them and cuts blocks. Lines over TCP come with the library;
 //! a user's own implement [`Receiver`].
 
-use super::{Outlet, numbered, tcp_client, tcp_listener};
+use super::{Outlet, lines::LINE_BYTES_LIMIT, numbered, tcp_client, tcp_listener};
 pub use tidemill_actors::seam::{SourceError, StorageLevel};
 
 use crate::{
     context::StreamContext,
     data::{Data, Text},
     dstream::DStream,
-    graph::{ReceivedSource, Source, SourceSpec},
+    graph::{GraphError, ReceivedSource, Source, SourceSpec},
 };
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ pub struct StreamOptions {
     pub receivers: u16,
     /// When a block is safe. Default: in the memory of two executors.
     pub storage: StorageLevel,
-    /// Longer lines are refused. Default 1 MiB.
+    /// Longer lines are refused. Default 1 MiB, at most 8 MiB less some 1 KiB: longer ones cannot cross machines.
     pub line_bytes_max: usize,
 }
 
@@ -210,8 +210,12 @@ impl StreamContext {
         address: String,
         options: StreamOptions,
     ) -> DStream<Text> {
-        let StreamOptions { name, receivers, storage, .. } = options;
+        let StreamOptions { name, receivers, storage, line_bytes_max } = options;
+        let name = name.unwrap_or(address);
+        if line_bytes_max > LINE_BYTES_LIMIT {
+            self.graph.refuse(GraphError::LineLimit { stream: name.clone(), asked: line_bytes_max });
+        }
         let source = Source::Received(Arc::new(source));
-        self.register_source(SourceSpec { name: name.unwrap_or(address), kind, receivers, storage, source })
+        self.register_source(SourceSpec { name, kind, receivers, storage, source })
     }
 }

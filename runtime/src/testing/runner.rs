@@ -18,7 +18,7 @@ use tidemill_actors::seam::{
     SourceHost, StageOutput, StreamInput, StreamKind, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks,
 };
 use tidemill_protocol::{
-    id::{Attempt, BatchNumber, Epoch, PartitionId, StageId, StreamId, TaskId, TaskKey},
+    id::{Attempt, BatchNumber, Epoch, PartitionId, RunId, StageId, StreamId, TaskId, TaskKey},
     message::TaskFacts,
     time::BatchTime,
     world::Files,
@@ -26,6 +26,9 @@ use tidemill_protocol::{
 
 /// The interval of test batches; the first is at 1,000 ms.
 const INTERVAL_MS: u64 = 1000;
+
+/// There is no driver here, and the files are this runner's own.
+const RUN: RunId = RunId(0);
 
 /// A batch could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +162,13 @@ impl LocalRunner {
                         output.outputs.pop().map_or_else(Held::default, |(_, held)| held)
                     };
                     let partitions = outputs.into_iter().map(|(task, output)| (task, held(output))).collect();
-                    published.push(Published { sink, batch: plan.batch, time: plan.time, partitions });
+                    published.push(Published {
+                        run: RUN,
+                        sink,
+                        batch: plan.batch,
+                        time: plan.time,
+                        partitions,
+                    });
                 }
             }
         }
@@ -211,6 +220,7 @@ impl LocalRunner {
             batch: plan.batch,
             time: plan.time,
             seed: plan.seed,
+            run: RUN,
         };
         let context = TaskContext {
             facts,

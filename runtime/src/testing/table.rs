@@ -250,7 +250,7 @@ fn staged_files_are_published_once_or_discarded() {
     let again = runner.execute(&plan).unwrap().remove(0);
     assert_eq!(files.list("/out/n.staged-0".as_ref()).unwrap().len(), 2);
     for (task, _) in again.partitions {
-        tidemill_actors::seam::SinkHost::discard(&*pipeline, again.sink, task);
+        tidemill_actors::seam::SinkHost::discard(&*pipeline, again.run, again.sink, task);
     }
     assert_eq!(files.list("/out/n.staged-0".as_ref()).unwrap(), []);
 }

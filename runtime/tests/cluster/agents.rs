@@ -1,6 +1,7 @@
 //! Agents: their executors never outlive them, however they end.
 
-use crate::support::{Cluster, Process, TIDEMILL, executors, free_address, signal, until};
+use crate::support::{Cluster, Folder, Process, TIDEMILL, done, executors, free_address, signal, until};
+use std::{fs, net::UdpSocket, time::Duration};
 
 #[test]
 fn executors_end_with_their_agent_killed_or_told_to_end() {
@@ -33,4 +34,23 @@ fn executors_end_with_their_agent_killed_or_told_to_end() {
         let living = status["executors"].as_array()?;
         (living.len() == 1 && living[0]["executor"]["incarnation"].as_u64()? >= 2 << 16).then_some(())
     });
+}
+
+#[test]
+fn a_node_that_is_still_joining_hears_ctrl_c() {
+    let folder = Folder::new("joining");
+    let (ca, token) = (folder.text("ca"), folder.text("token"));
+    done(&["ca", "init", &ca]);
+    fs::write(&token, done(&["ca", "token", &ca])).unwrap();
+    // The join port is the one after the driver's; here it takes what comes and answers nothing.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let driver = format!("127.0.0.1:{}", silent.local_addr().unwrap().port() - 1);
+    let data = folder.text("data");
+    let mut node =
+        Process::start(TIDEMILL, &["node", "--join", &token, "--driver", &driver, "--data", &data]);
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    silent.recv(&mut [0; 2_048]).expect("it asks");
+    signal("INT", node.pid());
+    let status = node.wait("it ends");
+    assert_eq!(status.code(), Some(130), "{}", node.log());
 }

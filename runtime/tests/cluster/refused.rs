@@ -1,11 +1,13 @@
 //! What is refused: in one line with the remedy, and with the exit code that says by whom.
 
 use crate::support::{Cluster, Folder, Process, TIDEMILL, done, free_address, run};
-use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tidemill_protocol::{
-    identity::{Authority, NODE_LIFETIME, save_identity},
+    identity::{Authority, NODE_LIFETIME, PERSON_LIFETIME, load_identity, save_identity},
     world::World,
 };
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn refusal(arguments: &[&str], code: i32) -> String {
     let output = run(arguments);
@@ -55,6 +57,31 @@ fn a_missing_authority_and_a_bad_token_are_refused_in_one_line_with_exit_code_2(
     refusal(&["node", "--join", &token, "--driver", "127.0.0.1:7600", "--data", &data], 2);
     let line = refusal(&["node", "--data", &data], 2);
     assert!(line.contains("is missing: run `tidemill node --join`"), "{line}");
+}
+
+#[test]
+fn certificates_of_people_that_have_ended_are_made_anew_by_ca_renew() {
+    let folder = Folder::new("people");
+    let (ca, now) = (folder.text("ca"), World::real().clock.wall());
+    // Made two years ago, and nobody has touched it since.
+    Authority::create(Path::new(&ca), now - 2 * PERSON_LIFETIME).unwrap();
+    let driver = free_address().to_string();
+    let ask = ["status", "--ca", &ca, "--driver", &driver];
+    let line = refusal(&ask, 2);
+    assert!(
+        line.contains("observer.pem ended 365 days ago: make it anew with `tidemill ca renew`"),
+        "{line}"
+    );
+    let before = fs::read(Path::new(&ca).join("operator.pem")).unwrap();
+    let said = done(&["ca", "renew", &ca]);
+    for person in ["operator", "observer"] {
+        assert!(said.contains(&format!("{ca}/{person}.pem is valid for 365 days: copy it")), "{said}");
+        let facts = load_identity(Path::new(&ca), person).unwrap().facts().unwrap();
+        assert!(facts.valid_from <= now + DAY && facts.valid_until > now + 364 * DAY, "{person}");
+    }
+    assert_ne!(fs::read(Path::new(&ca).join("operator.pem")).unwrap(), before);
+    let line = refusal(&ask, 1);
+    assert!(line.contains("check --driver and that it runs"), "nobody is there, but it may ask: {line}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::support::{Cluster, TIDEMILL, done, feed, run};
 use std::{fs, time::Duration};
 
 #[test]
-fn the_status_shows_executors_batches_receivers_and_the_tree_to_observers_only() {
+fn the_status_shows_nodes_executors_batches_receivers_and_the_tree_to_observers_only() {
     let (from, _fed) = feed(1_000, Duration::from_secs(600));
     let cluster = Cluster::start("status", from);
     let _node = cluster.node("node", TIDEMILL);
@@ -15,7 +15,11 @@ fn the_status_shows_executors_batches_receivers_and_the_tree_to_observers_only()
         let tree = status["tree"].as_array()?;
         let scheduler = tree.iter().find(|entry| entry["path"] == "node-0/driver/scheduler")?;
         let executors = status["executors"].as_array()?.iter();
-        let all_there = receiver["records_per_s"].as_f64()? > 0.0
+        let node = &status["nodes"][0];
+        let is_node =
+            node["address"] == "127.0.0.1" && node["executors"].as_array()?.len() == 2 && node["slots"] == 2;
+        let all_there = is_node
+            && receiver["records_per_s"].as_f64()? > 0.0
             && status["batches"][0]["records"].is_u64()
             && scheduler["state"] == "running"
             && status["driver"]["state"] == "running"
@@ -24,7 +28,7 @@ fn the_status_shows_executors_batches_receivers_and_the_tree_to_observers_only()
     });
     let (ca, address) = (cluster.folder.text("ca"), cluster.address.to_string());
     let table = done(&["status", "--ca", &ca, "--driver", &address]);
-    for headline in ["driver\n", "executors\n", "receivers\n", "batches ", "supervision\n"] {
+    for headline in ["driver\n", "nodes\n", "executors\n", "receivers\n", "batches ", "supervision\n"] {
         assert!(table.contains(headline), "{headline:?} is in\n{table}");
     }
 

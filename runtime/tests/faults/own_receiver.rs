@@ -1,6 +1,6 @@
 //! Users' own receivers, with and without positions.
 
-use super::support::{config, end, events, published};
+use super::support::{config, end, events, published, reports};
 use std::sync::{Arc, Mutex};
 use tidemill::{
     ClusterEvent, StreamContext,
@@ -115,4 +115,87 @@ fn a_receiver_of_ones_own_with_positions_goes_on_after_the_last_safe_one_when_it
     assert!(reasons[0].contains("the first life is over"), "{reasons:?}");
     let said = format!("so is the second at {}:{PANIC_LINE}:", file!());
     assert!(reasons[1].contains(&said), "{reasons:?} lack {said}");
+}
+
+/// Pushes a record of 9 MiB among others; with positions, if it is told so.
+struct Overlong {
+    has_positions: bool,
+}
+
+impl Receiver for Overlong {
+    type Record = String;
+
+    fn acknowledges(&self) -> bool {
+        self.has_positions
+    }
+
+    async fn run(&self, start: ReceiverStart, out: Outlet<String>) -> Result<(), SourceError> {
+        assert_eq!(start.resume_after, None, "its first life does it all");
+        let long = "x".repeat(9 << 20);
+        let pushes = [vec!["a".to_owned(), long.clone(), "b".to_owned()], vec![long], vec!["c".to_owned()]];
+        for (number, records) in (0..).step_by(10).zip(pushes) {
+            let positions = (Position(number), Position(number + 9));
+            let pushed = out.push_at(records, self.has_positions.then_some(positions)).await;
+            pushed.map_err(|closed| SourceError(closed.to_string()))?;
+        }
+        if self.has_positions {
+            let safe = out.safe().wait_for(|safe| *safe >= Some(Position(29))).await.is_ok();
+            assert!(safe, "what was refused does not hold up the acknowledgement");
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_record_that_cannot_cross_machines_is_refused_counted_and_reported_and_the_stream_goes_on() {
+    for has_positions in [false, true] {
+        let context = StreamContext::with_config(config());
+        let records =
+            published(&context.receiver_stream(Overlong { has_positions }, StreamOptions::default()));
+        let events = events(&context);
+        end(context.start().unwrap()).unwrap();
+        assert_eq!(records.all(), ["a", "b", "c"], "positions: {has_positions}");
+        assert_eq!(reports(&events.all(), "record_too_long"), 2);
+        assert!(restarts(&events.all()).is_empty());
+    }
+}
+
+/// Pushes 72 MiB at once with positions.
+struct TooMuchAtOnce;
+
+impl Receiver for TooMuchAtOnce {
+    type Record = String;
+
+    fn acknowledges(&self) -> bool {
+        true
+    }
+
+    async fn run(&self, _start: ReceiverStart, out: Outlet<String>) -> Result<(), SourceError> {
+        let pushed = out.push_at(vec!["x".repeat(1 << 20); 72], Some((Position(5), Position(76)))).await;
+        pushed.map_err(|closed| SourceError(closed.to_string()))
+    }
+}
+
+#[test]
+fn a_push_with_positions_that_is_more_than_a_block_ends_its_receiver_with_the_numbers() {
+    let context = StreamContext::with_config(config());
+    let records = published(&context.receiver_stream(TooMuchAtOnce, StreamOptions::default()));
+    let events = events(&context);
+    let running = context.start().unwrap();
+    let said = "75497832 bytes were pushed at once with the positions @5 to @76, more than a block may have \
+                (66060288 bytes): push fewer records at once";
+    events.wait_until("the restart of the receiver", |events| {
+        restarts(events).iter().any(|reason| reason.contains(said))
+    });
+    running.stop_now().unwrap();
+    assert!(records.all().is_empty());
+}
+
+/// Why receivers were started again.
+fn restarts(events: &[ClusterEvent]) -> Vec<String> {
+    let reason = |event: &ClusterEvent| match event {
+        ClusterEvent::Note(GeneratorNote::ReceiverRestarts { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(reason).collect()
 }

@@ -7,7 +7,7 @@ use super::{
 use tidemill::{
     App, ClusterEvent, Config, GraphError, StartError, StreamContext,
     app::{Command, EXIT_USAGE, Interrupt, LocalArgs},
-    sources::Generator,
+    sources::{Generator, LINE_BYTES_LIMIT, StreamOptions},
 };
 
 fn refusal(context: &StreamContext) -> String {
@@ -40,6 +40,20 @@ fn a_port_that_is_taken_is_refused_with_the_remedy() {
     assert!(text.starts_with(&format!("cannot listen on {address}: ")), "{text}");
     assert!(text.ends_with("; choose another port, or stop who holds it"), "{text}");
     assert_eq!(exit_code(config(), build), EXIT_USAGE);
+}
+
+#[test]
+fn a_limit_of_lines_that_could_not_cross_machines_is_refused_with_the_remedy() {
+    let build = |line_bytes_max| {
+        let context = StreamContext::with_config(config());
+        let options = StreamOptions { line_bytes_max, ..StreamOptions::default() };
+        context.numbered_lines_with("127.0.0.1:9", options).count().print();
+        context
+    };
+    let text = refusal(&build(LINE_BYTES_LIMIT + 1));
+    let said = "127.0.0.1:9 asks for lines of up to 8387579 bytes: at most 8387578 can cross machines; lower line_bytes_max";
+    assert_eq!(text, said);
+    build(LINE_BYTES_LIMIT).start().expect("the highest limit").stop_now().expect("it is told to");
 }
 
 #[test]

@@ -55,8 +55,8 @@ fn the_performer_tells_the_links_and_the_roles() {
             vec!["bind node-1.i1 3", "node-1.i1 Welcome { epoch: Epoch(1) }"],
         ),
         (
-            Action::Refuse { link: LinkId(3), reason: Refusal::Ending },
-            vec!["close 3: this driver is ending: register with its successor"],
+            Action::Refuse { link: LinkId(3), reason: Refusal::DriversNumber(NodeId(0)) },
+            vec!["close 3: node-0 is the driver's number: give the executor a number from 1"],
         ),
         (Action::Peers { to: vec![member], peers }, vec![&told]),
         (Action::ExecutorUp(registration(member)), vec!["up node-1.i1"]),

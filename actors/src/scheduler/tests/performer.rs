@@ -83,7 +83,8 @@ impl SinkHost for Notes {
         let answer = if published.sink.0 == 5 { Err(PublishError("full".into())) } else { Ok(()) };
         async move { answer }.boxed()
     }
-    fn discard(&self, sink: SinkId, task: TaskId) {
+    fn discard(&self, run: RunId, sink: SinkId, task: TaskId) {
+        assert_eq!(run, RunId(4));
         self.note(format!("discard {} {}", sink.0, show(task)));
     }
 }
@@ -118,6 +119,7 @@ fn check(action: Action, expected: &[&str]) {
         followers: notes.clone(),
         prepared: Arc::new(notes.clone()),
         sinks: Arc::new(notes.clone()),
+        run: RunId(4),
         spawner: Spawner::new(AtOnce),
     };
     performer.carry_out(action, &notes);

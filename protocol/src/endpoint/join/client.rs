@@ -48,8 +48,6 @@ pub struct Joined {
     pub cluster: ClusterName,
     /// The executor numbers of this machine.
     pub nodes: Vec<NodeId>,
-    /// Where the driver's control endpoint is.
-    pub control: SocketAddr,
 }
 
 /// Why a machine did not join, or its certificate was not renewed.
@@ -249,11 +247,11 @@ async fn ask(
 /// Checks that the reply is what was asked for, against the authority that the server has proven.
 fn accept(world: &World, reply: JoinReply, key: &KeyPair, authority: Vec<u8>) -> Result<Joined, JoinError> {
     let bad = |cause: &dyn fmt::Display| JoinError::BadReply(cause.to_string());
-    let (granted, cluster, control) = match reply {
+    let (granted, cluster) = match reply {
         JoinReply::Refused(refusal) => return Err(refusal.into()),
-        JoinReply::Joined { chain, cluster, nodes, control } => {
+        JoinReply::Joined { chain, cluster, nodes } => {
             let chain = chain.into_iter().map(|CertificateBytes(der)| der).collect();
-            (Granted { chain, nodes }, cluster, control)
+            (Granted { chain, nodes }, cluster)
         }
     };
     let cluster: ClusterName = cluster.parse().map_err(|cause| bad(&cause))?;
@@ -265,7 +263,7 @@ fn accept(world: &World, reply: JoinReply, key: &KeyPair, authority: Vec<u8>) ->
     }
     let identity = Identity::from_der(vec![own], key.to_pkcs8(), authority).map_err(|cause| bad(&cause))?;
     let identity = identity.with_clock(world.clock.clone());
-    Ok(Joined { identity, cluster: wanted.cluster, nodes: granted.nodes, control })
+    Ok(Joined { identity, cluster: wanted.cluster, nodes: granted.nodes })
 }
 
 /// Trusts a server whose chain ends in the authority of the token and that is the driver of that authority's cluster.

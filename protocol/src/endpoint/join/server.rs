@@ -51,8 +51,6 @@ pub struct JoinDesk {
     pub authority: Authority,
     /// Whose certificates are not renewed.
     pub denied: DenyList,
-    /// Where the driver's control endpoint is, as nodes see it.
-    pub control: SocketAddr,
     /// How long certificates of nodes are valid.
     pub lifetime: Duration,
     /// Clock, thread for the authority's files, and the fault point `join.recorded`.
@@ -64,14 +62,8 @@ pub struct JoinDesk {
 impl JoinDesk {
     /// A desk with nothing counted yet.
     #[must_use]
-    pub fn new(
-        authority: Authority,
-        denied: DenyList,
-        control: SocketAddr,
-        lifetime: Duration,
-        world: World,
-    ) -> Self {
-        JoinDesk { authority, denied, control, lifetime, world, counts: Arc::default() }
+    pub fn new(authority: Authority, denied: DenyList, lifetime: Duration, world: World) -> Self {
+        JoinDesk { authority, denied, lifetime, world, counts: Arc::default() }
     }
 
     /// The answer to a request on a connection whose peer has shown this name. The authority's files are written on the
@@ -105,7 +97,6 @@ impl JoinDesk {
             chain: granted.chain.into_iter().map(CertificateBytes).collect(),
             cluster: self.authority.cluster().to_string(),
             nodes: granted.nodes,
-            control: self.control,
         })
     }
 }

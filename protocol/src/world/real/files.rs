@@ -37,6 +37,11 @@ impl RealFiles {
     }
 }
 
+/// The name that a file with this temporary name would have got.
+fn intended(temporary: &str) -> Option<&str> {
+    temporary.strip_prefix(TEMPORARY)?.splitn(4, '-').nth(3)
+}
+
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
@@ -75,6 +80,18 @@ impl FileSystem for RealFiles {
         }
         files.sort();
         Ok(files)
+    }
+
+    fn unfinished(&self, folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+        let mut left = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if let Some(name) = intended(&entry.file_name().to_string_lossy()) {
+                left.push((entry.path(), name.to_owned()));
+            }
+        }
+        left.sort();
+        Ok(left)
     }
 
     fn create_folder(&self, folder: &Path) -> io::Result<()> {

@@ -10,12 +10,11 @@
 //! the driver refuses for good ends the agent: the next would be refused as well.
 
 use super::{
-    executor::DRAIN,
     launch::Launch,
     lives::{PROCESSES_MAX, PastLives, incarnation},
     serial,
 };
-use crate::app::EXIT_REFUSED;
+use crate::{app::EXIT_REFUSED, cluster::drain};
 use std::{
     collections::BTreeMap,
     process::ExitStatus,
@@ -45,8 +44,8 @@ use tokio::{
     sync::{Notify, mpsc, watch},
 };
 
-/// How long executors may take to leave before they are killed: what they take themselves, and a reserve.
-const LEAVE: Duration = DRAIN.saturating_add(Duration::from_secs(5));
+/// How long executors may take to leave beyond what they take themselves, before they are killed.
+const LEAVE_RESERVE: Duration = Duration::from_secs(5);
 /// More restarts than this within the period are no accident: a program that ends as soon as it is started reaches it within
 /// a minute.
 const INTENSITY: Intensity = Intensity { restarts_max: 30, period: Duration::from_secs(60) };
@@ -191,11 +190,13 @@ impl Agent {
             // One that is not there need not leave.
             let _ = process.try_send(Command::Leave);
         }
+        let spec = &self.desk.spec;
+        let limit = drain::longest(&spec.launch.data, &spec.executors).saturating_add(LEAVE_RESERVE);
         let mut running = self.desk.running.subscribe();
         tokio::select! {
             biased;
             _ = running.wait_for(BTreeMap::is_empty) => {}
-            () = self.world.clock.sleep(LEAVE) => {
+            () = self.world.clock.sleep(limit) => {
                 tracing::warn!(running = ?*self.desk.running.borrow(), "executors do not leave: they are killed");
             }
         }

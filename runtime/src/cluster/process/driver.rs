@@ -141,8 +141,7 @@ fn assemble(
     let lifetime = options.certificate_lifetime;
     tokio::spawn(renew(papers.authority.clone(), papers.identity, lifetime, world.clone()));
     if let Some(join) = join {
-        let at = address.unwrap_or(options.listen);
-        let desk = JoinDesk::new(papers.authority, papers.denied, at, lifetime, world.clone());
+        let desk = JoinDesk::new(papers.authority, papers.denied, lifetime, world.clone());
         tokio::spawn(tell_joins(desk.counts.clone(), world));
         tokio::spawn(serve_join(join.clone(), desk, JoinLimits::default()));
         endpoints.push(join);

@@ -5,6 +5,7 @@ use crate::{
     Config, GraphError, Params, StreamContext,
     app::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, complain},
     cluster::{
+        drain,
         lane::{BulkThread, Lanes},
         over_quic::{ExecutorSite, Site, start_executor},
         plumbing::Leave,
@@ -37,8 +38,6 @@ use tokio::sync::Notify;
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// How long to wait before the next one.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
-/// How long those who still need something of a leaving executor are waited for; then it ends without their consent.
-pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// How often a leaving executor looks whether it was let go.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the end of its actors may take.
@@ -154,6 +153,8 @@ struct Started {
     root: SupervisorHandle,
     plumbing: Arc<QuicPlumbing>,
     asked_to_leave: Address<Leave>,
+    /// How long a leave may take.
+    drain: Duration,
 }
 
 async fn start(
@@ -170,6 +171,10 @@ async fn start(
     let context = StreamContext::with_params(config, Params::from_wire(&facts.parameters));
     build(&context).map_err(|error| End::Failed(error.to_string()))?;
     let Parts { config, pipeline, world, progress, users } = context.prepare()?;
+    let drain = drain::limit(config.batch_interval);
+    if let Err(error) = drain::write_down(&spec.data, spec.member.node, drain) {
+        tracing::warn!(%error, "the agent will not know how long a leave may take");
+    }
     let codec: Arc<dyn PayloadCodec> = pipeline.clone();
     let plumbing = Arc::new(QuicPlumbing {
         world: world.clone(),
@@ -197,12 +202,12 @@ async fn start(
         intensity: Some(Intensity { restarts_max: 0, period: Duration::from_secs(1) }),
     };
     let (root, _die, asked_to_leave) = start_executor(site, own);
-    Ok(Started { world, root, plumbing, asked_to_leave })
+    Ok(Started { world, root, plumbing, asked_to_leave, drain })
 }
 
 impl Started {
     async fn serve(self, leave: &Notify) -> End {
-        let Started { world, root, plumbing, asked_to_leave } = self;
+        let Started { world, root, plumbing, asked_to_leave, drain } = self;
         let exit = tokio::select! {
             biased;
             exit = root.ended() => Some(exit),
@@ -212,7 +217,7 @@ impl Started {
         if exit.is_none() {
             // Whoever cannot be asked has ended already.
             if asked_to_leave.try_send(Leave).is_ok() {
-                drained(&plumbing, &world).await;
+                drained(&plumbing, &world, drain).await;
             }
             root.shutdown();
             tokio::select! {
@@ -233,8 +238,8 @@ impl Started {
 }
 
 /// Waits until this executor has left: until nothing that it holds is needed and the driver has let it go.
-async fn drained(plumbing: &QuicPlumbing, world: &World) {
-    let deadline = world.clock.now() + DRAIN;
+async fn drained(plumbing: &QuicPlumbing, world: &World, limit: Duration) {
+    let deadline = world.clock.now() + limit;
     while !plumbing.endpoints().is_empty() && world.clock.now() < deadline {
         world.clock.sleep(LOOK_EVERY).await;
     }

@@ -20,7 +20,10 @@ pub(crate) fn next_life(files: &Files, folder: &Path) -> Result<u32, String> {
     let cannot = |error: std::io::Error| format!("cannot keep {}: {error}", path.display());
     let last = match files.read_range(&path, 0, LIFE_BYTES_MAX) {
         Ok(bytes) => parse(&bytes).ok_or_else(|| {
-            format!("{} is not a number: remove it if no node uses this folder", path.display())
+            format!(
+                "{} is not a number: write there how often this node has been started, or join again in another folder",
+                path.display()
+            )
         })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(error) => return Err(cannot(error)),

@@ -136,7 +136,7 @@ impl QuicLinks {
         let connection = link.receiver.connection().clone();
         self.lines().open.insert(id, (link.sender.clone(), connection.clone()));
         // It may have been denied since the handshake.
-        self.cut(&denied);
+        cut_if_denied(&connection, &denied);
         let error = loop {
             match link.receiver.recv().await {
                 Ok(message) => inbox.deliver(id, from, message),
@@ -151,12 +151,7 @@ impl QuicLinks {
     /// Cuts off those who are denied.
     pub(crate) fn cut(&self, denied: &DenyList) {
         for (_, connection) in self.lines().open.values() {
-            let peer = PeerName::of_connection(connection).ok();
-            if let Some(node) = peer.and_then(|peer| denied.denies(&peer.role)) {
-                let reason = Refused::Denied(node).to_string();
-                tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
-                endpoint::close(connection, CloseCode::Foreign, &reason);
-            }
+            cut_if_denied(connection, denied);
         }
     }
 
@@ -182,6 +177,15 @@ impl QuicLinks {
     }
 }
 
+fn cut_if_denied(connection: &quinn::Connection, denied: &DenyList) {
+    let peer = PeerName::of_connection(connection).ok();
+    if let Some(node) = peer.and_then(|peer| denied.denies(&peer.role)) {
+        let reason = Refused::Denied(node).to_string();
+        tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
+        endpoint::close(connection, CloseCode::Foreign, &reason);
+    }
+}
+
 impl TellExecutors for QuicLinks {
     fn tell(&self, to: Member, message: ToExecutor) {
         self.send(to, message);
@@ -190,7 +194,11 @@ impl TellExecutors for QuicLinks {
 
 impl Links for QuicLinks {
     fn bind(&self, member: Member, link: LinkId) {
-        self.lines().bound.insert(member, link);
+        let mut lines = self.lines();
+        // It may be gone by now, and nobody would ever forget it.
+        if lines.open.contains_key(&link) {
+            lines.bound.insert(member, link);
+        }
     }
 
     fn tell(&self, to: Member, message: ToExecutor) {
@@ -208,5 +216,19 @@ impl Links for QuicLinks {
         if let Some(connection) = self.forget(link) {
             endpoint::close(&connection, code, &refusal.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemill_protocol::id::{Incarnation, NodeId};
+
+    #[test]
+    fn a_link_that_is_gone_already_is_not_bound() {
+        let links = QuicLinks::default();
+        let member = Member { node: NodeId(1), incarnation: Incarnation(1) };
+        Links::bind(&links, member, LinkId(7));
+        assert!(links.lines().bound.is_empty(), "nobody would ever take it out");
     }
 }

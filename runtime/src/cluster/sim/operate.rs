@@ -5,6 +5,7 @@ use super::{
     driver_node::DriverNode, executor_node::ExecutorNode, ip_of,
 };
 use crate::cluster::{
+    drain,
     plumbing::{Die, Leave},
     progress::{ClusterEvent, PipelineError, Progress},
 };
@@ -209,6 +210,11 @@ impl SimCluster {
         let executor = self.executors.get(&node)?;
         let member = executor.plumbing.member()?;
         executor.leave.try_send(Leave).is_ok().then_some(member)
+    }
+
+    /// How long an executor's process waits until it is let go, before it ends without consent.
+    pub fn leave_limit(&self) -> Duration {
+        drain::limit(self.spec.config.batch_interval)
     }
 
     /// Has an executor leave in good order, and waits until it has, at most `limit` of virtual time. Then its process is gone, and
