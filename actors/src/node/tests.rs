@@ -191,7 +191,8 @@ fn a_silent_executor_is_asked_and_then_declared_dead() {
     let mut t = Table::new();
     t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     t.membership.on_event(Time(0), register(2, life(2, 1)), &mut Vec::new());
-    let (one, two) = (|nonce: u64| format!("ping node-1.i1 {nonce}"), |nonce: u64| format!("ping node-2.i1 {nonce}"));
+    let (one, two) =
+        (|nonce: u64| format!("ping node-1.i1 {nonce}"), |nonce: u64| format!("ping node-2.i1 {nonce}"));
     // Nobody is asked who was heard in the last 600 ms; node 2 answers at once.
     let looks: [(u64, Vec<String>); 12] = [
         (125, vec![]),
