@@ -32,8 +32,15 @@ pub trait Core: 'static {
     fn assert_invariants(&self) {}
 }
 
+/// Events that make a turn at most: what is gathered for all of them waits no longer.
+pub const TURN_MAX: u32 = 64;
+
 /// Carries out what a core asks for.
 pub trait Perform<C: Core>: 'static {
     /// Carries out one action. It must not wait; long work is started, and its end sent to `me` as an event.
     fn perform(&mut self, action: C::Action, me: &crate::shell::ShellAddress<C>);
+
+    /// A turn is over: what was gathered in it goes out. Called when no event waits any more, and after [`TURN_MAX`] events at the
+    /// latest.
+    fn end_turn(&mut self) {}
 }

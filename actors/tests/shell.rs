@@ -118,6 +118,37 @@ fn actions_are_performed_in_order_and_seen_by_the_observer() {
     });
 }
 
+/// How many actions each turn had.
+#[derive(Clone, Default)]
+struct Turns(Arc<Mutex<Vec<u64>>>, u64);
+
+impl Perform<Echo> for Turns {
+    fn perform(&mut self, _: Action, _: &ShellAddress<Echo>) {
+        self.1 += 1;
+    }
+
+    fn end_turn(&mut self) {
+        self.0.lock().unwrap().push(std::mem::take(&mut self.1));
+    }
+}
+
+#[test]
+fn a_turn_ends_when_no_event_waits_or_after_64_of_them() {
+    in_virtual_time(1, |world| async move {
+        let (address, inbox) = ShellAddress::<Echo>::new_pair();
+        // Two actions for each word.
+        (0..150).for_each(|_| _ = address.tell(Event::Word(9_000)));
+        let turns = Turns::default();
+        let hands = turns.clone();
+        let child = Shell::child_spec("echo", inbox, |_| echo(), move |_| hands.clone());
+        let _root = Supervisor::start(SupervisorSpec::new("root", Strategy::OneForOne).child(child), &world);
+        world.clock.sleep(ms(1)).await;
+        address.tell(Event::Word(9_000));
+        world.clock.sleep(ms(1)).await;
+        assert_eq!(*turns.0.lock().unwrap(), [128, 128, 44, 2]);
+    });
+}
+
 #[test]
 fn the_timer_follows_the_deadline_both_ways() {
     in_virtual_time(1, |world| async move {

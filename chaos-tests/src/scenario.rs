@@ -133,11 +133,12 @@ impl Scenario {
         };
         self.builder().run(pipeline, async |cluster| {
             listen(cluster, happened.clone());
-            let feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
+            let mut feed = feed(&cluster.host(1), self.rate_lines_per_s, self.feed).await;
             let watched = watch(cluster, happened.clone());
             let player = Player::new(&self.faults, self.link.clone(), panics, watched, self.is_patient);
             let struck = player.play(cluster).await;
             let outcome = cluster.wait_until_ended(self.feed + DRAIN).await;
+            feed.hear().await;
             let report = self.report(cluster, feed, struck, outcome_text(outcome), (&counts, &happened));
             Report { out_of_order: disorder.count(), ..report }
         })
@@ -238,15 +239,27 @@ pub struct Feed {
     /// Its figures.
     pub gauge: Arc<tidemill::demo::feeder::FeedGauge>,
     end: oneshot::Receiver<Result<u64, String>>,
+    ended: Option<Result<u64, String>>,
 }
 
+/// How long what the pipeline has told the feeder last may be under way when the pipeline has ended.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 impl Feed {
+    /// Lets the feeder hear what it was told before the pipeline ended: it may be under way on a slow link.
+    pub async fn hear(&mut self) {
+        if let Ok(ended) = tokio::time::timeout(LAST_WORD, &mut self.end).await {
+            self.ended = ended.ok();
+        }
+    }
+
     /// How many different lines were written.
     ///
     /// # Errors
     /// Why the feed has not ended, or ended badly.
     pub fn ended(mut self) -> Result<u64, String> {
-        self.end.try_recv().map_err(|_| "the feeder has not ended: lines are not safe".to_owned())?
+        let ended = self.ended.take().or_else(|| self.end.try_recv().ok());
+        ended.unwrap_or_else(|| Err("the feeder has not ended: lines are not safe".to_owned()))
     }
 }
 
@@ -265,7 +278,7 @@ pub async fn feed(host: &World, rate_lines_per_s: u64, duration: Duration) -> Fe
         // Nobody waits for a scenario that is over.
         let _ = tell.send(feeder.run(plan).await.map_err(|error| error.to_string()));
     });
-    Feed { gauge, end }
+    Feed { gauge, end, ended: None }
 }
 
 /// Watches the executors for the player, and counts what a leave has cost.

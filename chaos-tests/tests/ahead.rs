@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tidemill::{
-    BatchInterval, StreamContext,
+    BatchInterval, ClusterEvent, StreamContext,
     cluster::sim::{NodeId, SimCluster},
     sources::Generator,
 };
@@ -49,6 +49,11 @@ impl Ran {
 
 /// Sums numbers by key over three maps and three reducers; each record weighs `bytes` on its way.
 fn run(seed: u64, bytes: usize, strike: impl AsyncFnOnce(&mut SimCluster)) -> Ran {
+    run_every(INTERVAL, seed, bytes, strike)
+}
+
+/// The same with another interval.
+fn run_every(interval: Duration, seed: u64, bytes: usize, strike: impl AsyncFnOnce(&mut SimCluster)) -> Ran {
     let sums: Arc<Mutex<BTreeMap<u64, u64>>> = Arc::default();
     let summed = sums.clone();
     let pipeline = move |context: &StreamContext| {
@@ -68,7 +73,7 @@ fn run(seed: u64, bytes: usize, strike: impl AsyncFnOnce(&mut SimCluster)) -> Ra
         Ok(())
     };
     let builder = SimCluster::builder(seed).trace_lines(400_000).configure(|config| {
-        config.batch_interval = BatchInterval::Every(INTERVAL);
+        config.batch_interval = BatchInterval::Every(interval);
         config.executors = EXECUTORS;
         // Copies read by name, and are not what this is about.
         config.speculation = false;
@@ -168,4 +173,42 @@ fn whoever_dies_with_outputs_that_others_wait_for_every_record_counts_once() {
         ran.assert_exact();
     }
     assert!(again > 0, "no kill has cost anything");
+}
+
+/// One of three executors stands still for a while: batches queue up behind the four in flight, and are handed over together when it
+/// goes on. The executor that is sent such a group dies with it: all of its batches run elsewhere, and every total is exact.
+#[test]
+fn an_executor_that_dies_in_the_middle_of_a_group_of_batches_loses_nothing() {
+    let mut groups = 0;
+    for seed in 1..=5 {
+        let lost: Arc<Mutex<BTreeMap<u64, u64>>> = Arc::default();
+        let seen = lost.clone();
+        let ran = run_every(Duration::from_millis(100), seed, 8, async |cluster: &mut SimCluster| {
+            let (slow, victim) = (NodeId(2), NodeId(1));
+            cluster.progress().listen(move |event| {
+                if let ClusterEvent::TasksLost { batch, count, .. } = event {
+                    *seen.lock().expect("no closure panics").entry(batch.0).or_default() += count;
+                }
+            });
+            let meter = cluster.driver_meter();
+            cluster.sleep(Duration::from_millis(600)).await;
+            let before = meter.work().groups_sent;
+            cluster.pause(slow, Duration::from_millis(900));
+            for _ in 0..5_000 {
+                if meter.work().groups_sent > before {
+                    break;
+                }
+                cluster.sleep(Duration::from_micros(200)).await;
+            }
+            groups += meter.work().groups_sent - before;
+            assert!(meter.work().groups_sent > before, "seed {seed}: no group was sent");
+            assert!(cluster.kill(victim), "seed {seed}");
+            cluster.sleep(Duration::from_millis(500)).await;
+            assert!(cluster.revive(victim), "seed {seed}");
+        });
+        let lost = lost.lock().expect("no closure panics");
+        assert!(lost.len() >= 2, "seed {seed}: tasks of several batches were lost with it: {lost:?}");
+        ran.assert_exact();
+    }
+    assert!(groups >= 5, "{groups} groups");
 }

@@ -2,42 +2,52 @@
 //! [`WakingClock`] for the driver itself.
 //!
 //! An executor is **green** (trusted), **yellow** (suspected: others are preferred) or **red** (declared dead). Any message of
-//! it is a sign of life; the pings only see to it that there is something to hear. Membership looks once a tick, every
-//! `ping_every` (250 ms): it judges, then it asks.
-//!
-//! **The estimate** is the one of TCP's retransmission timer (RFC 6298): cheap, robust, two numbers. A sample is the *longest*
-//! pause between two signs of life that ended since the last tick, one sample a tick whatever the traffic, so that a busy
-//! executor does not teach the detector that pauses are microseconds long:
+//! it is a sign of life, so whoever reports on tasks is not asked: membership looks at everybody every `look_every` (125 ms),
+//! judges, and asks whoever has said nothing for 600 ms, and whoever is suspected. A question costs three datagrams; among hundreds
+//! of executors that is more than the work itself.
 //!
 //! ```text
-//!   mean'      = mean + (sample - mean) / 8             begins as ping_every
-//!   deviation' = deviation + (|sample - mean| - deviation) / 4    begins as ping_every / 2
-//!   yellow after mean + 4 deviation, but between  500 ms and 1,000 ms, and 2 pings without any answer
-//!   red    after mean + 8 deviation, but between 1,500 ms and 1,750 ms, and 4 pings without any answer
-//!   green again once 4 ticks in a row found no such silence: a doubtful executor does not flap
+//!   heard           silent for 600 ms: asked      asked at each look, until it is heard
+//!     |---------------------|-------|-------|-------|-------|-------|-------|-------|-------|
+//!                           0              250 (yellow)            …                      1,000 (red)    waited, in ms
 //! ```
 //!
-//! So the lower bounds decide for a regular executor, and one whose answers jitter gets more patience, never beyond the upper
-//! bounds. Whoever is silent is red at the first tick after at most 1,750 ms, which is within 2 s.
+//! **The estimate** is the one of TCP's retransmission timer (RFC 6298): cheap, robust, two numbers. A sample is how long an executor
+//! was waited for: from the first question that it left without an answer to the next sign of life.
+//!
+//! ```text
+//!   mean'      = mean + (sample - mean) / 8             begins as 250 ms
+//!   deviation' = deviation + (|sample - mean| - deviation) / 4    begins as a quarter of that
+//!   yellow once waited for mean + 4 deviation, but between   250 ms and   500 ms, with 2 questions without any answer
+//!   red    once waited for mean + 8 deviation, but between 1,000 ms and 1,125 ms, with 8 questions without any answer
+//!   green again after 8 looks in a row at which it was not waited for that long: a doubtful executor does not flap
+//! ```
+//!
+//! So the lower bounds decide for one who answers at once, and one whose answers jitter gets more patience, never beyond the upper
+//! bounds. Whoever falls silent is asked within 725 ms, and red at the first look 1,125 ms later at the latest, which is within 2 s.
 //!
 //! **The driver's own sleep is nobody's silence.** Time is counted as the driver's waking time: between two events of
-//! membership at most 300 ms count (a tick, and a fifth for a late timer). A sleep of a minute adds 300 ms to everybody's
-//! silence, and who has been asked less than four times in vain is not judged. So whoever answers each ping within 800 ms is
-//! never red, however slow or sleepy the driver is: between two answers that it reads lie at most 300 + 800 + 300 ms.
+//! membership at most 175 ms count (a look, and two fifths for a late timer). A sleep of a minute adds 175 ms to everybody's
+//! silence, and who has been asked less than eight times in vain is not judged. So whoever answers each question within 800 ms is
+//! never red, however slow or sleepy the driver is: it is waited for at most 800 + 175 ms.
 
 use std::time::Duration;
 use tidemill_protocol::time::Time;
 
-/// Bounds of the silence after which an executor is suspected.
-const YELLOW: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1_000));
-/// Bounds of the silence after which it is declared dead.
-const RED: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_millis(1_750));
-/// So many pings must be without any answer before an executor is suspected …
-const YELLOW_PINGS: u32 = 2;
+/// Who was silent for so long is asked. Above the commonest batch interval, 500 ms, and what its reports may vary.
+const QUIET: Duration = Duration::from_millis(600);
+/// What an answer is thought to take before there was one.
+const FIRST_MEAN: Duration = Duration::from_millis(250);
+/// Bounds of the wait after which an executor is suspected.
+const YELLOW: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(500));
+/// Bounds of the wait after which it is declared dead.
+const RED: (Duration, Duration) = (Duration::from_millis(1_000), Duration::from_millis(1_125));
+/// So many questions must be without any answer before an executor is suspected …
+const YELLOW_QUESTIONS: u32 = 2;
 /// … and so many before it is declared dead.
-const RED_PINGS: u32 = 4;
-/// After so many ticks without suspicious silence it is trusted again.
-const CALM_TICKS: u32 = 4;
+const RED_QUESTIONS: u32 = 8;
+/// After so many looks without a suspicious wait it is trusted again.
+const CALM_LOOKS: u32 = 8;
 
 /// How an executor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,8 +69,8 @@ pub(super) struct WakingClock {
 }
 
 impl WakingClock {
-    pub(super) fn new(ping_every: Duration) -> Self {
-        WakingClock { last: None, awake: Duration::ZERO, gap_max: ping_every * 6 / 5 }
+    pub(super) fn new(look_every: Duration) -> Self {
+        WakingClock { last: None, awake: Duration::ZERO, gap_max: look_every * 7 / 5 }
     }
 
     /// An event has come; gives the waking time now.
@@ -77,26 +87,29 @@ impl WakingClock {
 pub(super) struct Suspicion {
     level: Level,
     last_heard: Duration,
-    /// The longest pause that ended since the last tick.
-    pause: Option<Duration>,
+    asked: Option<Asked>,
     mean: Duration,
     deviation: Duration,
-    /// Pings since it was last heard.
-    unanswered: u32,
-    calm_ticks: u32,
+    calm_looks: u32,
+}
+
+/// Questions without any answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    first: Duration,
+    questions: u32,
 }
 
 impl Suspicion {
     /// An executor that has just been heard for the first time.
-    pub(super) fn new(awake: Duration, ping_every: Duration) -> Self {
+    pub(super) fn new(awake: Duration) -> Self {
         Suspicion {
             level: Level::Green,
             last_heard: awake,
-            pause: None,
-            mean: ping_every,
-            deviation: ping_every / 2,
-            unanswered: 0,
-            calm_ticks: 0,
+            asked: None,
+            mean: FIRST_MEAN,
+            deviation: FIRST_MEAN / 4,
+            calm_looks: 0,
         }
     }
 
@@ -106,35 +119,41 @@ impl Suspicion {
 
     /// A sign of life.
     pub(super) fn heard(&mut self, awake: Duration) {
-        let pause = awake.saturating_sub(self.last_heard);
-        self.pause = Some(self.pause.map_or(pause, |longest| longest.max(pause)));
         self.last_heard = awake;
-        self.unanswered = 0;
+        if let Some(Asked { first, .. }) = self.asked.take() {
+            let waited = awake.saturating_sub(first);
+            if waited >= self.limit(4, YELLOW) {
+                self.calm_looks = 0;
+            }
+            self.learn(waited);
+        }
+    }
+
+    /// Whether it is to be asked now.
+    pub(super) fn is_due(&self, awake: Duration) -> bool {
+        self.level != Level::Green || awake.saturating_sub(self.last_heard) >= QUIET
     }
 
     /// It was asked.
-    pub(super) fn asked(&mut self) {
-        self.unanswered = self.unanswered.saturating_add(1);
+    pub(super) fn asked(&mut self, awake: Duration) {
+        self.asked.get_or_insert(Asked { first: awake, questions: 0 }).questions += 1;
     }
 
-    /// A tick: learns, and judges. Gives the new level if it has changed.
+    /// A look: judges. Gives the new level if it has changed.
     pub(super) fn judge(&mut self, awake: Duration) -> Option<Level> {
-        let silence = awake.saturating_sub(self.last_heard);
+        let (waited, questions) = match self.asked {
+            Some(Asked { first, questions }) => (awake.saturating_sub(first), questions),
+            None => (Duration::ZERO, 0),
+        };
         let yellow = self.limit(4, YELLOW);
-        let longest = self.pause.map_or(silence, |pause| pause.max(silence));
-        let (is_yellow, is_red) = (
-            silence >= yellow && self.unanswered >= YELLOW_PINGS,
-            silence >= self.limit(8, RED) && self.unanswered >= RED_PINGS,
-        );
-        if let Some(sample) = self.pause.take() {
-            self.learn(sample);
-        }
-        self.calm_ticks = if longest < yellow { (self.calm_ticks + 1).min(CALM_TICKS) } else { 0 };
+        let is_yellow = waited >= yellow && questions >= YELLOW_QUESTIONS;
+        let is_red = waited >= self.limit(8, RED) && questions >= RED_QUESTIONS;
+        self.calm_looks = if waited < yellow { (self.calm_looks + 1).min(CALM_LOOKS) } else { 0 };
         let level = match self.level {
             Level::Red(silence) => Level::Red(silence),
-            _ if is_red => Level::Red(silence),
+            _ if is_red => Level::Red(awake.saturating_sub(self.last_heard)),
             _ if is_yellow => Level::Yellow,
-            Level::Yellow if self.calm_ticks < CALM_TICKS => Level::Yellow,
+            Level::Yellow if self.calm_looks < CALM_LOOKS => Level::Yellow,
             _ => Level::Green,
         };
         (std::mem::replace(&mut self.level, level) != level).then_some(level)
@@ -145,7 +164,7 @@ impl Suspicion {
     }
 
     fn learn(&mut self, sample: Duration) {
-        // A pause that outlived every limit says nothing about how the next one will be.
+        // A wait that outlived every limit says nothing about how the next one will be.
         let sample = sample.min(RED.1);
         let error = sample.abs_diff(self.mean);
         self.mean = self.mean * 7 / 8 + sample / 8;

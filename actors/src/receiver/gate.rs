@@ -121,7 +121,8 @@ impl Gate {
         self.open.rows == 0 || (fits && self.pieces.len() < PIECES_MAX)
     }
 
-    /// Adds a piece, which has about `wire_bytes` on the wire. A position that does not grow is a defect of the source: the sink closes, and the receiver fails.
+    /// Adds a piece, which has about `wire_bytes` on the wire. A position that does not grow is a defect of the source: the sink
+    /// closes, and the receiver fails.
     pub(super) fn append(
         &mut self,
         piece: Arc<dyn Payload>,
@@ -130,17 +131,20 @@ impl Gate {
         last: Option<Position>,
     ) -> Result<Change, SinkClosed> {
         self.check_open()?;
-        self.append_on_the_way(piece, first, last)
+        self.append_on_the_way(piece, wire_bytes, first, last)
     }
 
     /// As [`append`](Self::append), also after the receiver was told to stop: for what was on its way then.
     pub(super) fn append_on_the_way(
         &mut self,
         piece: Arc<dyn Payload>,
+        wire_bytes: u64,
         first: Option<Position>,
         last: Option<Position>,
     ) -> Result<Change, SinkClosed> {
-        if let Some(reason @ SinkClosed::PositionNotGrowing { .. }) = &self.closed {
+        if let Some(reason @ (SinkClosed::PositionNotGrowing { .. } | SinkClosed::PushTooLarge { .. })) =
+            &self.closed
+        {
             return Err(reason.clone());
         }
         // The payload's own code runs before anything is changed, so that its panic leaves a gate behind.

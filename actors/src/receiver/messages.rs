@@ -427,7 +427,8 @@ impl BlockSink {
         first: Option<Position>,
         last: Option<Position>,
     ) -> Result<(), SinkClosed> {
-        let change = self.shared.gate().append_on_the_way(piece, first, last);
+        let bytes = piece.heap_bytes();
+        let change = self.shared.gate().append_on_the_way(piece, bytes, first, last);
         self.tell_of(change)
     }
 

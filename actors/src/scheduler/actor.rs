@@ -7,6 +7,7 @@ use super::{
     core::Scheduler,
     event::{Action, Event, PreparedPart, PublishFailure},
     messages::{FetchPrepared, Followers, TellExecutors, TellScheduler},
+    outbox::Outbox,
 };
 use crate::{
     core::Perform,
@@ -37,11 +38,17 @@ pub struct SchedulerPerformer<E, F> {
     pub run: RunId,
     /// Where publication runs.
     pub spawner: Spawner,
+    /// What executors are told at the end of the turn.
+    pub outbox: Outbox,
 }
 
 impl<E: TellExecutors, F: Followers> Perform<Scheduler> for SchedulerPerformer<E, F> {
     fn perform(&mut self, action: Action, me: &ShellAddress<Scheduler>) {
         self.carry_out(action, me);
+    }
+
+    fn end_turn(&mut self) {
+        self.outbox.take().for_each(|(member, orders)| self.executors.tell(member, orders));
     }
 }
 
@@ -49,11 +56,12 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
     pub(super) fn carry_out(&mut self, action: Action, me: &impl TellScheduler) {
         match action {
             Action::Launch { member, facts, tasks, routes } => {
-                self.executors.tell(member, ToExecutor::Run { facts, tasks, routes });
+                self.outbox.put(member, ToExecutor::Run { facts, tasks, routes });
             }
-            Action::Name { member, tasks } => self.executors.tell(member, ToExecutor::NameInputs { tasks }),
-            Action::Cancel { member, tasks } => self.executors.tell(member, ToExecutor::Cancel { tasks }),
-            Action::Drop { member, keys } => self.executors.tell(member, ToExecutor::Drop { keys }),
+            Action::Name { member, tasks } => self.outbox.put(member, ToExecutor::NameInputs { tasks }),
+            Action::Cancel { member, tasks } => self.outbox.put(member, ToExecutor::Cancel { tasks }),
+            Action::Drop { member, keys } => self.outbox.put(member, ToExecutor::Drop { keys }),
+            Action::ReleaseOutputs { member, up_to } => self.outbox.release(member, up_to),
             Action::Decided { batch } => self.followers.decided(batch),
             Action::Publish { batch, time, sink, parts } => {
                 self.publish(batch, time, sink, parts, me.clone())
@@ -61,9 +69,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
             Action::Discard { sink, task } => self.discard(sink, task),
             Action::Completed(timings) => self.followers.completed(&timings),
             Action::Release { batch, members } => {
-                for member in members {
-                    self.executors.tell(member, ToExecutor::ReleaseOutputs { up_to: batch });
-                }
+                members.into_iter().for_each(|member| self.outbox.release(member, batch));
                 self.followers.released(batch);
             }
             Action::PipelineFailed { batch, text } => {

@@ -96,6 +96,7 @@ impl Scheduler {
         out.push(Action::Copied { task, slow: on, waited: now.since(launched) });
         let facts = facts(&self.config, &job.plan);
         let tasks = vec![inputs.spec(task, member)];
+        self.sends(facts.batch, member, out);
         // Readers were promised the first attempt: of a copy nobody is told.
         out.push(Action::Launch { member, facts, tasks, routes: Vec::new() });
     }

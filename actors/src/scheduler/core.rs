@@ -13,6 +13,7 @@ use super::{
     job::{Job, TaskState},
     pace::{History, SpeculationLimits},
     queue::Queue,
+    releases::{LateRelease, Releases},
 };
 use crate::{
     core::Core,
@@ -51,6 +52,8 @@ pub struct SchedulerConfig {
     pub conduct: ConductLimits,
     /// When the tasks of later stages are sent with those of the first; none: stage by stage.
     pub prescheduling: Option<PreschedulingLimits>,
+    /// How long small outputs may stay on executors beyond their batch; none: not at all.
+    pub late_release: Option<LateRelease>,
 }
 
 impl Default for SchedulerConfig {
@@ -66,6 +69,7 @@ impl Default for SchedulerConfig {
             speculation: Some(SpeculationLimits::default()),
             conduct: ConductLimits::default(),
             prescheduling: Some(PreschedulingLimits::default()),
+            late_release: Some(LateRelease::default()),
         }
     }
 }
@@ -80,6 +84,7 @@ pub struct Scheduler {
     pub(super) queue: Queue,
     pub(super) conduct: Conduct,
     pub(super) history: History,
+    pub(super) releases: Releases,
     /// When running tasks are looked at next, for copies. Moved forward only, so that a steady flow of tasks does not set a
     /// timer for each.
     pub(super) look_at: Option<Time>,
@@ -108,6 +113,7 @@ impl Scheduler {
             queue: Queue::default(),
             conduct: Conduct::new(config.conduct),
             history: History::default(),
+            releases: Releases::new(config.late_release),
             look_at: None,
             next: config.first,
             publishing: None,
@@ -193,6 +199,12 @@ impl Scheduler {
         }
     }
 
+    /// Tasks of a batch go to an executor; what it has not been told of earlier batches goes with them.
+    pub(super) fn sends(&mut self, batch: BatchNumber, member: Member, out: &mut Vec<Action>) {
+        self.releases.sent(batch, member);
+        out.extend(self.releases.take(member).map(|up_to| Action::ReleaseOutputs { member, up_to }));
+    }
+
     fn flush(&mut self, out: &mut Vec<Action>) {
         out.extend(
             std::mem::take(&mut self.drops).into_iter().map(|(member, keys)| Action::Drop { member, keys }),
@@ -255,6 +267,8 @@ impl Core for Scheduler {
         }
         self.report_drained(out);
         self.speculate(now, out);
+        let due = self.releases.due(now).into_iter();
+        out.extend(due.map(|(member, up_to)| Action::ReleaseOutputs { member, up_to }));
         self.stop_if_drained(out);
     }
 
@@ -263,7 +277,12 @@ impl Core for Scheduler {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let deadlines = [self.queue.next_deadline(), self.conduct.next_deadline(), self.look_at];
+        let deadlines = [
+            self.queue.next_deadline(),
+            self.conduct.next_deadline(),
+            self.releases.next_deadline(),
+            self.look_at,
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -303,6 +322,7 @@ impl Core for Scheduler {
             }
         }
         self.executors.assert_invariants(&counted);
+        self.releases.assert_invariants(|member| self.executors.is_live(member));
         self.queue.assert_holds(&ready);
         assert!(self.drops.is_empty() && self.cancels.is_empty(), "everything gathered has been told");
     }

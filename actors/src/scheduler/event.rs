@@ -194,8 +194,15 @@ pub enum Action {
     Release {
         /// The batch.
         batch: BatchNumber,
-        /// The executors to tell.
+        /// The executors to tell now; others are told with their next tasks.
         members: Vec<Member>,
+    },
+    /// Tell an executor that batches are over, of which it has not been told when they were.
+    ReleaseOutputs {
+        /// Which executor.
+        member: Member,
+        /// The last of these batches.
+        up_to: BatchNumber,
     },
     /// The pipeline cannot go on: nothing from this batch on will be published. Batches before it still will be. Told once.
     PipelineFailed {

@@ -170,6 +170,10 @@ impl Executors {
 
     /// Those that leave and are still needed, by id.
     pub fn draining(&self) -> Vec<Member> {
+        // Asked after each event: nobody is looked at while nobody leaves.
+        if self.staying == self.live.len() {
+            return Vec::new();
+        }
         let draining = self.live.iter().filter(|(_, executor)| executor.leaving == Leaving::Needed);
         draining.map(|(member, _)| *member).collect()
     }

@@ -49,6 +49,7 @@ impl Scheduler {
             self.foresee(batch, &mut launches);
         }
         for ((batch, member), mut tasks) in launches {
+            self.sends(batch, member, out);
             let job = self.jobs.get_mut(&batch).expect("its tasks have just been placed");
             job.first_launch.get_or_insert(now);
             out.push(Action::Count(Counter::TasksLaunched, tasks.len() as u64));

@@ -18,6 +18,7 @@ impl Scheduler {
             return;
         }
         self.conduct.forget(member);
+        self.releases.forget(member);
         let batches: Vec<BatchNumber> = self.jobs.keys().copied().collect();
         for batch in batches {
             let ended = self.foreseen_gone(batch, member, out);

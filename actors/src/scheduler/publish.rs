@@ -79,7 +79,7 @@ impl Scheduler {
             tasks: job.tasks().count() as u64,
             failures: job.failures,
         }));
-        out.push(Action::Release { batch, members: self.executors.members() });
+        out.push(Action::Release { batch, members: self.releases.release(now, batch, &job.bytes_held()) });
     }
 
     /// A sink has answered.

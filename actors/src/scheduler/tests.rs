@@ -1,7 +1,7 @@
 //! The scheduler's tests: tables of events and actions in `rules`, `endings` and `losses`, what is sent ahead in `ahead`, copies and exclusions in `stragglers`, the
 //! policies in `policies`, random
 //! graphs (`random`) on a model cluster (`cluster`) against an oracle (`oracle`), lineage against brute force (`lineage`), the
-//! performer in `performer`.
+//! performer in `performer`, what executors are told late in `releases`.
 
 mod ahead;
 mod cluster;
@@ -13,6 +13,7 @@ mod oracle;
 mod performer;
 mod policies;
 mod random;
+mod releases;
 mod rules;
 mod stragglers;
 mod talk;
@@ -100,6 +101,7 @@ fn line(action: &Action) -> Option<String> {
         Action::Release { batch, members } => {
             format!("release {} at {:?}", batch.0, members.iter().map(|m| m.node.0).collect::<Vec<_>>())
         }
+        Action::ReleaseOutputs { member, up_to } => format!("release up to {} at {}", up_to.0, member.node.0),
         Action::PipelineFailed { text, .. } => format!("failed: {text}"),
         Action::TasksLost { batch, member, tasks } => {
             let tasks: Vec<_> = tasks.iter().map(|k| format!("{}/{}", k.stage.0, k.partition.0)).collect();
@@ -124,12 +126,14 @@ struct Table {
 impl Table {
     /// With these executors (node, slots), stage by stage.
     fn with(executors: &[(u16, u16)]) -> Table {
-        Table::from(SchedulerConfig { prescheduling: None, ..SchedulerConfig::default() }, executors)
+        let config =
+            SchedulerConfig { prescheduling: None, late_release: None, ..SchedulerConfig::default() };
+        Table::from(config, executors)
     }
 
     /// The same with all stages of a batch sent at once.
     fn ahead(executors: &[(u16, u16)]) -> Table {
-        Table::from(SchedulerConfig::default(), executors)
+        Table::from(SchedulerConfig { late_release: None, ..SchedulerConfig::default() }, executors)
     }
 
     fn from(config: SchedulerConfig, executors: &[(u16, u16)]) -> Table {

@@ -14,7 +14,7 @@ use crate::frame::{FrameError, HEADER_BYTES, MessageError, WireMessage, decode_m
 use crate::message::Hello;
 use crate::world::meter;
 use quinn::{Connection, ConnectionError, ReadError, SendStream, VarInt, WriteError};
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{marker::PhantomData, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// How much the writer puts together before it gives it to the stream, in bytes.
@@ -202,10 +202,12 @@ struct Queued {
 /// Writes what is queued, in order, until the queue or the connection ends.
 async fn write_queue(connection: Connection, mut stream: SendStream, mut queue: mpsc::Receiver<Queued>) {
     let mut taken = Vec::with_capacity(COALESCE_FRAMES);
+    // One wait for the connection's end, not one for each message.
+    let mut closed = pin!(connection.closed());
     loop {
         let count = tokio::select! {
             biased;
-            _ = connection.closed() => return,
+            _ = &mut closed => return,
             count = queue.recv_many(&mut taken, COALESCE_FRAMES) => count,
         };
         if count == 0 {
@@ -262,6 +264,14 @@ pub enum SendError {
     /// The message does not fit a frame.
     #[error(transparent)]
     Message(#[from] MessageError),
+}
+
+impl SendError {
+    /// Whether the message is longer than a frame may be: in pieces it can be sent.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, SendError::Message(MessageError::Frame(FrameError::TooLong { .. })))
+    }
 }
 
 impl<Out: WireMessage> LinkSender<Out> {

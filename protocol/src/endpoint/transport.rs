@@ -9,6 +9,9 @@ const PAYLOAD_BYTES_MIN: u16 = 1200;
 /// What an Ethernet frame carries.
 const PAYLOAD_BYTES_ETHERNET: u16 = 1472;
 
+/// Longer than the failure detector lets anybody be silent: where it asks, QUIC need not ask as well.
+const KEEP_ALIVE: Duration = Duration::from_millis(900);
+
 /// How large datagrams become, in bytes of UDP payload.
 ///
 /// A connection always begins with 1,200. A larger beginning is not offered: before the client's address is proven a server
@@ -84,7 +87,7 @@ impl Transport {
             send_window_bytes: 4 * 1024 * 1024,
             uni_streams_max: 8,
             bidi_streams_max: 16,
-            keep_alive: Duration::from_millis(500),
+            keep_alive: KEEP_ALIVE,
             idle_timeout: Duration::from_secs(2),
             ack_delay: Duration::from_millis(5),
             mtu: Mtu::Probe(1452),

@@ -133,6 +133,12 @@ pub enum ToExecutor {
         /// The attempts, with all their inputs by name.
         tasks: Vec<TaskSpec>,
     },
+    /// Several orders in one message, to be carried out one after the other: what was decided in one turn, such as the tasks of
+    /// several batches.
+    Group {
+        /// The orders; none of them is a group.
+        orders: Vec<ToExecutor>,
+    },
 }
 
 /// What an executor tells its driver. Each message travels with the sender's [`Member`], and what a dead incarnation says

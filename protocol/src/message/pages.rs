@@ -8,8 +8,20 @@ use serde::Serialize;
 const LIST_BYTES_MAX: usize = Limits::CONTROL.bytes - 4 * 1024;
 
 impl ToExecutor {
+    /// These orders as one message: the order itself if there is one only.
+    #[must_use]
+    pub fn together(mut orders: Vec<ToExecutor>) -> ToExecutor {
+        match orders.pop() {
+            Some(only) if orders.is_empty() => only,
+            last => {
+                orders.extend(last);
+                ToExecutor::Group { orders }
+            }
+        }
+    }
+
     /// The same order in as many messages as control frames need: the lists of `Run`, `NameInputs`, `Cancel`, `Drop` and `Denied` are cut, in their
-    /// order; every other message stays whole. Received in turn they mean what the one would have meant.
+    /// order, a `Group` into smaller ones; every other message stays whole. Received in turn they mean what the one would have meant.
     ///
     /// A single task whose inputs alone exceed a control frame stays a message of its own, and the link refuses it. Outputs of a stage
     /// are at most 17 bytes each, so that is some 3,500 of them, or 300 blocks with two holders: the scheduler ends a pipeline that has
@@ -45,6 +57,10 @@ impl ToExecutor {
             }
             ToExecutor::Denied { nodes } => {
                 cut(nodes)?.into_iter().map(|nodes| ToExecutor::Denied { nodes }).collect()
+            }
+            ToExecutor::Group { orders } => {
+                let pages: Result<Vec<_>, _> = orders.into_iter().map(ToExecutor::pages).collect();
+                cut(pages?.into_iter().flatten().collect())?.into_iter().map(ToExecutor::together).collect()
             }
             whole => vec![whole],
         })
@@ -146,6 +162,39 @@ mod tests {
             }
             assert_eq!((found, told), (ids, vec![route]));
             assert_eq!(pages, expected, "{count} tasks, {readers} readers");
+        }
+    }
+
+    #[test]
+    fn a_long_group_becomes_several_that_fit_their_frames_and_say_the_same_in_order() {
+        for (counts, expected) in [([3, 4, 5], 1), ([300, 300, 300], 2), ([1, 2_000, 1], 4)] {
+            let (mut orders, mut said) = (Vec::new(), Vec::new());
+            for (batch, count) in (0..).zip(counts) {
+                let up_to = BatchNumber(batch);
+                let (run, ids) = tasks(count, 0);
+                orders.extend([ToExecutor::ReleaseOutputs { up_to }, run]);
+                said.extend(ids.into_iter().map(|id| (up_to, id)));
+            }
+            let (mut found, mut released) = (Vec::new(), BatchNumber(u64::MAX));
+            let pages = ToExecutor::together(orders).pages().unwrap();
+            assert_eq!(pages.len(), expected, "{counts:?}");
+            for page in pages {
+                encode_message(&page).unwrap();
+                let orders = match page {
+                    ToExecutor::Group { orders } => orders,
+                    order => vec![order],
+                };
+                for order in orders {
+                    match order {
+                        ToExecutor::ReleaseOutputs { up_to } => released = up_to,
+                        ToExecutor::Run { tasks, .. } => {
+                            found.extend(tasks.into_iter().map(|task| (released, task.task)));
+                        }
+                        other => panic!("{other:?} was not in the group"),
+                    }
+                }
+            }
+            assert_eq!(found, said, "{counts:?}");
         }
     }
 

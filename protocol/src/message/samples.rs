@@ -100,6 +100,18 @@ samples!(ToExecutor {
         ToExecutor::NameInputs { tasks: vec![TaskSpec { task: task(), inputs: vec![
             vec![InputPart::Held { key: output(), holders: vec![member(2)] }],
         ] }] };
+    Group =>
+        ToExecutor::Group { orders: vec![
+            ToExecutor::ReleaseOutputs { up_to: BatchNumber(4) },
+            ToExecutor::Run {
+                facts: TaskFacts {
+                    epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
+                    time: BatchTime(1_700_000_000_500), seed: 1, run: RunId(1),
+                },
+                tasks: vec![TaskSpec { task: task(), inputs: vec![] }],
+                routes: vec![],
+            },
+        ] };
 });
 
 samples!(ToDriver {

@@ -44,6 +44,12 @@ pub(crate) fn frame_sent(bytes: usize) {
     let _ = bytes;
 }
 
+/// A message was sent that holds the tasks of several batches for one executor.
+pub fn group_sent() {
+    #[cfg(feature = "sim")]
+    metered::count(|work| work.groups_sent += 1);
+}
+
 /// A frame of a control link was received.
 pub(crate) fn frame_received(bytes: usize) {
     #[cfg(feature = "sim")]
@@ -106,6 +112,8 @@ mod metered {
         pub frame_bytes_sent: u64,
         /// As above.
         pub frame_bytes_received: u64,
+        /// Messages with the tasks of several batches, among the frames that were sent.
+        pub groups_sent: u64,
         /// Datagrams of QUIC, with handshakes and acknowledgements.
         pub datagrams_sent: u64,
         /// As above.

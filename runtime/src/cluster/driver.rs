@@ -41,7 +41,8 @@ use tidemill_actors::{
     node::{self, Links, Membership, MembershipConfig, MembershipPerformer},
     rate_controller::{InputKey, RateControllerCore, RateEvent, RateOutlet, RatePerformer},
     scheduler::{
-        self, BatchTimings, BlockPlace, Followers, Misconduct, Scheduler, SchedulerPerformer, TellExecutors,
+        self, BatchTimings, BlockPlace, Followers, Misconduct, Outbox, Scheduler, SchedulerPerformer,
+        TellExecutors,
     },
     seam::{BatchPlan, Program, StreamInfo, StreamKind},
     shell::{Observer, Shell, ShellAddress, ShellInbox},
@@ -414,6 +415,7 @@ where
                 sinks: pipeline.clone(),
                 run: core.run,
                 spawner: spawner.clone(),
+                outbox: Outbox::default(),
             },
         )
     };

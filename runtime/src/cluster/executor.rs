@@ -413,10 +413,16 @@ async fn end_with(mut exits: tokio::sync::mpsc::Receiver<Exit>, receiver: Receiv
 
 impl Handler<Order> for Agent {
     fn handle(&mut self, Order { to, message }: Order, ctx: &mut Context<Self>) {
-        if to != self.member {
-            return;
+        if to == self.member {
+            self.obey(message, ctx);
         }
-        match message {
+    }
+}
+
+impl Agent {
+    fn obey(&mut self, order: ToExecutor, ctx: &mut Context<Self>) {
+        match order {
+            ToExecutor::Group { orders } => orders.into_iter().for_each(|order| self.obey(order, ctx)),
             ToExecutor::Peers { peers } => self.set_peers(&peers),
             ToExecutor::PeersLeaving { members } => {
                 self.leaving_peers = members;
@@ -451,9 +457,7 @@ impl Handler<Order> for Agent {
             }
         }
     }
-}
 
-impl Agent {
     /// Receivers that wait for copies of blocks which are dropped need not wait any more.
     fn release_blocks(&self, message: &ToExecutor) {
         let ToExecutor::Drop { keys } = message else { return };

@@ -35,8 +35,10 @@ fn a_living_process_keeps_its_number_and_does_not_notice() {
 #[test]
 fn a_successor_is_admitted_once_the_older_process_has_not_answered() {
     let mut t = contested();
-    t.gives(250, Event::Wake, &["ping node-1.i1 2"]);
-    let expected = [&["ping node-1.i1 3", "down node-1.i1: Replaced", "close 1"][..], &UP[..]].concat();
+    for at in [125, 250, 375] {
+        t.gives(at, Event::Wake, &[]);
+    }
+    let expected = [&["down node-1.i1: Replaced", "close 1"][..], &UP[..]].concat();
     t.gives(500, Event::Wake, &expected);
     t.gives(501, lost(1), &[]);
     let text =
@@ -51,18 +53,19 @@ fn a_lost_link_or_death_admits_the_successor_at_once() {
     t.gives(1, lost(1), &[&["down node-1.i1: LinkLost"][..], &UP[..]].concat());
     let mut t = Table::new();
     t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
-    for tick in 1..=5 {
-        t.membership.on_event(Time(tick * 250_000_000), Event::Wake, &mut Vec::new());
+    // Asked from 625 on, eight times.
+    for look in 1..=12 {
+        t.membership.on_event(Time(look * 125_000_000), Event::Wake, &mut Vec::new());
     }
-    t.gives(1_400, register(2, life(1, 2)), &["ping node-1.i1 6"]);
-    let expected = [&["down node-1.i1: Silent(1.5s)", "close 1"][..], &UP[..]].concat();
-    t.gives(1_500, Event::Wake, &expected);
+    t.gives(1_550, register(2, life(1, 2)), &["ping node-1.i1 9"]);
+    let expected = [&["down node-1.i1: Silent(1.625s)", "close 1"][..], &UP[..]].concat();
+    t.gives(1_625, Event::Wake, &expected);
 }
 
 #[test]
 fn a_driver_that_slept_waits_for_the_answer_first() {
     let mut t = contested();
-    t.gives(60_000, Event::Wake, &["ping node-1.i1 2"]);
+    t.gives(60_000, Event::Wake, &[]);
     let text = "refuse 2: node-1.i2 is refused: node-1.i1 of this node is alive and answers; two processes have been given one \
                 number, so give one of them another";
     t.gives(60_001, answers(1, life(1, 1), 1), &[text]);

@@ -106,6 +106,13 @@ impl World {
         out.into_iter().for_each(|action| self.perform(action));
     }
 
+    /// An executor lets go of what it holds of batches up to this one.
+    fn release(&mut self, member: Member, up_to: BatchNumber) {
+        self.store.retain(|(holder, key), _| {
+            *holder != member || !matches!(key, DataKey::Output { task, .. } if task.key.batch <= up_to)
+        });
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
             Action::Launch { member, tasks, routes, facts } => {
@@ -134,11 +141,10 @@ impl World {
                 assert!(self.publishing.is_none() && batch.0 < self.decided, "seed {}", self.seed);
                 self.publishing = Some((batch, sink, parts));
             }
-            Action::Release { batch, .. } => {
-                self.store.retain(
-                    |(_, key), _| !matches!(key, DataKey::Output { task, .. } if task.key.batch <= batch),
-                );
+            Action::Release { batch, members } => {
+                members.into_iter().for_each(|member| self.release(member, batch));
             }
+            Action::ReleaseOutputs { member, up_to } => self.release(member, up_to),
             Action::PipelineFailed { text, .. } => panic!("seed {}: {text}", self.seed),
             Action::Discard { sink, task } => {
                 let being_published = |(b, s, parts): &(_, _, Vec<PreparedPart>)| {

@@ -1,11 +1,12 @@
 //! The performer against fakes: which word goes to whom, and how publication ends.
 
 use super::super::{
-    BatchTimings, FetchPrepared, Followers, Misconduct, PreparedPart, SchedulerPerformer, TellExecutors,
-    messages::TellScheduler,
+    BatchTimings, FetchPrepared, Followers, Misconduct, Outbox, PreparedPart, SchedulerPerformer,
+    TellExecutors, messages::TellScheduler,
 };
 use super::*;
 use crate::{
+    core::Perform,
     seam::{Held, PublishError, Published, SinkHost},
     transport::FetchError,
 };
@@ -113,17 +114,29 @@ impl SpawnerSource for AtOnce {
 
 #[track_caller]
 fn check(action: Action, expected: &[&str]) {
+    check_turn(vec![action], expected);
+}
+
+/// What comes of these actions of one turn.
+#[track_caller]
+fn check_turn(actions: Vec<Action>, expected: &[&str]) {
     let notes = Notes::default();
-    let mut performer = SchedulerPerformer {
+    let mut performer = performer(&notes);
+    actions.into_iter().for_each(|action| performer.carry_out(action, &notes));
+    Perform::<Scheduler>::end_turn(&mut performer);
+    assert_eq!(notes.take(), expected);
+}
+
+fn performer(notes: &Notes) -> SchedulerPerformer<Notes, Notes> {
+    SchedulerPerformer {
         executors: notes.clone(),
         followers: notes.clone(),
         prepared: Arc::new(notes.clone()),
         sinks: Arc::new(notes.clone()),
         run: RunId(4),
         spawner: Spawner::new(AtOnce),
-    };
-    performer.carry_out(action, &notes);
-    assert_eq!(notes.take(), expected);
+        outbox: Outbox::default(),
+    }
 }
 
 fn publish(sink: u16, parts: Vec<PreparedPart>) -> Action {
@@ -164,7 +177,7 @@ fn a_refusal_is_reported_with_its_words() {
 fn a_release_goes_to_every_executor_and_to_the_followers() {
     let release = Action::Release { batch: BatchNumber(3), members: vec![node(1), node(2)] };
     let word = "ReleaseOutputs { up_to: BatchNumber(3) }";
-    check(release, &[&format!("1 {word}"), &format!("2 {word}"), "released 3"]);
+    check(release, &["released 3", &format!("1 {word}"), &format!("2 {word}")]);
 }
 
 #[test]
@@ -176,4 +189,63 @@ fn each_word_goes_to_its_addressee() {
     check(Action::PipelineFailed { batch: BatchNumber(3), text: "so".into() }, &["failed 3 so"]);
     check(Action::TasksLost { batch: BatchNumber(3), member: node(1), tasks: vec![] }, &["lost 3 1 0"]);
     check(Action::Stopped, &["stopped"]);
+}
+
+/// The messages of a turn in which the scheduler is told this: for each its addressee, and the orders in it.
+fn turn(scheduler: &mut Scheduler, events: Vec<Event>) -> Vec<String> {
+    let (notes, mut actions) = (Notes::default(), Vec::new());
+    let mut performer = performer(&notes);
+    for event in events {
+        scheduler.on_event(Time(1), event, &mut actions);
+        actions.drain(..).for_each(|action| performer.carry_out(action, &notes));
+    }
+    assert_eq!(notes.take(), [""; 0], "nothing is sent before the end of the turn");
+    let words = |order: &ToExecutor| match order {
+        ToExecutor::Run { facts, tasks, .. } => {
+            let tasks: Vec<String> = tasks.iter().map(|spec| show(spec.task)).collect();
+            format!("run {}: {}", facts.batch.0, tasks.join(" "))
+        }
+        ToExecutor::ReleaseOutputs { up_to } => format!("release {}", up_to.0),
+        other => format!("{other:?}"),
+    };
+    let message = |(member, message): (Member, ToExecutor)| {
+        let orders = match &message {
+            ToExecutor::Group { orders } => orders.iter().map(words).collect::<Vec<_>>().join(", "),
+            order => words(order),
+        };
+        format!("{}: {orders}", member.node.0)
+    };
+    performer.outbox.take().map(message).collect()
+}
+
+#[test]
+fn batches_that_are_handed_over_in_one_turn_share_one_message_for_each_executor() {
+    let config = SchedulerConfig { queue_per_slot: 0, ..SchedulerConfig::default() };
+    let mut scheduler = Scheduler::new(config);
+    let up = |n: u16, slots: u16| Event::ExecutorUp { member: node(n), slots };
+    turn(&mut scheduler, vec![up(1, 2), up(2, 1)]);
+    let places = || vec![place(0, &[1]), place(1, &[1])];
+    let plans =
+        vec![plan(0, map_reduce(2, 2), places()), safe(0), plan(1, map_reduce(1, 2), vec![place(0, &[2])])];
+    let told = turn(&mut scheduler, plans);
+    let expected =
+        ["1: run 0: 0/0/0.0 0/0/1.0 0/1/0.0, run 1: 1/1/1.0", "2: run 0: 0/1/1.0, run 1: 1/0/0.0 1/1/0.0"];
+    assert_eq!(told, expected);
+    // Batches that waited for an executor travel together as well, though one event sends them.
+    let mut scheduler = Scheduler::new(config);
+    turn(&mut scheduler, (0..3).map(|n| plan(n, maps_only(1), vec![place(0, &[1])])).collect());
+    let told = turn(&mut scheduler, vec![up(1, 3)]);
+    assert_eq!(told, ["1: run 0: 0/0/0.0, run 1: 1/0/0.0, run 2: 2/0/0.0"]);
+    // What it is told of earlier batches goes before the tasks of later ones.
+    let mut end: Vec<Event> = (0..3).map(safe).collect();
+    end.extend((0..3).map(|n| done(&format!("{n}/0/0.0"), 1, &[])));
+    let (notes, mut actions) = (Notes::default(), Vec::new());
+    for event in end.into_iter().chain((0..3).map(|n| published(n, 0))) {
+        scheduler.on_event(Time(2), event, &mut actions);
+    }
+    let mut silent = performer(&notes);
+    actions.into_iter().for_each(|action| silent.carry_out(action, &notes));
+    assert_eq!(silent.outbox.take().count(), 0, "what is small waits for the next tasks");
+    let told = turn(&mut scheduler, vec![plan(3, maps_only(1), vec![place(0, &[1])])]);
+    assert_eq!(told, ["1: release 2, run 3: 3/0/0.0"]);
 }

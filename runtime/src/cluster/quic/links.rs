@@ -19,6 +19,7 @@ use tidemill_protocol::{
     id::Member,
     identity::{DenyList, PeerName, Refused, RoleKind, admit},
     message::{Hello, Reply, Request, ToDriver, ToExecutor},
+    world::meter,
 };
 
 /// Answers questions.
@@ -167,10 +168,10 @@ impl QuicLinks {
             lines.bound.get(&to).and_then(|link| Some((*link, lines.open.get(link)?.0.clone())))
         };
         let Some((link, sender)) = found else { return };
-        let sent = message.pages().map_err(|error| error.to_string()).and_then(|pages| {
-            pages.iter().try_for_each(|page| sender.try_send(page).map_err(|error| error.to_string()))
-        });
-        if let Err(error) = sent {
+        if holds_several_batches(&message) {
+            meter::group_sent();
+        }
+        if let Err(error) = send_in_pages(&sender, message) {
             tracing::error!(executor = %to, %error, "an executor does not take its orders: it is cut off");
             Links::close(self, link, "orders cannot be delivered");
         }
@@ -183,6 +184,28 @@ fn cut_if_denied(connection: &quinn::Connection, denied: &DenyList) {
         let reason = Refused::Denied(node).to_string();
         tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
         endpoint::close(connection, CloseCode::Foreign, &reason);
+    }
+}
+
+/// Whether these are the tasks of several batches.
+fn holds_several_batches(message: &ToExecutor) -> bool {
+    let ToExecutor::Group { orders } = message else { return false };
+    let batch = |order: &ToExecutor| match order {
+        ToExecutor::Run { facts, .. } => Some(facts.batch),
+        _ => None,
+    };
+    let mut batches = orders.iter().filter_map(batch);
+    batches.next().is_some_and(|first| batches.any(|other| other != first))
+}
+
+/// Sends an order; one that is too long for a frame, in several.
+fn send_in_pages(sender: &LinkSender<ToExecutor>, message: ToExecutor) -> Result<(), String> {
+    match sender.try_send(&message) {
+        Err(error) if error.is_too_long() => {
+            let pages = message.pages().map_err(|error| error.to_string())?;
+            pages.iter().try_for_each(|page| sender.try_send(page)).map_err(|error| error.to_string())
+        }
+        sent => sent.map_err(|error| error.to_string()),
     }
 }
 

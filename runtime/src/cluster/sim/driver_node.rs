@@ -1,6 +1,6 @@
 //! The driver's process.
 
-use super::{Build, CONTROL_PORT, SimBuilder, SimError, SimWorld, ip_of, lanes, observer};
+use super::{Build, CONTROL_PORT, SimBuilder, SimError, SimWorld, ip_of, lanes};
 use crate::cluster::{
     driver::Roles,
     over_quic::{DriverOverQuic, Site},
@@ -27,8 +27,7 @@ impl DriverNode {
         let ip = ip_of(NodeId::DRIVER);
         let world = sim.node(ip);
         let (config, pipeline, context) = spec.pipeline(build, &world)?;
-        let observer = observer(sim, NodeId::DRIVER);
-        let (roles, inboxes) = Roles::new(Some(&observer));
+        let (roles, inboxes) = Roles::new(spec.observer(sim, NodeId::DRIVER).as_ref());
         let site = Site {
             config,
             pipeline,

@@ -1,6 +1,6 @@
 //! An executor's process: one life between two power cuts, with as many incarnations as its supervisor starts.
 
-use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, lanes, observer};
+use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, lanes};
 use crate::cluster::{
     over_quic::{ExecutorSite, Site, start_executor},
     plumbing::{Die, Leave},
@@ -75,7 +75,7 @@ impl ExecutorNode {
             ended: None,
             plumbing: plumbing.clone(),
             cost: Some(spec.cost),
-            observer: Some(observer(sim, node)),
+            observer: spec.observer(sim, node),
             intensity: None,
         };
         let (root, die, leave) = start_executor(site, own);

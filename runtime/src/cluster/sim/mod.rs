@@ -118,6 +118,7 @@ pub struct SimBuilder {
     cost: CostModel,
     is_quic_seeded: bool,
     trace_lines: usize,
+    is_observed: bool,
     mtu: Mtu,
     idle_timeout: Option<Duration>,
     absent: BTreeSet<NodeId>,
@@ -141,6 +142,7 @@ impl SimBuilder {
             cost: CostModel { seed, ..CostModel::default() },
             is_quic_seeded: true,
             trace_lines: 0,
+            is_observed: true,
             mtu: Mtu::Smallest,
             idle_timeout: None,
             absent: BTreeSet::new(),
@@ -223,6 +225,14 @@ impl SimBuilder {
         self
     }
 
+    /// Leaves the actions of the cores out of the trace, and in release builds their invariants unchecked: for measurements, which both
+    /// disturb. The trace has the datagrams still.
+    #[must_use]
+    pub fn unobserved(mut self) -> Self {
+        self.is_observed = false;
+        self
+    }
+
     /// Lets quinn draw its own lots from the operating system: then runs of one seed differ. It shows that a comparison of
     /// traces can fail.
     #[must_use]
@@ -285,6 +295,14 @@ impl SimBuilder {
         endpoints
     }
 
+    /// What sees every action of every core of a node and puts it into the trace, with the node that decided it.
+    fn observer(&self, world: &SimWorld, node: NodeId) -> Option<Observer> {
+        let trace = world.trace().clone();
+        let observer: Observer =
+            Arc::new(move |core, action| trace.event(&format!("{node} {core} {action}")));
+        self.is_observed.then_some(observer)
+    }
+
     fn cluster(&self) -> ClusterName {
         self.identities.cluster()
     }
@@ -304,12 +322,6 @@ impl Drop for Garden {
     fn drop(&mut self) {
         planted::plant(None);
     }
-}
-
-/// Every action of every core goes into the trace, with the node that decided it.
-fn observer(world: &SimWorld, node: NodeId) -> Observer {
-    let trace = world.trace().clone();
-    Arc::new(move |core, action| trace.event(&format!("{node} {core} {action}")))
 }
 
 /// One thread does everything, and what it does dies with its node.
