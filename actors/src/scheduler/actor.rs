@@ -6,19 +6,18 @@ use super::{
     conduct::Misconduct,
     core::Scheduler,
     event::{Action, Event, PreparedPart, PublishFailure},
-    messages::{FetchPrepared, Followers, TellExecutors, TellScheduler},
+    messages::{FetchPrepared, Followers, TellExecutors, TellScheduler, fetch_all},
     outbox::Outbox,
 };
 use crate::{
     core::Perform,
-    seam::{Held, Published, SinkHost},
+    seam::{Published, SinkHost},
     shell::ShellAddress,
     supervision::panic::catch_future,
 };
-use futures_util::future::try_join_all;
 use std::sync::Arc;
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, PartitionId, RunId, SinkId, TaskId},
+    id::{BatchNumber, RunId, SinkId, TaskId},
     message::ToExecutor,
     time::BatchTime,
     world::Spawner,
@@ -133,24 +132,4 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
             me.tell(Event::Published { batch, sink, result });
         });
     }
-}
-
-/// All parts in order, fetched at the same time; the first that cannot be had ends it.
-async fn fetch_all(
-    prepared: &dyn FetchPrepared,
-    parts: Vec<PreparedPart>,
-) -> Result<Vec<(TaskId, Held)>, PublishFailure> {
-    try_join_all(parts.into_iter().map(|part| async move {
-        if !part.has_rows {
-            return Ok((part.task, Held::default()));
-        }
-        let key = DataKey::Output { task: part.task, partition: PartitionId(0) };
-        match prepared.fetch(key, part.holder).await {
-            Ok(held) => Ok((part.task, held)),
-            Err(error) if error.is_retryable() => Err(PublishFailure::Missing(key)),
-            // Made again it would be the same.
-            Err(error) => Err(PublishFailure::Unreadable(error.to_string())),
-        }
-    }))
-    .await
 }

@@ -3,13 +3,13 @@
 use super::{
     conduct::Misconduct,
     core::Scheduler,
-    event::{BatchTimings, Event},
+    event::{BatchTimings, Event, PreparedPart, PublishFailure},
 };
 use crate::{seam::Held, shell::ShellAddress, transport::FetchError};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use std::time::Duration;
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, Member, TaskId, TaskKey},
+    id::{BatchNumber, DataKey, Member, PartitionId, TaskId, TaskKey},
     message::ToExecutor,
 };
 
@@ -57,4 +57,24 @@ impl TellScheduler for ShellAddress<Scheduler> {
     fn tell(&self, event: Event) {
         ShellAddress::tell(self, event);
     }
+}
+
+/// All parts in order, fetched at the same time; the first that cannot be had ends it.
+pub(super) async fn fetch_all(
+    prepared: &dyn FetchPrepared,
+    parts: Vec<PreparedPart>,
+) -> Result<Vec<(TaskId, Held)>, PublishFailure> {
+    try_join_all(parts.into_iter().map(|part| async move {
+        if !part.has_rows {
+            return Ok((part.task, Held::default()));
+        }
+        let key = DataKey::Output { task: part.task, partition: PartitionId(0) };
+        match prepared.fetch(key, part.holder).await {
+            Ok(held) => Ok((part.task, held)),
+            Err(error) if error.is_retryable() => Err(PublishFailure::Missing(key)),
+            // Made again it would be the same.
+            Err(error) => Err(PublishFailure::Unreadable(error.to_string())),
+        }
+    }))
+    .await
 }
