@@ -9,7 +9,7 @@
 //! ```text
 //!   heard           silent for 600 ms: asked      asked at each look, until it is heard
 //!     |---------------------|-------|-------|-------|-------|-------|-------|-------|-------|
-//!                           0              250 (yellow)            …                      1,000 (red)    waited, in ms
+//!                           0                              500 (yellow)                    1,000 (red)    waited, in ms
 //! ```
 //!
 //! **The estimate** is the one of TCP's retransmission timer (RFC 6298): cheap, robust, two numbers. A sample is how long an executor
@@ -18,7 +18,7 @@
 //! ```text
 //!   mean'      = mean + (sample - mean) / 8             begins as 250 ms
 //!   deviation' = deviation + (|sample - mean| - deviation) / 4    begins as a quarter of that
-//!   yellow once waited for mean + 4 deviation, but between   250 ms and   500 ms, with 2 questions without any answer
+//!   yellow once waited for mean + 4 deviation, but between   500 ms and   750 ms, with 2 questions without any answer
 //!   red    once waited for mean + 8 deviation, but between 1,000 ms and 1,125 ms, with 8 questions without any answer
 //!   green again after 8 looks in a row at which it was not waited for that long: a doubtful executor does not flap
 //! ```
@@ -39,7 +39,7 @@ const QUIET: Duration = Duration::from_millis(600);
 /// What an answer is thought to take before there was one.
 const FIRST_MEAN: Duration = Duration::from_millis(250);
 /// Bounds of the wait after which an executor is suspected.
-const YELLOW: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(500));
+const YELLOW: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(750));
 /// Bounds of the wait after which it is declared dead.
 const RED: (Duration, Duration) = (Duration::from_millis(1_000), Duration::from_millis(1_125));
 /// So many questions must be without any answer before an executor is suspected …

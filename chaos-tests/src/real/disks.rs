@@ -45,7 +45,8 @@ pub fn full(program: &Path) -> Result<End, Wrong> {
 fn saved(disk: &Path) -> Result<Counts, Wrong> {
     let mut counts = Counts::new();
     for folder in fs::read_dir(disk)?.flatten() {
-        if !folder.file_name().to_string_lossy().ends_with(".txt") {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".txt") || name.contains(".staged-") {
             continue;
         }
         let path = folder.path();

@@ -6,7 +6,7 @@ use super::{
     ensure,
     processes::{Executor, is_alive, signal, until},
 };
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 use tidemill_protocol::world::World;
 
 /// Within this, an agent's executors end after it.
@@ -46,6 +46,10 @@ pub fn of_an_agent(program: &Path) -> Result<End, Wrong> {
     let mut plan = Plan::new(5_000, 12);
     plan.machines.truncate(2);
     plan.executors_each = 2;
+    // Copies are put on another machine, which is known by its address.
+    for (machine, last) in plan.machines.iter_mut().zip(2..) {
+        machine.ip = IpAddr::from([127, 0, 0, last]);
+    }
     play(program, plan, directly, |cluster| {
         // The worst machine to lose: with it goes the receiver, and a copy of all that is not released.
         let name = cluster.machine_of(&cluster.receivers_host()?)?;
