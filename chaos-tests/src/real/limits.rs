@@ -9,8 +9,8 @@ use super::{
 };
 use std::path::Path;
 
-/// What a process that runs may take beyond what it has.
-const MEMORY_BYTES_MAX: u64 = 2 << 20;
+/// What a process that runs may take beyond what it has: less than the batches of a second bring.
+const MEMORY_BYTES_MAX: u64 = 256 << 10;
 /// So little that the kernel has to end whoever touches fresh memory.
 const MEMORY_BYTES_OF_NONE: u64 = 16 << 10;
 /// Microseconds of processor time in each 100 ms.
