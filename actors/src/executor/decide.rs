@@ -17,6 +17,9 @@ use tidemill_protocol::{
     time::Time,
 };
 
+/// A report with a longer list of what was read brings nothing besides: it has to fit a control frame.
+const READ_BESIDE_PREPARED_MAX: usize = 1_000;
+
 /// The core of an executor; its states are in the [module](super)'s table.
 #[derive(Debug)]
 pub struct ExecutorCore {
@@ -155,12 +158,16 @@ impl ExecutorCore {
             return;
         }
         match end {
-            TaskEnd::Done { outputs, rows_in, run_ns } => {
+            TaskEnd::Done { outputs, rows_in, run_ns, mut prepared } => {
                 let (holder, read) = (self.config.member, keys_read(&task.asked));
                 let read_stages = stages_read(&task.asked);
                 out.push(Action::Count(Counted::Done { run_ns }));
                 self.announce(task.facts.epoch, id, &outputs, out);
-                let outcome = TaskOutcome { task: id, holder, outputs, rows_in, run_ns, read, read_stages };
+                if read.len() > READ_BESIDE_PREPARED_MAX {
+                    prepared.clear();
+                }
+                let outcome =
+                    TaskOutcome { task: id, holder, outputs, rows_in, run_ns, read, read_stages, prepared };
                 out.push(Action::TellDriver(ToDriver::TaskDone(outcome)));
             }
             TaskEnd::Missing { .. } if !task.fetched && !self.config.inputs_immediate => {

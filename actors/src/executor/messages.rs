@@ -4,7 +4,7 @@ use crate::{executor::ExecutorCore, shell::ShellAddress, transport::Noticed};
 use std::{fmt, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, Epoch, Member, PartitionId, TaskId},
-    message::{Exhausted, Notice, OutputInfo, Route, TaskFacts, TaskSpec, ToDriver, ToExecutor},
+    message::{Exhausted, Notice, OutputInfo, Piece, Route, TaskFacts, TaskSpec, ToDriver, ToExecutor},
 };
 
 /// A slot of an executor, from 0.
@@ -133,6 +133,8 @@ pub enum TaskEnd {
         rows_in: u64,
         /// Time on the slot, in nanoseconds.
         run_ns: u64,
+        /// What it made for a sink, if it is little enough to travel with the report.
+        prepared: Vec<Piece>,
     },
     /// Badly; nothing is kept.
     Failed {

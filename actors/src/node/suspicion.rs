@@ -24,7 +24,8 @@
 //! ```
 //!
 //! So the lower bounds decide for one who answers at once, and one whose answers jitter gets more patience, never beyond the upper
-//! bounds. Whoever falls silent is asked within 725 ms, and red at the first look 1,125 ms later at the latest, which is within 2 s.
+//! bounds. Whoever falls silent is asked within 725 ms, and red at the first look 1,125 ms later at the latest, which is within 2 s
+//! where looks are punctual. Late ones add as much; QUIC's own 2 s of silence end the link then.
 //!
 //! **The driver's own sleep is nobody's silence.** Time is counted as the driver's waking time: between two events of
 //! membership at most 175 ms count (a look, and two fifths for a late timer). A sleep of a minute adds 175 ms to everybody's

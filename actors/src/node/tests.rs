@@ -263,8 +263,16 @@ fn destinations() -> Vec<(ToDriver, Destination)> {
     let block = BlockId { receiver, sequence: 0 };
     let ToDriver::SlotLeaked { task } = leaked() else { panic!("that is what it is") };
     let (outputs, read) = (vec![], vec![]);
-    let outcome =
-        TaskOutcome { task, holder: member, outputs, rows_in: 0, run_ns: 0, read, read_stages: Vec::new() };
+    let outcome = TaskOutcome {
+        task,
+        holder: member,
+        outputs,
+        rows_in: 0,
+        run_ns: 0,
+        read,
+        read_stages: Vec::new(),
+        prepared: Vec::new(),
+    };
     let failure =
         TaskFailure { task, reporter: member, message: String::new(), missing: None, exhausted: None };
     let reason = ReceiverExitReason::Stopped;

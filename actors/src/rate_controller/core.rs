@@ -24,6 +24,11 @@ const UNUSED_DECAY: f64 = 0.95;
 const CAPACITY_FLOOR: f64 = 0.05;
 /// Growth where the model has no more to say: batches overlap, none waits.
 const PROBE: f64 = 1.05;
+/// A probe after which batches take so many times as long is not followed by another: they took no longer for being larger, but
+/// for sharing what there is. None of them waits before all places in flight are taken, and that is late.
+const PROBE_LONGER_MAX: f64 = 1.1;
+/// For so many batches; then what they take is taken for normal.
+const PROBE_HELD_MAX: u32 = 20;
 /// After so many batches of one size a larger one is tried: they do not tell what a record costs.
 const ALIKE_MAX: u32 = 20;
 /// How much larger. From the share of the interval that is aimed at this leads to its end, and not into waiting.
@@ -56,7 +61,17 @@ pub struct RateControllerCore {
     raised_at: Time,
     /// The rate before the larger batches that are being tried.
     tried_from: Option<f64>,
+    probe: Option<Probe>,
     silent_at: Option<Time>,
+}
+
+/// The last growth beyond what the model says.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// What a batch took before.
+    took: Duration,
+    /// Batches since that took too long for another one.
+    held: u32,
 }
 
 impl RateControllerCore {
@@ -78,6 +93,7 @@ impl RateControllerCore {
             last_done: Time::ZERO,
             raised_at: Time::ZERO,
             tried_from: None,
+            probe: None,
             silent_at: None,
         }
     }
@@ -177,7 +193,7 @@ impl RateControllerCore {
             self.total * TRIAL
         } else if target > self.total {
             target.min(self.total * self.config.growth_max).min(believed.max(self.total))
-        } else if info.processing_time > self.interval + self.interval / 10 {
+        } else if info.processing_time > self.interval + self.interval / 10 && self.may_probe(info) {
             self.total * PROBE
         } else {
             self.total
@@ -186,6 +202,20 @@ impl RateControllerCore {
             self.raised_at = now;
         }
         next
+    }
+
+    /// Whether a larger rate may be tried where batches overlap: not if the last trial made them longer than it made them larger.
+    fn may_probe(&mut self, info: &BatchInfo) -> bool {
+        let took = info.processing_time;
+        if let Some(probe) = &mut self.probe
+            && took > probe.took.mul_f64(PROBE_LONGER_MAX)
+            && probe.held < PROBE_HELD_MAX
+        {
+            probe.held += 1;
+            return false;
+        }
+        self.probe = Some(Probe { took, held: 0 });
+        true
     }
 
     fn capacity(&self) -> f64 {
@@ -202,6 +232,9 @@ impl RateControllerCore {
     }
 
     fn set_total(&mut self, total: f64) {
+        if total < self.total {
+            self.probe = None;
+        }
         let count = self.inputs.len().max(1) as f64;
         let low = (self.config.rate_min as f64 * count).max(1.0);
         let mut high = self.config.rate_max as f64 * count;
@@ -215,6 +248,7 @@ impl RateControllerCore {
     fn on_silence(&mut self, now: Time) {
         let low = (self.config.rate_min as f64 * self.inputs.len() as f64).max(1.0);
         self.total = (self.total / 2.0).max(low).min(self.total);
+        self.probe = None;
         self.silent_at = Some(now + self.interval.max(QUEUED_NOISE));
     }
 

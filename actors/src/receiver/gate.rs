@@ -118,7 +118,7 @@ impl Gate {
     /// Whether a piece of `bytes` fits into the open block. An empty block takes any piece.
     pub(super) fn has_space(&self, bytes: u64) -> bool {
         let fits = self.open_bytes().saturating_add(bytes) <= self.open_bytes_max;
-        self.open.rows == 0 || (fits && self.pieces.len() < PIECES_MAX)
+        self.pieces.is_empty() || (fits && self.pieces.len() < PIECES_MAX)
     }
 
     /// Adds a piece, which has about `wire_bytes` on the wire. A position that does not grow is a defect of the source: the sink
@@ -160,13 +160,14 @@ impl Gate {
             self.open.first = self.open.first.or(first);
             self.open.last = Some(to);
         }
-        let was_empty = self.open.rows == 0;
+        if rows == 0 && last.is_none() {
+            return Ok(Change::Quiet);
+        }
+        // A piece without records but with positions is kept: they become safe with the block, as those of any record.
+        let was_empty = self.pieces.is_empty();
         self.open.rows += rows;
         self.open.bytes += bytes;
         self.wire_bytes += wire_bytes;
-        if self.open.rows == 0 {
-            return Ok(Change::Quiet);
-        }
         self.pieces.push(piece);
         let is_full = self.open.rows >= self.rows_max
             || self.open_bytes() >= self.bytes_max
@@ -180,7 +181,7 @@ impl Gate {
 
     /// Takes the open block out, if there is anything in it. Its sequence number is used up only then.
     pub(super) fn take(&mut self) -> Option<(BlockContent, Held)> {
-        if self.open.rows == 0 {
+        if self.pieces.is_empty() {
             return None;
         }
         self.full_told = false;

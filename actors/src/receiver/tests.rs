@@ -3,6 +3,7 @@
 
 mod bucket;
 mod life;
+mod on_the_way;
 
 use tidemill_protocol::time::Time;
 
@@ -74,15 +75,15 @@ mod sink {
         }
     }
 
-    struct Desk {
+    pub(super) struct Desk {
         clock: Turned,
         room: watch::Sender<bool>,
-        sink: BlockSink,
+        pub(super) sink: BlockSink,
         events: Arc<Mutex<Vec<String>>>,
     }
 
     impl Desk {
-        fn new(config: ReceiverConfig, rate: u64, resume_after: Option<u64>) -> Self {
+        pub(super) fn new(config: ReceiverConfig, rate: u64, resume_after: Option<u64>) -> Self {
             let clock = Turned(Arc::new(watch::Sender::new(0)));
             let room = watch::Sender::new(true);
             let order = ReceiverOrder {
@@ -108,11 +109,16 @@ mod sink {
             self.clock.0.send_replace(to_ms * 1_000_000);
         }
 
-        fn events(&self) -> Vec<String> {
+        pub(super) fn events(&self) -> Vec<String> {
             std::mem::take(&mut *self.events.lock().expect("no test panics in it"))
         }
 
-        fn append(&self, rows: u64, first: Option<u64>, last: Option<u64>) -> Result<(), SinkClosed> {
+        pub(super) fn append(
+            &self,
+            rows: u64,
+            first: Option<u64>,
+            last: Option<u64>,
+        ) -> Result<(), SinkClosed> {
             now(self.sink.append(Arc::new(Rows(rows)), first.map(Position), last.map(Position)))
                 .expect("there is space")
         }

@@ -118,16 +118,21 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
     ) {
         let (prepared, sinks, run) = (self.prepared.clone(), self.sinks.clone(), self.run);
         self.spawner.spawn(async move {
-            let result = match fetch_all(&*prepared, parts).await {
-                Ok(partitions) => {
+            // Users' code, both of it: records are decoded as they come. A panic that went by unseen would leave the batch waiting
+            // for its answer for ever.
+            let fetched = catch_future(async move { fetch_all(&*prepared, parts).await }).await;
+            let result = match fetched {
+                Ok(Ok(partitions)) => {
                     let published = Published { run, sink, batch, time, partitions };
-                    // Users' code: a panic that went by unseen would leave the batch waiting for its answer for ever.
                     match catch_future(async move { sinks.publish(published).await }).await {
                         Ok(answer) => answer.map_err(|refused| PublishFailure::Refused(refused.to_string())),
                         Err(panic) => Err(PublishFailure::Refused(format!("it panicked: {panic}"))),
                     }
                 }
-                Err(failure) => Err(failure),
+                Ok(Err(failure)) => Err(failure),
+                Err(panic) => {
+                    Err(PublishFailure::Unreadable(format!("a record that was read panicked: {panic}")))
+                }
             };
             me.tell(Event::Published { batch, sink, result });
         });

@@ -88,7 +88,7 @@ struct Record {
     is_excluded: bool,
 }
 
-/// The memory of all executors that live.
+/// The memory of all executors that live and of whom there was a complaint.
 #[derive(Clone, Debug)]
 pub(super) struct Conduct {
     limits: ConductLimits,
@@ -125,8 +125,13 @@ impl Conduct {
         }
         let mut found = Vec::new();
         for (member, (against, pro)) in verdicts {
+            if against <= pro {
+                // Of those of whom there was never a complaint nothing is remembered.
+                self.records.entry(member).and_modify(|record| record.slow_batches = 0);
+                continue;
+            }
             let record = self.records.entry(member).or_default();
-            record.slow_batches = if against > pro { record.slow_batches + 1 } else { 0 };
+            record.slow_batches += 1;
             let most = if record.probation.is_some() { 1 } else { self.limits.slow_batches_max };
             if record.slow_batches >= most && !record.is_excluded {
                 found.push(member);

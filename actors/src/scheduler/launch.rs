@@ -86,8 +86,15 @@ impl Scheduler {
                 inputs.parts
             ));
         }
-        let policy = Placement { bytes_at: &inputs.bytes_at, avoid: &job.task(at).avoid };
-        let Some(member) = policy.decide(&self.executors) else {
+        let avoid = &job.task(at).avoid;
+        let decide =
+            |avoid: &[Member]| Placement { bytes_at: &inputs.bytes_at, avoid }.decide(&self.executors);
+        // Who was overtaken in this batch is slow right now: it gets more of it only where nobody else has room.
+        let preferred = match job.overtaken.is_empty() {
+            true => None,
+            false => decide(&[&avoid[..], &job.overtaken].concat()),
+        };
+        let Some(member) = preferred.or_else(|| decide(avoid)) else {
             return Placed::NoRoom;
         };
         let Some(attempt) = job.next_attempt(at) else {

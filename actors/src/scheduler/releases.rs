@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, Incarnation, Member, NodeId},
+    id::{BatchNumber, Incarnation, Member, NodeId, PartitionId},
     time::Time,
 };
 
@@ -139,22 +139,22 @@ impl Job {
         let mut held = BTreeMap::<Member, u64>::new();
         for (_, task) in self.tasks() {
             if let TaskState::Done { holder, .. } = task.state {
-                let bytes: u64 = task.outputs.iter().map(|(_, bytes)| bytes).sum();
-                *held.entry(holder).or_default() += bytes;
+                let held = held.entry(holder).or_default();
+                *held = task.outputs.iter().fold(*held, |held, (_, bytes)| held.saturating_add(*bytes));
             }
         }
         for route in &self.routes {
             let outputs = self.stage(route.stage).tasks.iter().flat_map(|task| &task.outputs);
-            let mut read = Vec::<u64>::new();
+            // What executors say of their outputs sizes nothing here.
+            let mut read = BTreeMap::<PartitionId, u64>::new();
             for (partition, bytes) in outputs {
-                let at = partition.0 as usize;
-                read.resize(read.len().max(at + 1), 0);
-                read[at] += bytes;
+                let read = read.entry(*partition).or_default();
+                *read = read.saturating_add(*bytes);
             }
             let readers: Vec<Member> = route.members().collect();
             for (partition, place) in &route.partitions {
-                let bytes = read.get(partition.0 as usize).copied().unwrap_or(0);
-                *held.entry(readers[usize::from(*place)]).or_default() += bytes;
+                let held = held.entry(readers[usize::from(*place)]).or_default();
+                *held = held.saturating_add(read.get(partition).copied().unwrap_or(0));
             }
         }
         held

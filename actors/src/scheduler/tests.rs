@@ -259,6 +259,7 @@ fn done_reading(task: &str, on: u16, partitions: &[u32], read: Vec<DataKey>) -> 
         run_ns: 1,
         read,
         read_stages: Vec::new(),
+        prepared: Vec::new(),
     })
 }
 

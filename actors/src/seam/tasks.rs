@@ -111,6 +111,8 @@ pub struct TaskOutput {
     pub outputs: Vec<(PartitionId, Held)>,
     /// Records read.
     pub rows_in: u64,
+    /// Whether this is for a sink: the driver asks for it, and nobody else.
+    pub is_for_sink: bool,
 }
 
 /// A task that could not do its work.

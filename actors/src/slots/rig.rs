@@ -158,7 +158,7 @@ impl Tasks for Stages {
                 vec![(PartitionId(0), held(&[1]))]
             }
         };
-        Ok(TaskOutput { outputs, rows_in })
+        Ok(TaskOutput { outputs, rows_in, is_for_sink: request.task.key.stage.0 == 1 })
     }
 
     fn discard(&self, task: TaskId, facts: &TaskFacts, _: &Files) {

@@ -3,7 +3,7 @@
 use super::{Fetched, Flags, InputSource};
 use crate::{
     executor::TaskEnd,
-    seam::{TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
+    seam::{Held, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
     supervision::panic::catch,
 };
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 use tidemill_protocol::{
     id::{DataKey, TaskId},
-    message::{OutputInfo, TaskFacts, TaskSpec},
+    message::{OutputInfo, Piece, REPORTED_BYTES_MAX, TaskFacts, TaskSpec},
     time::Time,
     world::{Clock, Files},
 };
@@ -101,6 +101,10 @@ impl SlotWork {
     }
 
     fn keep(&self, task: TaskId, output: TaskOutput, run_time: Duration) -> TaskEnd {
+        let prepared = match &output.outputs[..] {
+            [(_, held)] if output.is_for_sink && !self.source.transport.is_immediate() => reported(held),
+            _ => Vec::new(),
+        };
         let mut outputs = Vec::with_capacity(output.outputs.len());
         for (partition, held) in output.outputs {
             let info = OutputInfo { partition, rows: held.rows(), bytes: held.bytes() };
@@ -114,8 +118,24 @@ impl SlotWork {
             outputs.push(info);
         }
         let run_ns = u64::try_from(run_time.as_nanos()).unwrap_or(u64::MAX);
-        TaskEnd::Done { outputs, rows_in: output.rows_in, run_ns }
+        TaskEnd::Done { outputs, rows_in: output.rows_in, run_ns, prepared }
     }
+}
+
+/// Each piece has some thirty bytes around it in a report.
+const REPORTED_PIECES_MAX: usize = 64;
+
+/// What of a sink's output travels with the report: all of it if it is little, which an estimate says first. What cannot be
+/// written is not brought; whoever
+/// asks for it is told why.
+pub(super) fn reported(held: &Held) -> Vec<Piece> {
+    // An estimate reads some of the records: not of a million of them.
+    if held.rows() > REPORTED_BYTES_MAX || held.encoded_bytes() > 2 * REPORTED_BYTES_MAX {
+        return Vec::new();
+    }
+    let pieces = held.encode().unwrap_or_default();
+    let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+    if bytes as u64 > REPORTED_BYTES_MAX || pieces.len() > REPORTED_PIECES_MAX { Vec::new() } else { pieces }
 }
 
 impl From<super::InputError> for TaskEnd {

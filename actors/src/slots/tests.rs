@@ -3,6 +3,7 @@
 use super::{
     CostModel, InputSource,
     rig::{PATIENCE, Rig, clock, member, output, part, range, store, task},
+    run::reported,
 };
 use crate::{
     block_store::{
@@ -21,7 +22,8 @@ use std::{net::SocketAddr, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, DataKey, Member, PartitionId, RunId, TaskId},
     message::{
-        Exhausted, InputPart, Notice, OutputInfo, PeerInfo, Piece, Resource, TaskSpec, ToDriver, ToExecutor,
+        Exhausted, InputPart, Notice, OutputInfo, PeerInfo, Piece, REPORTED_BYTES_MAX, Resource, TaskSpec,
+        ToDriver, ToExecutor,
     },
     time::Time,
 };
@@ -237,6 +239,30 @@ async fn inputs_of_other_processes_are_fetched_in_order_and_weighed() {
     rig.run(task(1, 1), vec![part(output(task(0, 0), 0), peer), part(lost, peer)]);
     let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("an input is lost") };
     assert_eq!(failure.missing, Some(lost));
+}
+
+#[tokio::test]
+async fn little_that_is_for_a_sink_travels_with_the_report_and_much_does_not() {
+    async fn report(rig: &mut Rig, task: TaskId) -> Vec<Piece> {
+        rig.run(task, vec![range(1, 4)]);
+        let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
+        assert!(!outcome.outputs.is_empty());
+        outcome.prepared
+    }
+    let (me, peer) = (member(1), member(2));
+    let mut rig = Rig::new(me, Arc::new(over_quic(peer, store())), store(), None);
+    // Stage 1 sums up for the sink, stage 0 deals out for readers.
+    let told = report(&mut rig, task(1, 0)).await;
+    assert_eq!(values(&Held::decode(&NumbersCodec, &told).unwrap()), [6]);
+    assert_eq!(report(&mut rig, task(0, 0)).await, []);
+    assert_eq!(report(&mut Rig::local(me), task(1, 0)).await, [], "in one process it is at hand");
+
+    let as_long_as_may_be = held(&[1; REPORTED_BYTES_MAX as usize / 8]);
+    assert_eq!(reported(&as_long_as_may_be).len(), 1);
+    assert_eq!(reported(&held(&[1; REPORTED_BYTES_MAX as usize / 8 + 1])), []);
+    // Short in memory, long on the wire; and one that cannot be written: whoever asks for it is told.
+    assert_eq!(reported(&held_of(WORDY, &[1; 200])), []);
+    assert_eq!(reported(&held_of(UNWRITABLE, &[1])), []);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ pub fn free(slot: u16, task: TaskId, end: TaskEnd) -> Event {
 
 pub fn done() -> TaskEnd {
     let outputs = vec![OutputInfo { partition: PartitionId(4), rows: 2, bytes: 16 }];
-    TaskEnd::Done { outputs, rows_in: 5, run_ns: 900 }
+    TaskEnd::Done { outputs, rows_in: 5, run_ns: 900, prepared: Vec::new() }
 }
 
 pub fn failed(message: &str) -> TaskEnd {
@@ -65,10 +65,18 @@ pub fn failed(message: &str) -> TaskEnd {
 }
 
 pub fn tell_done(id: TaskId) -> Vec<Action> {
-    let TaskEnd::Done { outputs, rows_in, run_ns } = done() else { unreachable!("done is Done") };
+    let TaskEnd::Done { outputs, rows_in, run_ns, prepared } = done() else { unreachable!("done is Done") };
     let read = vec![output(task(id.key.batch.0, 9, id.key.partition.0), 0)];
-    let outcome =
-        TaskOutcome { task: id, holder: ME, outputs, rows_in, run_ns, read, read_stages: Vec::new() };
+    let outcome = TaskOutcome {
+        task: id,
+        holder: ME,
+        outputs,
+        rows_in,
+        run_ns,
+        read,
+        read_stages: Vec::new(),
+        prepared,
+    };
     vec![Action::Count(Counted::Done { run_ns: 900 }), Action::TellDriver(ToDriver::TaskDone(outcome))]
 }
 

@@ -75,10 +75,11 @@ fn a_task_that_waits_for_notices_holds_no_slot_and_begins_with_the_last_of_them(
     assert_eq!(desk.on(tells(task(1, 0, 0), THIRD)), [Action::Fetch { spec: spec.clone() }]);
     assert_eq!(desk.on(free(0, near, done())), tell_done(near));
     assert_eq!(desk.on(Event::InputsReady { task: spec.task }), [start_of(0, &spec)]);
-    let TaskEnd::Done { outputs, rows_in, run_ns } = done() else { unreachable!("done is Done") };
+    let TaskEnd::Done { outputs, rows_in, run_ns, prepared } = done() else { unreachable!("done is Done") };
     let read = vec![output(task(1, 9, 4), 0)];
     let read_stages = vec![StageRead { stage: StageId(0), attempt: Attempt(0) }];
-    let outcome = TaskOutcome { task: spec.task, holder: ME, outputs, rows_in, run_ns, read, read_stages };
+    let outcome =
+        TaskOutcome { task: spec.task, holder: ME, outputs, rows_in, run_ns, read, read_stages, prepared };
     let told = Action::TellDriver(ToDriver::TaskDone(outcome));
     assert_eq!(desk.on(free(0, spec.task, done())), [Action::Count(Counted::Done { run_ns: 900 }), told]);
 }
@@ -182,7 +183,7 @@ fn a_task_that_ends_is_told_to_its_readers_each_of_its_own_partitions_and_small_
     let writer = spec(task(1, 0, 0), ME);
     desk.on(order(vec![writer.clone(), copy.clone(), reader(1, 1)], vec![route]));
     let outputs = vec![info(4, 40), info(0, 50), info(1, 60), info(2, 30), info(3, 0)];
-    let end = || TaskEnd::Done { outputs: outputs.clone(), rows_in: 5, run_ns: 900 };
+    let end = || TaskEnd::Done { outputs: outputs.clone(), rows_in: 5, run_ns: 900, prepared: Vec::new() };
     let told = desk.on(free(0, writer.task, end()));
     let tell = |to, outputs, bring: &[u32]| Action::Notify {
         notice: Notice { epoch: Epoch(1), from: ME, to, task: writer.task, outputs, brought: vec![] },

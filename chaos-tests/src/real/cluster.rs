@@ -4,6 +4,7 @@ use super::{
     End, Wrong, ensure,
     feed::{Feed, FeedRate, plain},
     processes::{DEADLINE, Executor, Process, done, executors, is_alive, signal, state, until},
+    program::SPILL_FROM_PERCENT,
 };
 use crate::oracle::{Counts, Difference};
 use std::{
@@ -38,6 +39,8 @@ pub struct Plan {
     pub ip: IpAddr,
     /// Where counts are saved as well.
     pub out: Option<PathBuf>,
+    /// Where executors spill, with little memory and early; they need not otherwise.
+    pub spill: Option<PathBuf>,
 }
 
 /// Where an agent runs.
@@ -57,7 +60,7 @@ impl Plan {
         let machine = |name| Machine { name, ip, namespace: None };
         let rate = FeedRate { lines_per_s, lasts: Duration::from_secs(seconds) };
         let machines = ["one", "two", "three"].map(machine).to_vec();
-        Plan { rate, machines, executors_each: 1, ip, out: None }
+        Plan { rate, machines, executors_each: 1, ip, out: None, spill: None }
     }
 }
 
@@ -148,6 +151,9 @@ impl Cluster {
         if let Some(out) = &plan.out {
             command.args(["--param", &format!("out={}", out.join("counts").display())]);
         }
+        if plan.spill.is_some() {
+            command.args(["--memory-mib", "1"]);
+        }
         let driver = Process::start(command)?;
         let (program, agents) = (program.to_owned(), BTreeMap::new());
         Ok(Cluster { program, plan, feed, driver, agents, address, folder })
@@ -207,6 +213,9 @@ impl Cluster {
         };
         command.arg("node").args(arguments).args(["--data", &self.folder.text(machine.name)]);
         command.args(["--slots", "1", "--listen", &machine.ip.to_string()]);
+        if let Some(folder) = &self.plan.spill {
+            command.arg("--spill-dir").arg(folder).env(SPILL_FROM_PERCENT, "5");
+        }
         self.agents.insert(machine.name, Process::start(command)?);
         Ok(())
     }
@@ -335,6 +344,14 @@ impl Cluster {
             let logs: Vec<String> = self.agents.values().map(Process::log).collect();
             let said = logs.iter().flat_map(|log| log.lines());
             said.filter_map(|line| line.split_once(&name)).map(|(_, why)| why.to_owned()).next()
+        })
+    }
+
+    /// Waits for a line of an executor's or agent's log with all these words.
+    pub fn a_machine_says(&self, words: &[&str]) -> Result<(), Wrong> {
+        let is_said = |line: &str| words.iter().all(|word| line.contains(word));
+        self.until(&format!("a machine says {words:?}"), || {
+            self.agents.values().any(|agent| agent.log().lines().any(is_said)).then_some(())
         })
     }
 

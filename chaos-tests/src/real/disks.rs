@@ -1,4 +1,5 @@
-//! A disk that is full for a while: tasks that cannot write fail, typed, and are tried again; no partial result is left.
+//! A disk that is full for a while: tasks that cannot write to it fail, typed, and are tried again, and no partial result is
+//! left; data that cannot be moved to it stay in memory.
 
 use super::{
     End, Wrong,
@@ -8,7 +9,11 @@ use super::{
     processes::until,
 };
 use crate::oracle::Counts;
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The size of the disk: results of a run fit, and little else.
 const DISK_KIB: u64 = 4 << 10;
@@ -39,6 +44,42 @@ pub fn full(program: &Path) -> Result<End, Wrong> {
         ensure(saved == super::feed::plain(*lines), || format!("{lines} lines, but saved is {saved:?}"))?;
     }
     Ok(end)
+}
+
+/// The disk to which executors move data is full for a while: data stay in memory, within its limit, and go there afterwards.
+pub fn full_of_spilled_data(program: &Path) -> Result<End, Wrong> {
+    let folder = Folder::new()?;
+    let disk = match SmallDisk::mount(folder.path("spill"), DISK_KIB)? {
+        Ok(disk) => disk,
+        Err(why) => return Ok(End::LeftOut(why)),
+    };
+    let plan = Plan { spill: Some(disk.folder().to_owned()), ..Plan::new(20_000, 8) };
+    play(program, plan, directly, |cluster| {
+        until("data are moved to the disk", || (!spilled(disk.folder()).is_empty()).then_some(()))?;
+        let host = cluster.receivers_host()?;
+        cluster.in_a_task(&host)?;
+        disk.fill()?;
+        let refused = cluster.a_machine_says(&["data stay in memory", "No space left"]);
+        let goes_on = cluster.goes_on();
+        let before = spilled(disk.folder());
+        disk.empty()?;
+        refused?;
+        goes_on?;
+        until("data are moved to the disk again", || {
+            (!spilled(disk.folder()).is_subset(&before)).then_some(())
+        })?;
+        Ok(vec!["the disk for spilled data full for a while".to_owned()])
+    })
+}
+
+/// The files with data of executors that are on this disk right now.
+fn spilled(disk: &Path) -> BTreeSet<PathBuf> {
+    let folders = fs::read_dir(disk).into_iter().flatten().flatten();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "spill"))
+        .collect()
 }
 
 /// What is saved in all; that a folder is not complete is an error.

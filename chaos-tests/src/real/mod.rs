@@ -41,7 +41,7 @@ pub struct Real {
 }
 
 /// All of them.
-pub const SCENARIOS: [Real; 12] = [
+pub const SCENARIOS: [Real; 13] = [
     Real { name: "kill-receiver", is_long: false, run: kills::of_the_receivers_executor },
     Real { name: "kill-other", is_long: false, run: kills::of_another_executor },
     Real { name: "kill-agent", is_long: false, run: kills::of_an_agent },
@@ -51,6 +51,7 @@ pub const SCENARIOS: [Real; 12] = [
     Real { name: "cut-one-way", is_long: false, run: links::cut_one_way },
     Real { name: "loss-30", is_long: false, run: links::loss_of_30_percent },
     Real { name: "disk-full", is_long: false, run: disks::full },
+    Real { name: "spill-full", is_long: false, run: disks::full_of_spilled_data },
     Real { name: "memory-limit", is_long: false, run: limits::memory },
     Real { name: "memory-kill", is_long: false, run: limits::memory_kill },
     Real { name: "cpu-quota", is_long: false, run: limits::cpu },

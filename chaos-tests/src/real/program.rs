@@ -13,6 +13,9 @@ use tidemill::{Config, app::App};
 /// The commands that belong to the application.
 pub const COMMANDS: [&str; 6] = ["ca", "driver", "node", "status", "executor", "graph"];
 
+/// From which part of their memory on executors spill, where that is not the default.
+pub const SPILL_FROM_PERCENT: &str = "TIDEMILL_CHAOS_SPILL_FROM_PERCENT";
+
 /// Numbers the marks of this process.
 static MARKS: AtomicU64 = AtomicU64::new(0);
 
@@ -21,7 +24,10 @@ static MARKS: AtomicU64 = AtomicU64::new(0);
 pub fn word_count() -> App {
     // A copy of a late task would be done before the loss of its executor is noticed: here it is recovery that is looked at.
     // One slot each, on every machine: as many tasks that add up as executors.
-    let config = Config { speculation: false, slots_per_executor: 1, ..Config::default() };
+    let default = Config::default();
+    let spill_from = std::env::var(SPILL_FROM_PERCENT).ok().and_then(|percent| percent.parse().ok());
+    let spill_from_percent = spill_from.unwrap_or(default.spill_from_percent);
+    let config = Config { speculation: false, slots_per_executor: 1, spill_from_percent, ..default };
     App::new("tidemill-chaos").config(config).pipeline(|ctx| {
         let from = ctx.params().text("from", "127.0.0.1:9999");
         let marks = PathBuf::from(ctx.params().text("marks", ""));

@@ -64,6 +64,11 @@ fn a_disk_that_is_full_for_a_while_leaves_totals_exact_and_no_partial_result() {
 }
 
 #[test]
+fn a_disk_full_of_spilled_data_leaves_totals_exact() {
+    check("a_disk_full_of_spilled_data_leaves_totals_exact", "spill-full");
+}
+
+#[test]
 fn an_executor_at_its_limit_of_memory_leaves_totals_exact() {
     check("an_executor_at_its_limit_of_memory_leaves_totals_exact", "memory-limit");
 }

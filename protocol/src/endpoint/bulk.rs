@@ -221,7 +221,12 @@ async fn serve_request(
 ) -> Result<(), LinkError> {
     match in_time(read(&mut recv)).await?.ok_or(LinkError::Ended)? {
         BulkRequest::Fetch { key, credit } => {
-            let (found, _held) = handler.fetch(key, credit).await;
+            // Whoever asks has given up, and may have asked again: its place is free for others.
+            let (found, _held) = tokio::select! {
+                biased;
+                found = handler.fetch(key, credit) => found,
+                _ = send.stopped() => return Err(LinkError::Ended),
+            };
             match found {
                 FetchOutcome::Found(found) => match announced(&found) {
                     Ok(count) => write_pieces(&mut send, found, count).await?,

@@ -77,7 +77,7 @@ pub enum TransportError {
 }
 
 impl Transport {
-    /// For control: small windows, few streams, 0.5 s keep-alive, 2 s idle timeout. Acknowledgements wait 5 ms for the report of a
+    /// For control: small windows, few streams, 0.9 s keep-alive, 2 s idle timeout. Acknowledgements wait 5 ms for the report of a
     /// short task, or for what else goes the other way.
     #[must_use]
     pub fn control() -> Self {

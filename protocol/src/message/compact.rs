@@ -186,6 +186,7 @@ mod tests {
             run_ns: 8,
             read,
             read_stages: Vec::new(),
+            prepared: Vec::new(),
         })
     }
 

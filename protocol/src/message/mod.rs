@@ -32,7 +32,10 @@ pub use notice::{BroughtOutput, NOTICE_BYTES_MAX, Notice, Route, StageRead};
 pub use receive::{BlockInfo, ReceiverExitReason, ReceiverOrder};
 pub use request::{NamedValue, ProgramFacts, Reply, Request};
 pub use status::StatusEntry;
-pub use task::{Exhausted, InputPart, OutputInfo, Resource, TaskFacts, TaskFailure, TaskOutcome, TaskSpec};
+pub use task::{
+    Exhausted, InputPart, OutputInfo, REPORTED_BYTES_MAX, Resource, TaskFacts, TaskFailure, TaskOutcome,
+    TaskSpec,
+};
 pub use text::{TEXT_BYTES_MAX, short_text};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, NodeId, ReceiverId, StreamId, TaskId};

@@ -148,6 +148,7 @@ samples!(ToDriver {
             outputs: vec![OutputInfo { partition: PartitionId(2), rows: 10, bytes: 400 }],
             rows_in: 1_000, run_ns: 1_234_567, read: vec![DataKey::Block(block())],
             read_stages: vec![StageRead { stage: StageId(0), attempt: Attempt(0) }],
+            prepared: vec![piece()],
         });
     TaskFailed =>
         ToDriver::TaskFailed(TaskFailure {

@@ -1,6 +1,6 @@
 //! Tasks: what is sent to a slot, and what comes back.
 
-use super::{StageRead, compact};
+use super::{Piece, StageRead, compact};
 use crate::id::{
     Attempt, BatchNumber, DataKey, Epoch, Member, PartitionId, ProgramId, RunId, StageId, StreamId, TaskId,
 };
@@ -101,7 +101,13 @@ pub struct TaskOutcome {
     /// And those that were read as `InputPart::Shuffle`.
     #[serde(default)]
     pub read_stages: Vec<StageRead>,
+    /// What it made for a sink, if that is no more than [`REPORTED_BYTES_MAX`]: then the driver need not ask for it.
+    #[serde(default)]
+    pub prepared: Vec<Piece>,
 }
+
+/// The most bytes of pieces that a task's report may bring.
+pub const REPORTED_BYTES_MAX: u64 = 4 * 1024;
 
 /// A task that ended badly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

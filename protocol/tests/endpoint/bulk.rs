@@ -18,7 +18,7 @@ use tidemill_protocol::id::{
 };
 use tidemill_protocol::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, Piece};
 use tidemill_protocol::world::SeededRng;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 fn block(sequence: u64) -> BlockId {
     let receiver = ReceiverId { stream: StreamId(0), index: ReceiverIndex(1), incarnation: Incarnation(2) };
@@ -29,6 +29,11 @@ fn block(sequence: u64) -> BlockId {
 fn cursed() -> DataKey {
     let key = TaskKey { batch: BatchNumber(6), stage: StageId(6), partition: PartitionId(6) };
     DataKey::Output { task: TaskId { key, attempt: Attempt(0) }, partition: PartitionId(0) }
+}
+
+/// A key whose fetch never ends.
+fn endless() -> DataKey {
+    DataKey::Block(block(u64::MAX))
 }
 
 /// `count` pieces of `bytes` random bytes.
@@ -47,12 +52,18 @@ struct Shelf {
     blocks: Mutex<BTreeMap<DataKey, Vec<Piece>>>,
     notices: Mutex<Vec<Notice>>,
     bytes_max: usize,
+    /// How many fetches have come that never end.
+    endless: watch::Sender<usize>,
 }
 
 impl BulkHandler for Shelf {
     fn fetch(&self, key: DataKey, credit: Option<u64>) -> BoxFuture<'_, (FetchOutcome, Kept)> {
         Box::pin(async move {
             assert_ne!(key, cursed(), "a handler that panics");
+            if key == endless() {
+                self.endless.send_modify(|count| *count += 1);
+                return std::future::pending().await;
+            }
             let Some(pieces) = self.blocks.lock().unwrap().get(&key).cloned() else {
                 return (FetchOutcome::NotHere, Box::new(()) as Kept);
             };
@@ -98,6 +109,24 @@ fn notice(bytes: u64) -> Notice {
 }
 
 #[tokio::test]
+async fn fetches_that_were_given_up_take_no_place_of_others() {
+    let shelf = shelf();
+    let (connection, _server) = served(&shelf).await;
+    let mut endless_ones = shelf.endless.subscribe();
+    // More than a connection has places for requests.
+    for count in 1..=200 {
+        let given_up = async {
+            tokio::select! {
+                answer = fetch(&connection, endless()) => panic!("{answer:?}"),
+                reached = endless_ones.wait_for(|so_far| *so_far >= count) => drop(reached.unwrap()),
+            }
+        };
+        within(given_up).await;
+    }
+    assert!(within(notify(&connection, notice(8))).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_notice_is_heard_or_refused_and_one_that_brings_too_much_cuts_off_its_sender() {
     let shelf = shelf();
     let (connection, server) = served(&shelf).await;
@@ -115,7 +144,12 @@ async fn a_notice_is_heard_or_refused_and_one_that_brings_too_much_cuts_off_its_
 }
 
 fn shelf() -> Arc<Shelf> {
-    Arc::new(Shelf { blocks: Mutex::default(), notices: Mutex::default(), bytes_max: 32 * 1024 * 1024 })
+    shelf_of(32 * 1024 * 1024)
+}
+
+fn shelf_of(bytes_max: usize) -> Arc<Shelf> {
+    let (blocks, notices, endless) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+    Arc::new(Shelf { blocks, notices, bytes_max, endless })
 }
 
 /// A client's connection to a server that serves `shelf`.
@@ -179,7 +213,7 @@ async fn many_requests_at_once_do_not_mix() {
 
 #[tokio::test]
 async fn a_full_shelf_says_so() {
-    let shelf = Arc::new(Shelf { blocks: Mutex::default(), notices: Mutex::default(), bytes_max: 1_000 });
+    let shelf = shelf_of(1_000);
     let (connection, _server) = served(&shelf).await;
     assert_eq!(within(store(&connection, block(0), pieces(0, 2, 500))).await.unwrap(), StoreOutcome::Stored);
     assert_eq!(within(store(&connection, block(1), pieces(0, 1, 1))).await.unwrap(), StoreOutcome::Full);
@@ -306,7 +340,7 @@ async fn data_that_need_more_than_the_credit_say_how_much() {
 
 #[tokio::test]
 async fn a_large_block_is_refused_before_it_is_sent() {
-    let shelf = Arc::new(Shelf { blocks: Mutex::default(), notices: Mutex::default(), bytes_max: 1_000_000 });
+    let shelf = shelf_of(1_000_000);
     let (connection, _server) = served(&shelf).await;
     let before = connection.stats().udp_tx.bytes;
     assert_eq!(

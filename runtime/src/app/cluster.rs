@@ -147,6 +147,7 @@ impl App {
             driver: args.driver,
             ip: args.listen,
             slots: args.slots,
+            spill_dir: args.spill_dir.clone(),
             identity,
             data: args.data.clone(),
             cluster,
@@ -193,6 +194,7 @@ async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
             "{ip} is no address at which another machine finds this one: {remedy}"
         )));
     }
+    command::check_spill_dir(args.spill_dir.as_deref()).map_err(Refusal::usage)?;
     let (identity, driver) = match &args.join {
         Some(token) => join_cluster(args, token, world).await?,
         None => rejoin(args, world)?,
@@ -216,7 +218,8 @@ async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
     let (ip, slots, data) = (args.listen, args.slots, args.data.clone());
     let renewal = join_address(driver)
         .map(|server| Renewing { identity, at: Renewal { local: SocketAddr::new(args.listen, 0), server } });
-    Ok(AgentSpec { launch: Launch { driver, ip, slots, data, is_heard: true }, executors, life, renewal })
+    let launch = Launch { driver, ip, slots, data, spill_dir: args.spill_dir.clone(), is_heard: true };
+    Ok(AgentSpec { launch, executors, life, renewal })
 }
 
 async fn join_cluster(

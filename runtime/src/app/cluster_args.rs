@@ -24,6 +24,9 @@ pub struct DriverArgs {
     /// Milliseconds between batches
     #[arg(long)]
     pub batch_interval_ms: Option<u64>,
+    /// MiB that one executor may hold in blocks and outputs; beyond that they go to disk, and receivers wait
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    pub memory_mib: Option<u64>,
     /// Address of the Prometheus endpoint, on loopback
     #[arg(long)]
     pub metrics: Option<SocketAddr>,
@@ -41,6 +44,7 @@ impl DriverArgs {
         if let Some(ms) = self.batch_interval_ms {
             config.batch_interval = BatchInterval::Every(Duration::from_millis(ms));
         }
+        config.memory_bytes_max = self.memory_mib.map_or(config.memory_bytes_max, |mib| mib << 20);
         config.metrics_address = self.metrics.or(config.metrics_address);
         config
     }
@@ -74,6 +78,9 @@ pub struct NodeArgs {
     /// This machine's address for other nodes
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub listen: IpAddr,
+    /// Where executors put what does not fit their memory; a temporary folder unless said otherwise
+    #[arg(long, value_name = "DIR")]
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// Commands of `ca`.
@@ -153,4 +160,7 @@ pub struct ExecutorArgs {
     /// Tasks at once
     #[arg(long)]
     pub slots: Option<u16>,
+    /// Where to put what does not fit its memory
+    #[arg(long)]
+    pub spill_dir: Option<PathBuf>,
 }

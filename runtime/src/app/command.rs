@@ -3,7 +3,12 @@
 use super::cluster_args::{CaCommand, DriverArgs, ExecutorArgs, NodeArgs, StatusArgs};
 use crate::{BatchInterval, Config, config::check_metrics_address};
 use clap::{Args, Parser, Subcommand};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tidemill_protocol::world::World;
 
 /// A pipeline of discretized streams.
 #[derive(Debug, Parser)]
@@ -67,6 +72,12 @@ pub struct LocalArgs {
     /// Milliseconds between batches
     #[arg(long)]
     pub batch_interval_ms: Option<u64>,
+    /// MiB that one executor may hold in blocks and outputs; beyond that they go to disk, and receivers wait
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    pub memory_mib: Option<u64>,
+    /// Where executors put what does not fit their memory; a temporary folder unless said otherwise
+    #[arg(long, value_name = "DIR")]
+    pub spill_dir: Option<PathBuf>,
     /// Address of the Prometheus endpoint, on loopback
     #[arg(long)]
     pub metrics: Option<SocketAddr>,
@@ -83,6 +94,8 @@ impl LocalArgs {
         if let Some(ms) = self.batch_interval_ms {
             config.batch_interval = BatchInterval::Every(Duration::from_millis(ms));
         }
+        config.memory_bytes_max = self.memory_mib.map_or(config.memory_bytes_max, |mib| mib << 20);
+        config.spill_dir = self.spill_dir.clone().or(config.spill_dir);
         config.metrics_address = self.metrics.or(config.metrics_address);
         config
     }
@@ -127,6 +140,17 @@ fn one_line(text: &str) -> String {
     let said = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let said: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
     format!("{}; see --help", said.join("; ").replace(":; ", ": "))
+}
+
+/// Whether executors can keep files in the folder that was named for that.
+pub(super) fn check_spill_dir(folder: Option<&Path>) -> Result<(), String> {
+    let Some(folder) = folder else { return Ok(()) };
+    // What is made is removed at once.
+    let made = World::real().files.scratch_folder(Some(folder));
+    made.map(drop).map_err(|error| {
+        let folder = folder.display();
+        format!("nothing can be written to --spill-dir {folder}: {error}; choose another folder")
+    })
 }
 
 /// Serves metrics to Prometheus on `address`.

@@ -105,7 +105,8 @@ impl App {
 
     fn local(self, args: &LocalArgs, interrupt: &Interrupt) -> u8 {
         let config = args.apply(self.config.clone());
-        if let Err(error) = command::install_metrics(config.metrics_address) {
+        let spill_dir = command::check_spill_dir(args.spill_dir.as_deref());
+        if let Err(error) = spill_dir.and_then(|()| command::install_metrics(config.metrics_address)) {
             return complain(&self.name, &error, EXIT_USAGE);
         }
         let running = match self.start(config) {

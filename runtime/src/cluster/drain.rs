@@ -40,6 +40,12 @@ pub(super) fn write_down(data: &Path, node: NodeId, limit: Duration) -> io::Resu
     fs::rename(new, path)
 }
 
+/// An agent forgets what executors wrote down before its time: another driver may have had another interval.
+pub(super) fn forget(data: &Path, nodes: &[NodeId]) {
+    // What is not there need not be removed.
+    nodes.iter().for_each(|node| _ = fs::remove_file(file(data, *node)));
+}
+
 /// The longest time of these executors; where one has written nothing yet it has nothing to wait for either.
 pub(super) fn longest(data: &Path, nodes: &[NodeId]) -> Duration {
     let written = |node: &NodeId| fs::read_to_string(file(data, *node)).ok()?.trim().parse().ok();
@@ -78,6 +84,8 @@ mod tests {
             Duration::from_secs(12),
             "a driver with another interval"
         );
+        forget(&data, &[one, two]);
+        assert_eq!(longest(&data, &[one, two]), DRAIN_MIN, "what an earlier agent's executors wrote");
         fs::remove_dir_all(&data).unwrap();
     }
 }

@@ -18,7 +18,7 @@ use super::{
     holdings::Holdings,
     inbox::fail_when_full,
     ledger::Ledger,
-    local::Prepared,
+    prepared::{Prepared, Reported},
     progress::{ClusterEvent, Progress},
     role_configs::{generator_config, rate_config, rate_inputs, rate_interval, scheduler_config},
     routes::Routes,
@@ -143,6 +143,8 @@ pub(super) struct Wires<L> {
     pub(super) alive: Mutex<BTreeMap<Member, PeerInfo>>,
     /// What executors hold; kept where they do not say themselves what went with them.
     pub(super) holdings: Option<Mutex<Holdings>>,
+    /// What reports have brought for sinks.
+    pub(super) reported: Arc<Reported>,
 }
 
 impl<L: TellExecutors + Send + Sync> ExecutorOutlet for Wires<L> {
@@ -282,6 +284,7 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
 
     fn released(&self, batch: BatchNumber) {
         self.0.holdings(|holdings| holdings.released(batch));
+        self.0.reported.release(batch);
         self.0.roles.generator.tell(GeneratorEvent::BatchReleased(batch));
     }
 
@@ -334,6 +337,7 @@ where
         holdings: peers.is_some().then(Mutex::default),
         peers,
         alive: Mutex::default(),
+        reported: Arc::default(),
     });
     let program = Program::id(&*pipeline);
     let node = {
@@ -411,7 +415,11 @@ where
             move |_| SchedulerPerformer {
                 executors: wires.links.clone(),
                 followers: Follow(wires.clone()),
-                prepared: Arc::new(Prepared(transport.clone())),
+                prepared: Arc::new(Prepared {
+                    reported: wires.reported.clone(),
+                    codec: pipeline.clone(),
+                    transport: transport.clone(),
+                }),
                 sinks: pipeline.clone(),
                 run: core.run,
                 spawner: spawner.clone(),

@@ -4,7 +4,6 @@ use super::{
     inbox::DriverInbox,
     plumbing::{Connected, Die, End, Hears, Order, Plumbing, Uplink},
 };
-use futures_util::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -15,13 +14,12 @@ use std::{
 use tidemill_actors::{
     block_store::BlockStore,
     node::{LinkId, Links},
-    scheduler::{FetchPrepared, TellExecutors},
-    seam::Held,
+    scheduler::TellExecutors,
     supervision::Address,
-    transport::{FetchError, LocalTransport, Transport},
+    transport::LocalTransport,
 };
 use tidemill_protocol::{
-    id::{DataKey, Member},
+    id::Member,
     message::{PeerInfo, ToDriver, ToExecutor},
 };
 
@@ -122,14 +120,5 @@ impl Uplink for LocalUplink {
         if self.alive.load(Ordering::SeqCst) {
             self.inbox.deliver(self.link, self.member, message);
         }
-    }
-}
-
-/// Fetches prepared outputs to the driver, by whichever transport.
-pub(crate) struct Prepared(pub(crate) Arc<dyn Transport>);
-
-impl FetchPrepared for Prepared {
-    fn fetch(&self, key: DataKey, holder: Member) -> BoxFuture<'static, Result<Held, FetchError>> {
-        self.0.fetch(holder, key)
     }
 }

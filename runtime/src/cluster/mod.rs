@@ -28,6 +28,7 @@ mod local;
 mod over_quic;
 mod plumbing;
 mod ports;
+mod prepared;
 pub mod process;
 mod progress;
 pub(crate) mod quic;

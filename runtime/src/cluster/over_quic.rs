@@ -5,10 +5,10 @@ use super::{
     executor::{ExecutorParts, executor_that_leaves},
     inbox::DriverInbox,
     lane::Lanes,
-    plumbing::{Die, Leave},
+    plumbing::{Die, Leave, Plumbing},
     process::PastLives,
     progress::Progress,
-    quic::{Answers, Bulk, Door, Gate, QuicLinks, QuicPlumbing},
+    quic::{Answers, Bulk, Door, Gate, QuicLinks},
 };
 use crate::{config::Checked, graph::Pipeline};
 use std::{net::SocketAddr, sync::Arc};
@@ -99,7 +99,7 @@ pub(crate) struct ExecutorSite {
     pub(crate) first: Incarnation,
     /// Those before it, whose processes have certainly ended.
     pub(crate) ended: Option<PastLives>,
-    pub(crate) plumbing: Arc<QuicPlumbing>,
+    pub(crate) plumbing: Arc<dyn Plumbing>,
     /// Virtual task times, in simulation.
     pub(crate) cost: Option<CostModel>,
     pub(crate) observer: Option<Observer>,

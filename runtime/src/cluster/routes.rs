@@ -82,7 +82,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         standing::tell(&self.0.roles, &self.0.progress, member, standing);
     }
 
-    fn deliver(&self, to: Destination, from: Member, message: ToDriver) {
+    fn deliver(&self, to: Destination, from: Member, mut message: ToDriver) {
         let wires = &self.0;
         match to {
             Destination::BatchGenerator => {
@@ -105,8 +105,11 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                 }
             }
             Destination::Scheduler => {
-                match &message {
-                    ToDriver::TaskDone(outcome) => wires.progress.task_done(outcome.task, from),
+                match &mut message {
+                    ToDriver::TaskDone(outcome) => {
+                        wires.reported.keep(outcome);
+                        wires.progress.task_done(outcome.task, from);
+                    }
                     ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
                         tracing::info!(%task, on = %from, message, "an attempt has failed");
                         let (task, message) = (*task, message.clone());

@@ -9,7 +9,10 @@
 use super::{bundled, table::TopRow};
 use crate::{GraphError, StreamContext};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 /// How many origins are shown.
 pub const TOP: usize = 5;
@@ -105,14 +108,25 @@ impl Totals {
     }
 }
 
-/// What `tidemill local` does with each batch: prints its busiest origins.
-pub fn print_top(rows: Vec<OriginRow>) {
-    let mut batch = Totals::default();
-    batch.fold(rows);
-    for row in batch.top() {
-        println!(
-            "{:<4} {:<24} {:>8} flights {:>8.2} min late",
-            row.origin, row.city, row.flights, row.mean_delay_min
-        );
+/// What `tidemill local` and `tidemill driver` do with each batch that has flights: print how many there are, and the busiest
+/// origins of all batches so far. Batches are published in order, so the last lines are the totals.
+pub fn print_totals() -> impl Fn(Vec<OriginRow>) + Send + Sync + 'static {
+    let totals = Mutex::new(Totals::default());
+    move |rows| {
+        let flights: u64 = rows.iter().map(|(_, (tally, _))| tally.flights).sum();
+        if flights > 0 {
+            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            totals.fold(rows);
+            print!("{}", lines_of(flights, &totals));
+        }
     }
+}
+
+fn lines_of(flights: u64, totals: &Totals) -> String {
+    let mut text = format!("{flights} more flights, {} in all\n", totals.flights());
+    for row in totals.top() {
+        let TopRow { origin, city, flights, mean_delay_min } = row;
+        text += &format!("{origin:<4} {city:<24} {flights:>8} flights {mean_delay_min:>8.2} min late\n");
+    }
+    text
 }

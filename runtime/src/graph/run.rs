@@ -41,7 +41,7 @@ impl Tasks for Pipeline {
             NodeKind::Source(_, leaf) | NodeKind::Merge(leaf) => leaf.feed(inputs, chain, &env)?,
             _ => return Err(unknown(&request)),
         }
-        let output = self.result(&env)?;
+        let output = self.result(&env, stage.end)?;
         if is_compared {
             self.compare_attempts(request.task, (&flat, branch), input, &output)
                 .map_err(TaskError::Failed)?;
@@ -59,7 +59,7 @@ impl Tasks for Pipeline {
 }
 
 impl Pipeline {
-    fn result(&self, env: &Rc<TaskEnv>) -> Result<TaskOutput, TaskError> {
+    fn result(&self, env: &Rc<TaskEnv>, end: End) -> Result<TaskOutput, TaskError> {
         let (mut outputs, rows_in) = env.take_outputs();
         outputs.sort_by_key(|(partition, _)| *partition);
         if cfg!(debug_assertions) {
@@ -68,7 +68,7 @@ impl Pipeline {
                     .map_err(|e| TaskError::Failed(e.to_string()))?;
             }
         }
-        Ok(TaskOutput { outputs, rows_in })
+        Ok(TaskOutput { outputs, rows_in, is_for_sink: matches!(end, End::Sink(_)) })
     }
 }
 

@@ -82,6 +82,7 @@ impl TextFolder {
             match files.rename(&self.staged(published.run, published.sink, *task), &part) {
                 // Published before, by a driver that did not live to say so.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && there.contains(&part) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(swept(&part)),
                 other => other?,
             }
         }
@@ -89,6 +90,16 @@ impl TextFolder {
         staged::sweep(&self.stage(published.sink), published.run, published.batch, files);
         Ok(())
     }
+}
+
+/// Why there is nothing staged for a part.
+fn swept(part: &Path) -> io::Error {
+    let part = part.display();
+    let text = format!(
+        "nothing is staged for {part}: either this machine does not see the folder in which executors stage (all nodes must see \
+         the same one), or a later run with this prefix has swept it (give each running pipeline a prefix of its own)"
+    );
+    io::Error::new(io::ErrorKind::NotFound, text)
 }
 
 impl<T: Data + Display> Sink<T> for TextFolder {

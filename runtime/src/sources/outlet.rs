@@ -55,7 +55,8 @@ impl<T: Data> Outlet<T> {
     /// as taken.
     ///
     /// # Errors
-    /// [`OutletClosed`] when the receiver is being stopped; the records were not taken.
+    /// [`OutletClosed`] when the receiver is being stopped. With positions, none of the records was taken; without them, the
+    /// first of more than 1 MiB may have been.
     pub async fn push_at(
         &self,
         records: Vec<T>,

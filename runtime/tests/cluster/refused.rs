@@ -60,6 +60,21 @@ fn a_missing_authority_and_a_bad_token_are_refused_in_one_line_with_exit_code_2(
 }
 
 #[test]
+fn a_spill_folder_that_is_none_is_refused_in_one_line_with_exit_code_2() {
+    let folder = Folder::new("spill");
+    let file = folder.text("file");
+    fs::write(&file, "no folder").unwrap();
+    let spill = format!("{file}/below");
+    let wrong = format!("nothing can be written to --spill-dir {spill}: Not a directory");
+    for command in [&["local"][..], &["node", "--data", &folder.text("data")]] {
+        let line = refusal(&[command, &["--spill-dir", &spill]].concat(), 2);
+        assert!(line.contains(&wrong) && line.ends_with("choose another folder"), "{line}");
+    }
+    let line = refusal(&["local", "--memory-mib", "0"], 2);
+    assert!(line.contains("--memory-mib") && line.contains("1.."), "{line}");
+}
+
+#[test]
 fn certificates_of_people_that_have_ended_are_made_anew_by_ca_renew() {
     let folder = Folder::new("people");
     let (ca, now) = (folder.text("ca"), World::real().clock.wall());

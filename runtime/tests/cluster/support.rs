@@ -261,14 +261,22 @@ impl Cluster {
         })
     }
 
-    /// Flights and minutes of delay by origin, from what the driver has printed of each batch.
+    /// Flights by origin in all batches, as the driver has printed them last: it names five origins at most, which are all that
+    /// [`LINES`] have. The batches that it printed make up the totals.
     pub fn printed(&self) -> BTreeMap<String, u64> {
-        let mut totals = BTreeMap::new();
+        let (mut totals, mut all) = (BTreeMap::new(), 0);
         for line in self.driver.output().lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
+            if let [more, "more", "flights,", so_far, "in", "all"] = words[..] {
+                all += more.parse::<u64>().unwrap();
+                assert_eq!(so_far.parse::<u64>().unwrap(), all, "each batch is counted once");
+                totals.clear();
+                continue;
+            }
             let at = words.iter().position(|word| *word == "flights").expect("a line of an origin");
-            *totals.entry(words[0].to_owned()).or_default() += words[at - 1].parse::<u64>().unwrap();
+            totals.insert(words[0].to_owned(), words[at - 1].parse::<u64>().unwrap());
         }
+        assert_eq!(totals.values().sum::<u64>(), all, "all origins are named");
         totals
     }
 }

@@ -136,6 +136,37 @@ fn what_a_killed_run_left_is_swept_by_the_next_and_nothing_else() {
 }
 
 #[test]
+fn a_run_whose_prefix_a_later_one_has_taken_fails_by_name() {
+    let folder = Folder::new();
+    let prefix = folder.path().join("numbers").display().to_string();
+    let start = |before: Box<dyn Fn() + Send + Sync>| {
+        let context = StreamContext::with_config(available_now());
+        let numbers = Generator::new(1, |_, n| n).records_per_batch(4).records_total(4);
+        let numbers = context.generator("numbers", numbers);
+        // Sinks are given a batch in order, when all tasks of all of them have ended.
+        numbers.foreach_batch(move |_, _| {
+            before();
+            Ok(())
+        });
+        numbers.save_as_text_files(prefix.clone(), "txt");
+        context.start().unwrap()
+    };
+    let (reached, is_reached) = sync_channel(1);
+    let (open, gate) = sync_channel::<()>(1);
+    let gate = Mutex::new(gate);
+    let earlier = start(Box::new(move || {
+        reached.send(()).unwrap();
+        gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+    }));
+    is_reached.recv_timeout(DEADLINE).expect("the earlier run has staged its file");
+    end(start(Box::new(|| {}))).unwrap();
+    open.send(()).unwrap();
+    let error = end(earlier).unwrap_err().to_string();
+    assert!(error.contains("a later run with this prefix has swept it"), "{error}");
+    assert!(error.contains("numbers-") && error.contains("give each running pipeline a prefix"), "{error}");
+}
+
+#[test]
 fn text_files_reads_what_is_there_and_what_appears_later_once() {
     let folder = Folder::new();
     let put = |name: &str, text: &[u8]| {

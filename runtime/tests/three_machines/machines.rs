@@ -153,6 +153,11 @@ impl Machines {
         fs::copy(&from, &to).unwrap_or_else(|error| panic!("{} cannot be carried: {error}", from.display()));
     }
 
+    /// What the first command that was left running on a machine has printed.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.machine(name).folder.join("log-0")).expect("something ran there")
+    }
+
     /// What everything in the background has printed.
     pub fn logs(&self) -> String {
         let mut all = String::new();

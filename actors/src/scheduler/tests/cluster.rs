@@ -388,7 +388,9 @@ impl World {
         let run_ns = if member.node.0 == 1 { 20_000_000 } else { 1_000_000 };
         let (read, read_stages) = read_by(asked);
         let told: Vec<PartitionId> = outputs.iter().map(|output| output.partition).collect();
-        let outcome = TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns, read, read_stages };
+        let prepared = Vec::new();
+        let outcome =
+            TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns, read, read_stages, prepared };
         self.say(member, Event::TaskDone(outcome));
         self.announce(member, task, &told);
     }

@@ -410,7 +410,9 @@ impl Run {
         let (task, read_stages) = (spec.task, Vec::new());
         self.store.insert((holder, task), made);
         self.held.insert(*key, (task, holder));
-        let outcome = TaskOutcome { task, holder, outputs, rows_in: 1, run_ns: 1, read, read_stages };
+        let prepared = Vec::new();
+        let outcome =
+            TaskOutcome { task, holder, outputs, rows_in: 1, run_ns: 1, read, read_stages, prepared };
         self.tell(Event::TaskDone(outcome));
     }
 }

@@ -70,6 +70,7 @@ impl FetchPrepared for Notes {
         self.note(format!("fetch {} from {}", show_key(&key), holder.node.0));
         let held = match holder.node.0 {
             9 => Err(FetchError::NotHere { from: holder, key }),
+            7 => return async { panic!("no such month") }.boxed(),
             8 => Err(FetchError::Unsendable { from: holder, key, reason: "too long".to_owned() }),
             _ => Ok(Held::default()),
         };
@@ -165,6 +166,16 @@ fn what_cannot_be_sent_is_reported_with_its_words_and_not_made_again() {
     let text = "output batch-3/stage-0/p0/a0→p0 cannot be sent by node-8.i1: too long".to_owned();
     let answer = format!("{:?}", not_published(3, 0, PublishFailure::Unreadable(text)));
     check(publish(0, vec![part("3/0/0.0", 8, true)]), &["fetch 3/0/0.0>0 from 8", &answer]);
+}
+
+#[test]
+fn a_record_that_panics_where_it_is_read_is_reported_with_its_words() {
+    let notes = Notes::default();
+    performer(&notes).carry_out(publish(0, vec![part("3/0/0.0", 7, true)]), &notes);
+    let said = notes.take();
+    assert_eq!(said[0], "fetch 3/0/0.0>0 from 7");
+    assert!(said[1].contains("Unreadable(\"a record that was read panicked: no such month"), "{said:?}");
+    assert_eq!(said.len(), 2, "the batch is told of, and no sink is given anything");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn page(rows: &[Row]) -> String {
          all that it made must be made again, and nothing else but the reduce tasks is left to do. Totals are compared with a plain count in\n\
          each run. Medians of {seeds} seeds.\n\n{table}\n\
          - **Detection** is from the kill to the moment when the driver declares the executor dead. It does not depend on the\n  \
-         number of executors: the failure detector needs 1.5 to 2 s of silence. (Of a process that is killed while its agent lives\n  \
+         number of executors: the failure detector needs 1.6 to 1.9 s of silence. (Of a process that is killed while its agent lives\n  \
          the driver hears at once, from its successor; here the machine's power is cut.)\n\
          - **Recomputation** is from then to the end of the batch. Of `n` executors each holds an `n`-th of the work, and `n - 1`\n  \
          make it again at once, so it falls about as `1 / (n (n - 1))` until it reaches the length of a map task and a reduce task,\n  \

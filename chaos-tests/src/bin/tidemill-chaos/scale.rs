@@ -4,7 +4,7 @@
 use clap::Args;
 use std::{fmt::Write, fs};
 use tidemill::bench::machine;
-use tidemill_chaos::scale::{INTERVAL, REDUCERS, Row, measure};
+use tidemill_chaos::scale::{INTERVAL, REDUCERS, Row, ScaleError, Shuffle, measure};
 
 const PAGE: &str = "docs/SCALE.md";
 const PLOT: &str = "docs/scale.svg";
@@ -20,6 +20,9 @@ pub struct ScaleArgs {
     /// Batches that count
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     batches: u64,
+    /// Let executors shuffle over the simulated network, in the driver's thread: it is slower for the caches that they share
+    #[arg(long, conflicts_with = "markdown")]
+    crowded: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -30,31 +33,35 @@ pub struct ScaleArgs {
 
 /// Runs; false if something went wrong.
 pub fn run(args: &ScaleArgs) -> bool {
-    let mut rows = Vec::new();
-    for executors in &args.executors {
-        match measure(*executors, usize::try_from(args.batches).unwrap_or(usize::MAX)) {
-            Ok(row) => {
-                if args.json {
-                    println!("{}", row.json());
-                }
-                rows.push(row);
-            }
-            Err(error) => {
-                eprintln!("tidemill-chaos: {executors} executors: {error}");
-                return false;
-            }
+    let rows = match args.crowded {
+        true => measured(args, Shuffle::Network),
+        false => measured(args, Shuffle::Hands),
+    };
+    let written = rows.and_then(|rows| match args.markdown {
+        true => write_page(args, &rows),
+        false if args.json => Ok(()),
+        false => Ok(print!("{}", table(&rows))),
+    });
+    written.map_err(|error| eprintln!("tidemill-chaos: {error}")).is_ok()
+}
+
+fn write_page(args: &ScaleArgs, rows: &[Row]) -> Result<(), String> {
+    let crowded = measured(args, Shuffle::Network)?;
+    let written = fs::write(PAGE, page(rows, &crowded)).and_then(|()| fs::write(PLOT, plot(rows)));
+    written.map_err(|error| format!("cannot write {PAGE}: {error}; run it in the root of the repository"))
+}
+
+fn measured(args: &ScaleArgs, shuffle: Shuffle) -> Result<Vec<Row>, String> {
+    let batches = usize::try_from(args.batches).unwrap_or(usize::MAX);
+    let rows = args.executors.iter().map(|executors| {
+        let row = measure(*executors, batches, shuffle)
+            .map_err(|error: ScaleError| format!("{executors} executors: {error}"))?;
+        if args.json {
+            println!("{}", row.json());
         }
-    }
-    if args.markdown {
-        let written = fs::write(PAGE, page(&rows)).and_then(|()| fs::write(PLOT, plot(&rows)));
-        if let Err(error) = written {
-            eprintln!("tidemill-chaos: cannot write {PAGE}: {error}; run it in the root of the repository");
-            return false;
-        }
-    } else if !args.json {
-        print!("{}", table(&rows));
-    }
-    true
+        Ok(row)
+    });
+    rows.collect()
 }
 
 fn table(rows: &[Row]) -> String {
@@ -79,7 +86,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn page(rows: &[Row]) -> String {
+fn page(rows: &[Row], crowded: &[Row]) -> String {
     let batches = rows.first().map_or(0, |row| row.batches);
     let build = match cfg!(debug_assertions) {
         true => "; built with debug assertions and little optimization, so processor times are too high",
@@ -92,11 +99,20 @@ fn page(rows: &[Row]) -> String {
          time. All figures are for one batch, over {batches} batches: the median of the driver's processor time, and the mean of what\n\
          went over its control links and through its sockets, both directions, with pings and acknowledgements. The\n\
          processor time is the machine's: that of the driver's actors, its endpoints (with TLS) and its sinks; a real network would\n\
-         add its system calls, which the simulated one stands in for.\n\n{}\n![driver's CPU by executors](scale.svg)\n",
+         add its system calls, which the simulated one stands in for.\n\n\
+         A driver has a machine of its own, and here it shares a thread, and a processor's caches, with all executors. So these\n\
+         take each other's outputs from hand to hand; what they and the driver tell each other stays the same. Where they shuffle\n\
+         over the simulated network as well, the same driver takes longer, for its memory is evicted between any two of its\n\
+         messages: {}.\n\n{}\n![driver's CPU by executors](scale.svg)\n",
         machine::describe(),
         INTERVAL.as_millis(),
+        crowded.iter().map(in_words).collect::<Vec<_>>().join(", "),
         table(rows)
     )
+}
+
+fn in_words(row: &Row) -> String {
+    format!("{:.2} ms with {} executors", row.cpu_ms, row.executors)
 }
 
 /// Processor time of a batch by the number of executors, both axes from zero, and what it is to stay below as a dashed line.

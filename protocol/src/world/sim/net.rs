@@ -8,7 +8,7 @@ use super::{
     state::{Judgement, State, Verdict},
     trace::Trace,
 };
-use crate::world::{ByteStream, Entropy, Network, TcpListenerBox, lock};
+use crate::world::{ByteStream, Entropy, Network, TcpListenerBox, lock, meter};
 use futures_util::future::BoxFuture;
 use quinn::{AsyncUdpSocket, udp::Transmit};
 use std::{
@@ -134,7 +134,7 @@ impl SimNet {
         let seen = state.seen_as(from, to);
         let mailbox = owner.and_then(|owner| state.sockets.get(&owner).cloned());
         drop(state);
-        self.0.trace.datagram(seen, to, length, verdict.name());
+        meter::exempt(|| self.0.trace.datagram(seen, to, length, verdict.name()));
         if let Some(mailbox) = mailbox {
             for key in arrivals {
                 let mut bytes: Box<[u8]> = transmit.contents.into();

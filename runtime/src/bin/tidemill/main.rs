@@ -146,5 +146,5 @@ fn flights(from: String) -> App {
 
 fn build_flights(ctx: &StreamContext, from: &str) -> Result<(), GraphError> {
     let from = ctx.params().text("from", from);
-    demo::pipeline::build(ctx, &from, demo::pipeline::print_top)
+    demo::pipeline::build(ctx, &from, demo::pipeline::print_totals())
 }

@@ -118,6 +118,7 @@ impl Agent {
     /// Starts the executors; on a thread with an actix System whose runtime has I/O.
     pub(crate) fn start(spec: AgentSpec, world: World) -> Self {
         let executors = spec.executors.clone();
+        drain::forget(&spec.launch.data, &executors);
         let desk = Arc::new(Desk {
             spec,
             is_leaving: AtomicBool::new(false),

@@ -52,6 +52,7 @@ pub(crate) struct ExecutorSpec {
     /// The address of this machine at which others fetch; its ports are the system's choice.
     pub(crate) ip: IpAddr,
     pub(crate) slots: Option<u16>,
+    pub(crate) spill_dir: Option<PathBuf>,
     pub(crate) identity: Identity,
     /// The folder that it is from.
     pub(crate) data: PathBuf,
@@ -168,6 +169,7 @@ async fn start(
     let facts = learn(&world, &lanes, &endpoints, spec).await?;
     let mut config = settings::apply(config, &facts.settings).map_err(End::Refused)?;
     config.slots_per_executor = spec.slots.unwrap_or(config.slots_per_executor);
+    config.spill_dir = spec.spill_dir.clone().or(config.spill_dir);
     let context = StreamContext::with_params(config, Params::from_wire(&facts.parameters));
     build(&context).map_err(|error| End::Failed(error.to_string()))?;
     let Parts { config, pipeline, world, progress, users } = context.prepare()?;

@@ -26,6 +26,8 @@ pub(crate) struct Launch {
     pub(crate) slots: Option<u16>,
     /// The folder with the node's certificate.
     pub(crate) data: PathBuf,
+    /// Where executors put what does not fit their memory; the application's default otherwise.
+    pub(crate) spill_dir: Option<PathBuf>,
     /// Whether their standard error is this process's; else nobody reads it.
     pub(crate) is_heard: bool,
 }
@@ -59,6 +61,9 @@ impl Launch {
         }
         if let Some(slots) = self.slots {
             option("--slots", slots.to_string().into());
+        }
+        if let Some(folder) = &self.spill_dir {
+            option("--spill-dir", folder.into());
         }
         arguments
     }

@@ -1,6 +1,6 @@
 //! An executor's process: one life between two power cuts, with as many incarnations as its supervisor starts.
 
-use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, ip_of, lanes};
+use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, by_hand::ByHand, ip_of, lanes};
 use crate::cluster::{
     over_quic::{ExecutorSite, Site, start_executor},
     plumbing::{Die, Leave},
@@ -71,9 +71,12 @@ impl ExecutorNode {
         };
         let own = ExecutorSite {
             node,
+            plumbing: match spec.hands.clone() {
+                None => plumbing.clone(),
+                Some(hands) => Arc::new(ByHand { quic: plumbing.clone(), hands }),
+            },
             first: Incarnation(1 + process * INCARNATIONS_OF_A_PROCESS),
             ended: None,
-            plumbing: plumbing.clone(),
             cost: Some(spec.cost),
             observer: spec.observer(sim, node),
             intensity: None,

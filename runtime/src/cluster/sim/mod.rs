@@ -49,6 +49,7 @@
 //! (2 s), are beyond that promise: blocks that were acknowledged are gone. It is never silent: the pipeline says so with
 //! [`GeneratorNote::BlocksLost`](crate::ClusterEvent::Note).
 
+mod by_hand;
 mod driver_node;
 mod executor_node;
 mod identities;
@@ -65,7 +66,7 @@ pub use tidemill_protocol::{
     },
 };
 
-use self::identities::Identities;
+use self::{by_hand::Hands, identities::Identities};
 use super::{
     lane::{Lane, Lanes},
     start::{StartError, check_interval},
@@ -124,6 +125,7 @@ pub struct SimBuilder {
     absent: BTreeSet<NodeId>,
     planted: Option<Planted>,
     identities: Identities,
+    hands: Option<Hands>,
 }
 
 impl SimBuilder {
@@ -148,6 +150,7 @@ impl SimBuilder {
             absent: BTreeSet::new(),
             planted: None,
             identities: Identities::Pinned,
+            hands: None,
         }
     }
 
@@ -230,6 +233,15 @@ impl SimBuilder {
     #[must_use]
     pub fn unobserved(mut self) -> Self {
         self.is_observed = false;
+        self
+    }
+
+    /// Lets executors take data and notices from each other's hands instead of the simulated network: for measurements of the
+    /// driver, whose control links stay what they are. In one thread the executors' own traffic takes the driver's memory out of
+    /// the processor's caches, which on machines of their own it does not.
+    #[must_use]
+    pub fn data_by_hand(mut self) -> Self {
+        self.hands = Some(Hands::default());
         self
     }
 
