@@ -35,6 +35,9 @@ const ALIKE_MAX: u32 = 20;
 const TRIAL: f64 = 1.15;
 /// A price found from sizes that lie so far apart is believed for sizes beyond them by this many times as much.
 const REACH: f64 = 5.0;
+/// Where batches overlap, the times between their ends jump: the mean of them is right, a slope through them is not. So for
+/// this many batches after one that did, the rate grows by probes only.
+const OVERLAP_MEMORY: u32 = 5;
 /// Waiting of less than this is noise at any interval.
 const QUEUED_NOISE: Duration = Duration::from_millis(10);
 /// A rate that differs less than this from the one told is not told.
@@ -62,6 +65,10 @@ pub struct RateControllerCore {
     /// The rate before the larger batches that are being tried.
     tried_from: Option<f64>,
     probe: Option<Probe>,
+    /// Records per second that went through when batches waited last.
+    proven: f64,
+    /// For how many batches only the mean of what they take is believed.
+    overlapping: u32,
     silent_at: Option<Time>,
 }
 
@@ -94,6 +101,8 @@ impl RateControllerCore {
             raised_at: Time::ZERO,
             tried_from: None,
             probe: None,
+            proven: 0.0,
+            overlapping: 0,
             silent_at: None,
         }
     }
@@ -115,6 +124,8 @@ impl RateControllerCore {
             info.inputs.iter().filter(|load| self.inputs.contains(&load.input)).map(|l| l.records).sum();
         let read = read as f64;
         let (service, queued) = self.service_and_queue(now, info);
+        let overlaps = info.processing_time > self.interval + self.interval / 10;
+        self.overlapping = if overlaps { OVERLAP_MEMORY } else { self.overlapping.saturating_sub(1) };
         self.cost.add(records, service);
         self.shares.add_batch(&info.inputs.iter().map(|load| (load.input, load.records)).collect());
         self.see_bytes(info);
@@ -130,6 +141,7 @@ impl RateControllerCore {
         let tolerated = (self.interval / 2).max(QUEUED_NOISE).as_secs_f64();
         let next = match self.processing_rate(records, service, others) {
             Some(processing_rate) if queued > tolerated => {
+                self.proven = self.cost.records_per_s_at_least();
                 let queued_intervals = queued / self.interval_s();
                 let latest_rate = self.total;
                 let next = self.pid.next_rate(Measured {
@@ -164,6 +176,10 @@ impl RateControllerCore {
     /// The rate whose batches fit into the interval, beside `others` that come anyway.
     fn processing_rate(&self, records: f64, service: f64, others: f64) -> Option<f64> {
         let cost = self.cost.cost()?;
+        if self.overlapping > 0 {
+            let fits = self.config.utilisation * self.cost.records_per_s_at_least();
+            return Some((fits - others).max(CAPACITY_FLOOR * fits));
+        }
         let room = self.config.utilisation - cost.overhead_s / self.interval_s();
         let fits = cost.records_per_s * room.max(CAPACITY_FLOOR);
         // Whatever the model says: what took longer than an interval is too much for one. Where overhead alone takes
@@ -187,14 +203,20 @@ impl RateControllerCore {
         }
         let believed = (self.config.utilisation * self.cost.records_per_s_at_least())
             .max(self.total * (1.0 + REACH * self.cost.spread()));
-        let next = if self.cost.alike() >= ALIKE_MAX && target < TRIAL * self.total {
+        let next = if self.overlapping > 0 {
+            // What went through while batches waited can go through again.
+            let proven = self.config.utilisation * self.proven;
+            match self.total < proven {
+                true => proven.min(self.total * self.config.growth_max),
+                false if self.may_probe(info) => self.total * PROBE,
+                false => self.total,
+            }
+        } else if self.cost.alike() >= ALIKE_MAX && target < TRIAL * self.total {
             self.cost.forget_alike();
             self.tried_from = Some(self.total);
             self.total * TRIAL
         } else if target > self.total {
             target.min(self.total * self.config.growth_max).min(believed.max(self.total))
-        } else if info.processing_time > self.interval + self.interval / 10 && self.may_probe(info) {
-            self.total * PROBE
         } else {
             self.total
         };
@@ -249,6 +271,9 @@ impl RateControllerCore {
         let low = (self.config.rate_min as f64 * self.inputs.len() as f64).max(1.0);
         self.total = (self.total / 2.0).max(low).min(self.total);
         self.probe = None;
+        if self.overlapping > 0 {
+            self.proven = self.cost.records_per_s_at_least();
+        }
         self.silent_at = Some(now + self.interval.max(QUEUED_NOISE));
     }
 

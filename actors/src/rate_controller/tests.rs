@@ -148,6 +148,31 @@ fn a_used_rate_grows_by_the_growth_factor_and_waits_for_its_effect() {
     assert_eq!(told, BTreeMap::from([(input(0), 160_000)]));
 }
 
+/// A batch each second that uses up the permitted rate and takes so many milliseconds; what is permitted after each.
+fn rates_after(core: &mut RateControllerCore, from_s: u64, took_ms: &[u64]) -> Vec<u64> {
+    let mut rate = 10_000;
+    let batches = (from_s..).zip(took_ms);
+    let after = batches.map(|(second, took)| {
+        let batch = info(second * 1_000, &[(0, rate, 0)], 0, *took, 0);
+        let told = tell(core, second * 1_000 + took, RateEvent::BatchCompleted(batch));
+        rate = told.get(&input(0)).copied().unwrap_or(rate);
+        rate
+    });
+    after.collect()
+}
+
+#[test]
+fn where_batches_overlap_the_rate_grows_in_small_steps_and_not_while_they_only_take_longer() {
+    let mut core = started(RateConfig::default(), 1_000, 1);
+    // Two seconds each: a step after each batch that was received under the last one.
+    let steady = rates_after(&mut core, 1, &[2_000; 9]);
+    assert_eq!(steady, [10_500, 10_500, 10_500, 11_025, 11_025, 11_025, 11_576, 11_576, 11_576]);
+    // Longer by more than a tenth since the last step: the slots are shared, not idle.
+    let mut core = started(RateConfig::default(), 1_000, 1);
+    let longer = rates_after(&mut core, 1, &[2_000, 2_100, 2_250, 2_400, 2_500, 2_600, 2_700, 2_800, 2_900]);
+    assert_eq!(longer, [10_500; 9]);
+}
+
 #[test]
 fn a_rate_that_is_not_used_does_not_grow_but_decays() {
     let mut core = started(RateConfig::default(), 1_000, 1);

@@ -40,7 +40,10 @@ pub fn run(args: &ScaleArgs) -> bool {
     let written = rows.and_then(|rows| match args.markdown {
         true => write_page(args, &rows),
         false if args.json => Ok(()),
-        false => Ok(print!("{}", table(&rows))),
+        false => {
+            print!("{}", table(&rows));
+            Ok(())
+        }
     });
     written.map_err(|error| eprintln!("tidemill-chaos: {error}")).is_ok()
 }
