@@ -67,6 +67,8 @@ pub struct RateControllerCore {
     probe: Option<Probe>,
     /// Records per second that went through when batches waited last.
     proven: f64,
+    /// Records per second that nobody throttles, in the last batch.
+    others: f64,
     /// For how many batches only the mean of what they take is believed.
     overlapping: u32,
     silent_at: Option<Time>,
@@ -102,6 +104,7 @@ impl RateControllerCore {
             tried_from: None,
             probe: None,
             proven: 0.0,
+            others: 0.0,
             overlapping: 0,
             silent_at: None,
         }
@@ -138,10 +141,11 @@ impl RateControllerCore {
         let used = read / self.interval_s();
         // Records that nobody throttles have to be processed too: what they take is not there for the others.
         let others = (records - read) / self.interval_s();
+        self.others = others;
         let tolerated = (self.interval / 2).max(QUEUED_NOISE).as_secs_f64();
         let next = match self.processing_rate(records, service, others) {
             Some(processing_rate) if queued > tolerated => {
-                self.proven = self.cost.records_per_s_at_least();
+                self.proven = self.went_through();
                 let queued_intervals = queued / self.interval_s();
                 let latest_rate = self.total;
                 let next = self.pid.next_rate(Measured {
@@ -240,6 +244,11 @@ impl RateControllerCore {
         true
     }
 
+    /// Records per second of all inputs together that went through of late.
+    fn went_through(&self) -> f64 {
+        (self.cost.records_per_s_at_least() - self.others).max(0.0)
+    }
+
     fn capacity(&self) -> f64 {
         self.cost.cost().map_or(0.0, |cost| cost.records_per_s)
     }
@@ -272,7 +281,7 @@ impl RateControllerCore {
         self.total = (self.total / 2.0).max(low).min(self.total);
         self.probe = None;
         if self.overlapping > 0 {
-            self.proven = self.cost.records_per_s_at_least();
+            self.proven = self.went_through();
         }
         self.silent_at = Some(now + self.interval.max(QUEUED_NOISE));
     }

@@ -22,6 +22,7 @@
 //! | partitions of a stream get equal shares | shares follow lag, with a floor | [`share::by_lag`] |
 //! | records of streams that are not throttled are not seen | what they take is not there for the others | `core` |
 //! | a tiny rate rounds to nothing | a floor per input | [`share`] |
+//! | where batches overlap, the times between their ends jump | only their mean is believed; small steps, and back to what went through | `core` |
 //! | a slow sink is not seen | the time until a batch is published counts | `core` |
 
 mod actor;

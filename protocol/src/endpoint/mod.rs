@@ -27,6 +27,7 @@ pub mod request;
 #[cfg(feature = "sim")]
 mod test_identity;
 mod transport;
+mod window;
 
 pub use failure::failed_handshake;
 pub use identity::{ALPN, Identity, IdentityError, JOIN_ALPN, SERVER_NAME};

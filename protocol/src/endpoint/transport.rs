@@ -1,8 +1,9 @@
 //! Limits and times of a connection, all explicit: quinn's defaults leave the connection's window without a bound, keep no
 //! connection alive and take 65,536 unanswered handshakes.
 
+use super::window::Floored;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The smallest datagram that QUIC allows a path to carry, in bytes of UDP payload.
 const PAYLOAD_BYTES_MIN: u16 = 1200;
@@ -35,6 +36,9 @@ pub struct Transport {
     pub receive_window_bytes: u32,
     /// What a connection holds of ours that is not acknowledged yet, in bytes.
     pub send_window_bytes: u64,
+    /// What may be on its way without an acknowledgement however much was lost, in bytes; 0: as congestion control has it. For
+    /// links that carry little: ten datagrams are no flood, and what asks whether a peer lives must not wait.
+    pub window_bytes_min: u64,
     /// How many unidirectional streams a peer may have open.
     pub uni_streams_max: u32,
     /// How many bidirectional streams a peer may have open: the requests it makes at once.
@@ -85,6 +89,7 @@ impl Transport {
             stream_window_bytes: 512 * 1024,
             receive_window_bytes: 1024 * 1024,
             send_window_bytes: 4 * 1024 * 1024,
+            window_bytes_min: 12_000,
             uni_streams_max: 8,
             bidi_streams_max: 16,
             keep_alive: KEEP_ALIVE,
@@ -104,6 +109,7 @@ impl Transport {
             stream_window_bytes: 8 * 1024 * 1024,
             receive_window_bytes: 16 * 1024 * 1024,
             send_window_bytes: 16 * 1024 * 1024,
+            window_bytes_min: 0,
             bidi_streams_max: 64,
             ack_delay: Duration::from_millis(1),
             ..Transport::control()
@@ -117,6 +123,7 @@ impl Transport {
             stream_window_bytes: 8 * 1024,
             receive_window_bytes: 8 * 1024,
             send_window_bytes: 16 * 1024,
+            window_bytes_min: 0,
             uni_streams_max: 0,
             bidi_streams_max: 1,
             mtu: Mtu::Smallest,
@@ -176,6 +183,9 @@ impl Transport {
             .datagram_receive_buffer_size(None)
             .keep_alive_interval(Some(keep_alive))
             .max_idle_timeout(Some(idle));
+        if self.window_bytes_min > 0 {
+            config.congestion_controller_factory(Arc::new(Floored { bytes_min: self.window_bytes_min }));
+        }
         match self.mtu {
             Mtu::Smallest => config.mtu_discovery_config(None),
             Mtu::Probe(_) => {

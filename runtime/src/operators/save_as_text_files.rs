@@ -33,7 +33,8 @@ impl<T: Data + Display> DStream<T> {
     /// Writes each batch to the folder `prefix-TIME.suffix` (without suffix: `prefix-TIME`), one file a partition, one line
     /// a record, and at last an empty file `_SUCCESS`. Exactly once: files are staged by tasks and renamed when the batch
     /// is decided; publishing again changes nothing. All nodes must see the same folder. Prefix and suffix belong to one running
-    /// pipeline: each batch that it publishes removes what earlier runs left staged there.
+    /// pipeline: each batch that it publishes removes what earlier runs left staged there. Earlier is by the wall clock of the
+    /// driver's start: what a run left whose clock was ahead stays until then.
     ///
     /// ```
     /// use tidemill::{StreamContext, sources::Queue, testing::LocalRunner};
