@@ -125,7 +125,7 @@ mod sink {
     }
 
     /// The result of a future that is ready at once.
-    fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => Some(value),
             Poll::Pending => None,
@@ -216,23 +216,6 @@ mod sink {
         assert_eq!(desk.events(), Vec::<String>::new(), "nothing is no record");
         desk.append(40, None, None).expect("open");
         assert_eq!(desk.events(), vec!["Appended { full: true }"]);
-    }
-
-    #[test]
-    fn positions_that_do_not_grow_close_the_sink() {
-        let desk = Desk::new(ReceiverConfig::default(), u64::MAX, Some(10));
-        desk.append(5, Some(11), Some(15)).expect("they follow 10");
-        let refused = desk.append(5, Some(15), Some(19)).expect_err("15 was seen");
-        let expected = SinkClosed::PositionNotGrowing {
-            seen: Some(Position(15)),
-            first: Position(15),
-            last: Position(19),
-        };
-        assert_eq!(refused, expected);
-        assert!(desk.sink.is_closed());
-        assert_eq!(now(desk.sink.permit(1, 1)), Some(Err(expected)));
-        let (content, _) = desk.sink.shared.gate().take().expect("what came before is kept");
-        assert_eq!((content.first, content.last), (Some(Position(11)), Some(Position(15))));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What a sender has sent by the time its receiver is told to stop, and what has positions but no records.
+//! Positions that do not grow, what a sender has sent by the time its receiver is told to stop, and what has positions but no records.
 
-use super::sink::{Desk, Rows};
+use super::sink::{Desk, Rows, now};
 use crate::receiver::{ReceiverConfig, SinkClosed};
 use std::sync::Arc;
 use tidemill_protocol::id::Position;
@@ -42,4 +42,18 @@ fn positions_without_records_are_in_a_block_of_their_own_if_nothing_follows() {
     desk.append(0, Some(10), Some(10)).expect("open");
     let (content, _) = desk.sink.shared.gate().take().expect("two records and three positions");
     assert_eq!((content.rows, content.last), (2, Some(Position(10))));
+}
+
+#[test]
+fn positions_that_do_not_grow_close_the_sink() {
+    let desk = Desk::new(ReceiverConfig::default(), u64::MAX, Some(10));
+    desk.append(5, Some(11), Some(15)).expect("they follow 10");
+    let refused = desk.append(5, Some(15), Some(19)).expect_err("15 was seen");
+    let expected =
+        SinkClosed::PositionNotGrowing { seen: Some(Position(15)), first: Position(15), last: Position(19) };
+    assert_eq!(refused, expected);
+    assert!(desk.sink.is_closed());
+    assert_eq!(now(desk.sink.permit(1, 1)), Some(Err(expected)));
+    let (content, _) = desk.sink.shared.gate().take().expect("what came before is kept");
+    assert_eq!((content.first, content.last), (Some(Position(11)), Some(Position(15))));
 }
