@@ -126,8 +126,7 @@ impl SlotWork {
 const REPORTED_PIECES_MAX: usize = 64;
 
 /// What of a sink's output travels with the report: all of it if it is little, which an estimate says first. What cannot be
-/// written is not brought; whoever
-/// asks for it is told why.
+/// written is not brought; whoever asks for it is told why.
 pub(super) fn reported(held: &Held) -> Vec<Piece> {
     // An estimate reads some of the records: not of a million of them.
     if held.rows() > REPORTED_BYTES_MAX || held.encoded_bytes() > 2 * REPORTED_BYTES_MAX {
