@@ -4,46 +4,72 @@
 //! which ends the process; with the guard it is an error, and so a failed task.
 
 use serde::ser::{
-    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// How many values may be inside one another, options and newtypes included: four for each of the 128 containers that a
-/// block may nest, which keeps the recursion within a few hundred KiB of stack.
-const LEVELS_MAX: u16 = 512;
+/// How many calls of serde may be inside one another for each container: what keeps 128 containers within a few hundred KiB
+/// of stack.
+const LEVELS_PER_CONTAINER: u16 = 4;
 
-/// `value`, to be serialized under a guard.
-pub(super) struct Guarded<'a, T: ?Sized>(pub(super) &'a T);
+/// A value that is serialized only if arrays and maps nest no deeper in it than so, as MessagePack counts them: what a reader
+/// with that limit would refuse is refused here. Options and newtypes leave no trace in the bytes, but take stack, so
+/// they are counted too: of all together, four times as many may be inside one another.
+///
+/// ```
+/// use tidemill_protocol::codec::Guarded;
+/// let nested = vec![Some(vec![1u8])];
+/// assert!(rmp_serde::to_vec(&Guarded::new(&nested, 2)).is_ok());
+/// let refused = rmp_serde::to_vec(&Guarded::new(&nested, 1)).unwrap_err();
+/// assert_eq!(refused.to_string(), "nested deeper than 1");
+/// ```
+pub struct Guarded<'a, T: ?Sized> {
+    value: &'a T,
+    room: Room,
+}
+
+impl<'a, T: ?Sized> Guarded<'a, T> {
+    /// `value` with at most `depth` arrays and maps inside one another.
+    pub fn new(value: &'a T, depth: u16) -> Self {
+        Guarded {
+            value,
+            room: Room { depth, levels: depth.saturating_mul(LEVELS_PER_CONTAINER), max: depth },
+        }
+    }
+}
 
 impl<T: Serialize + ?Sized> Serialize for Guarded<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(Guard { inner: serializer, left: LEVELS_MAX })
+        self.value.serialize(Guard { inner: serializer, room: self.room })
     }
 }
 
-/// A value inside another one.
-struct Inside<'a, T: ?Sized> {
-    value: &'a T,
-    left: u16,
+/// How much deeper it may go.
+#[derive(Clone, Copy)]
+struct Room {
+    /// So many more arrays and maps.
+    depth: u16,
+    /// So many more calls of serde.
+    levels: u16,
+    /// How many arrays and maps there may be in all.
+    max: u16,
 }
 
-impl<T: Serialize + ?Sized> Serialize for Inside<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Guard { inner: serializer, left: self.left })
+impl Room {
+    /// What is left inside one more value, which is `containers` arrays and maps.
+    fn inside<E: serde::ser::Error>(self, containers: u16) -> Result<Room, E> {
+        match (self.depth.checked_sub(containers), self.levels.checked_sub(1)) {
+            (Some(depth), Some(levels)) => Ok(Room { depth, levels, ..self }),
+            (None, _) => Err(E::custom(format_args!("nested deeper than {}", self.max))),
+            (_, None) => Err(E::custom("too many options and newtypes inside one another")),
+        }
     }
 }
 
-/// The serializer, or one of its compounds, with the levels that are left below it.
+/// The serializer, or one of its compounds, with the room that is left below it.
 struct Guard<S> {
     inner: S,
-    left: u16,
-}
-
-impl<S: Serializer> Guard<S> {
-    fn deeper(&self) -> Result<u16, S::Error> {
-        let left = self.left.checked_sub(1);
-        left.ok_or_else(|| S::Error::custom(format_args!("more than {LEVELS_MAX} values inside one another")))
-    }
+    room: Room,
 }
 
 /// Scalars pass.
@@ -55,12 +81,12 @@ macro_rules! pass {
     };
 }
 
-/// Compounds are opened one level deeper.
+/// Compounds are opened inside one container, or two where they are an array in a map.
 macro_rules! open {
-    ($($method:ident($($argument:ident: $kind:ty),*) -> $compound:ident;)+) => {
+    ($($containers:literal $method:ident($($argument:ident: $kind:ty),*) -> $compound:ident;)+) => {
         $(fn $method(self, $($argument: $kind),*) -> Result<Self::$compound, S::Error> {
-            let left = self.deeper()?;
-            Ok(Guard { inner: self.inner.$method($($argument),*)?, left })
+            let room = self.room.inside($containers)?;
+            Ok(Guard { inner: self.inner.$method($($argument),*)?, room })
         })+
     };
 }
@@ -100,20 +126,20 @@ impl<S: Serializer> Serializer for Guard<S> {
     }
 
     open! {
-        serialize_seq(len: Option<usize>) -> SerializeSeq;
-        serialize_tuple(len: usize) -> SerializeTuple;
-        serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct;
-        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
+        1 serialize_seq(len: Option<usize>) -> SerializeSeq;
+        1 serialize_tuple(len: usize) -> SerializeTuple;
+        1 serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct;
+        2 serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
             -> SerializeTupleVariant;
-        serialize_map(len: Option<usize>) -> SerializeMap;
-        serialize_struct(name: &'static str, len: usize) -> SerializeStruct;
-        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
+        1 serialize_map(len: Option<usize>) -> SerializeMap;
+        1 serialize_struct(name: &'static str, len: usize) -> SerializeStruct;
+        2 serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
             -> SerializeStructVariant;
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        let left = self.deeper()?;
-        self.inner.serialize_some(&Inside { value, left })
+        let room = self.room.inside(0)?;
+        self.inner.serialize_some(&Guarded { value, room })
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -121,8 +147,8 @@ impl<S: Serializer> Serializer for Guard<S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let left = self.deeper()?;
-        self.inner.serialize_newtype_struct(name, &Inside { value, left })
+        let room = self.room.inside(0)?;
+        self.inner.serialize_newtype_struct(name, &Guarded { value, room })
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -132,8 +158,8 @@ impl<S: Serializer> Serializer for Guard<S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let left = self.deeper()?;
-        self.inner.serialize_newtype_variant(name, index, variant, &Inside { value, left })
+        let room = self.room.inside(1)?;
+        self.inner.serialize_newtype_variant(name, index, variant, &Guarded { value, room })
     }
 
     fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
@@ -157,7 +183,7 @@ macro_rules! compound {
                 $($argument: $kind,)*
                 value: &T,
             ) -> Result<(), S::Error> {
-                self.inner.$method($($argument,)* &Inside { value, left: self.left })
+                self.inner.$method($($argument,)* &Guarded { value, room: self.room })
             })+
 
             fn end(self) -> Result<S::Ok, S::Error> {

@@ -15,12 +15,16 @@
 mod guard;
 mod scan;
 
+pub use guard::Guarded;
 pub use scan::{Shape, scan};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest encoded [`Piece`](crate::message::Piece), in bytes: what a bulk frame holds, less its own fields.
 pub const PIECE_BYTES_MAX: usize = Limits::BULK.bytes - 1024;
+
+/// How many arrays and maps of a block may be inside one another: [`Limits::BLOCK`]'s depth, for [`Guarded`].
+pub const BLOCK_DEPTH: u16 = 128;
 
 /// What a decoder accepts. A value that exceeds one of them is refused before anything is built from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +43,8 @@ impl Limits {
     /// Bulk messages: 8 MiB, because they carry payloads. The payload is one `bin` value, so the rest stays small.
     pub const BULK: Limits = Limits { bytes: 8 * 1024 * 1024, depth: 128, elements: 65_536 };
     /// The records of a piece: 128 deep; as many values as bytes, since each takes at least one.
-    pub const BLOCK: Limits = Limits { bytes: PIECE_BYTES_MAX, depth: 128, elements: PIECE_BYTES_MAX as u64 };
+    pub const BLOCK: Limits =
+        Limits { bytes: PIECE_BYTES_MAX, depth: BLOCK_DEPTH as usize, elements: PIECE_BYTES_MAX as u64 };
 }
 
 /// Why bytes or a value were refused. Nothing here is worth a retry: the same bytes fail again.
@@ -133,12 +138,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, C
 /// deep that writing it would overflow the stack is an error, not the end of the process.
 ///
 /// # Errors
-/// [`CodecError::TooDeep`] beyond [`Limits::BLOCK`]; [`CodecError::Unencodable`], also for a value far deeper than that. Length
-/// is no error: a caller splits what is longer than [`PIECE_BYTES_MAX`].
+/// [`CodecError::Unencodable`] if the value's `Serialize` refuses, or for arrays and maps that nest deeper than
+/// [`Limits::BLOCK`] allows. Length is no error: a caller splits what is longer than [`PIECE_BYTES_MAX`].
 pub fn encode_compact<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let bytes = rmp_serde::to_vec(&guard::Guarded(value)).map_err(CodecError::Unencodable)?;
-    scan(&bytes, &Limits { bytes: usize::MAX, elements: u64::MAX, ..Limits::BLOCK })?;
-    Ok(bytes)
+    rmp_serde::to_vec(&Guarded::new(value, BLOCK_DEPTH)).map_err(CodecError::Unencodable)
 }
 
 /// Decodes what [`encode_compact`] wrote; callers give [`Limits::BLOCK`].

@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use std::{
+    fs::File,
     io::Read,
     net::{SocketAddr, ToSocketAddrs},
     path::Path,
@@ -31,10 +32,12 @@ use tidemill_protocol::{
     },
     world::World,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// How long a machine tries to reach the driver that it is to join.
 const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+/// What is read of a token; it is far shorter.
+const TOKEN_BYTES_MAX: u64 = 4_096;
 /// The file in a node's folder with the driver's address.
 const DRIVER_FILE: &str = "driver";
 
@@ -231,7 +234,7 @@ async fn join_cluster(
     if args.data.join("node.pem").exists() && ended_for(&args.data, "node", world).is_none() {
         return Err(Refusal::usage(format!("{data} belongs to a node that has joined: leave --join out")));
     }
-    let text = read_token(token)?;
+    let text = read_token(token).await?;
     let token: Token = text.parse().map_err(Refusal::usage)?;
     let driver = resolve(args.driver.as_deref().unwrap_or_default())?;
     let server = join_address(driver)
@@ -296,17 +299,24 @@ fn remember(data: &Path, driver: SocketAddr) -> Result<(), Refusal> {
     written.map_err(|error| Refusal::usage(format!("cannot write {}: {error}", path.display())))
 }
 
-fn read_token(path: &Path) -> Result<String, Refusal> {
-    let read = if path == Path::new("-") {
+async fn read_token(path: &Path) -> Result<String, Refusal> {
+    let (file, (told, text)) = (path.to_owned(), oneshot::channel());
+    // Whoever types on standard input takes his time, and so may the other end of a pipe: a thread of its own, which nobody
+    // has to wait for when the node is told to end.
+    let read = move || {
         let mut text = String::new();
-        // A token is far shorter; whatever else comes is none.
-        std::io::stdin().take(4_096).read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
+        let length = match file.as_path() == Path::new("-") {
+            true => std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut text),
+            false => File::open(file).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)),
+        };
+        // Nobody listens any more if the node ends.
+        let _ = told.send(length.map(|_| text));
     };
-    read.map_err(|error| {
-        Refusal::usage(format!("cannot read the join token from {}: {error}", path.display()))
-    })
+    let refused =
+        |error| Refusal::usage(format!("cannot read the join token from {}: {error}", path.display()));
+    std::thread::Builder::new().name("tidemill-token".into()).spawn(read).map_err(refused)?;
+    let text = text.await.unwrap_or_else(|_| Err(std::io::Error::other("its reader has died")));
+    text.map_err(refused)
 }
 
 /// The first address of `HOST:PORT`.

@@ -3,7 +3,9 @@
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
+    mpsc,
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 type Callback = Box<dyn FnOnce() + Send>;
 
@@ -23,24 +25,27 @@ impl Interrupt {
         Interrupt::default()
     }
 
-    /// One that strikes on SIGINT or SIGTERM. A second signal ends the process at once.
+    /// One that strikes on SIGINT or SIGTERM, from now on. A second signal ends the process at once.
     pub fn on_signals() -> Self {
         let interrupt = Interrupt::default();
         let strike = interrupt.clone();
+        let (ready, listening) = mpsc::sync_channel(1);
         let listen = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
             runtime.block_on(async {
-                if next_signal().await {
-                    strike.strike();
-                }
-                if next_signal().await {
-                    std::process::exit(i32::from(super::EXIT_INTERRUPTED));
-                }
+                let Ok(mut signals) = Signals::listen() else { return };
+                // The other end is there: it waits for this.
+                let _ = ready.send(());
+                signals.next().await;
+                strike.strike();
+                signals.next().await;
+                std::process::exit(i32::from(super::EXIT_INTERRUPTED));
             });
         };
         // Without the thread the signals keep their default effect, which is to end the process.
         let _ = std::thread::Builder::new().name("tidemill-signals".into()).spawn(listen);
+        let _ = listening.recv();
         interrupt
     }
 
@@ -68,14 +73,24 @@ impl Interrupt {
     }
 }
 
-/// Waits for SIGINT or SIGTERM; false if they cannot be listened to.
-async fn next_signal() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return false };
-    tokio::select! {
-        biased;
-        pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
-        _ = terminate.recv() => true,
+/// SIGINT and SIGTERM, caught as long as the process lives.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

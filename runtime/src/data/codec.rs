@@ -3,7 +3,7 @@
 //! A dataset id is the hash of the payload's type, so that it means the same on every node of a program, also for datasets
 //! that a `transform` invents while the program runs.
 
-use super::{Data, depth};
+use super::Data;
 use serde::Serialize;
 use std::{
     any::{Any, TypeId},
@@ -11,7 +11,10 @@ use std::{
     sync::{Arc, RwLock},
 };
 use tidemill_actors::seam::{Payload, PayloadCodec, PayloadError};
-use tidemill_protocol::id::DatasetId;
+use tidemill_protocol::{
+    codec::{Limits, encode_compact, scan},
+    id::DatasetId,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A payload type that knows its own bytes.
@@ -110,17 +113,20 @@ pub(super) fn to_bytes<T: Serialize + ?Sized>(
     dataset: DatasetId,
     value: &T,
 ) -> Result<Vec<u8>, PayloadError> {
-    rmp_serde::to_vec(value).map_err(|e| PayloadError { dataset, reason: e.to_string() })
+    encode_compact(value).map_err(|e| PayloadError { dataset, reason: e.to_string() })
 }
 
-/// Reads one value after its depth was checked.
+/// What records may be; how long their bytes are is limited where they cross machines.
+const RECORDS: Limits = Limits { bytes: usize::MAX, elements: u64::MAX, ..Limits::BLOCK };
+
+/// Reads one value, which was looked at from outside before.
 pub(super) fn read<'a, R>(
     bytes: &'a [u8],
     f: impl FnOnce(
         &mut rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>,
     ) -> Result<R, rmp_serde::decode::Error>,
 ) -> Result<R, String> {
-    depth::check(bytes)?;
+    scan(bytes, &RECORDS).map_err(|e| e.to_string())?;
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     f(&mut deserializer).map_err(|e| e.to_string())
 }
@@ -130,9 +136,9 @@ pub(super) fn read<'a, R>(
 /// # Errors
 /// In words, what does not survive.
 pub(crate) fn survives<T: Data>(value: &T) -> Result<T, String> {
-    let bytes = rmp_serde::to_vec(value).map_err(|e| e.to_string())?;
+    let bytes = encode_compact(value).map_err(|e| e.to_string())?;
     let back: T = read(&bytes, |d| serde::Deserialize::deserialize(d))?;
-    let again = rmp_serde::to_vec(&back).map_err(|e| e.to_string())?;
+    let again = encode_compact(&back).map_err(|e| e.to_string())?;
     if again == bytes { Ok(back) } else { Err("it is written differently after it was read back".into()) }
 }
 

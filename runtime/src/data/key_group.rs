@@ -6,7 +6,7 @@
 //! The bytes of a string are its UTF-8; those of any other key are its MessagePack with structs as arrays. Equal keys must
 //! therefore be written equally: a key that holds a `HashSet` is none.
 
-use super::Data;
+use super::{Data, wire_sizes::as_record};
 use std::any::Any;
 use tidemill_actors::seam::TaskError;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -36,7 +36,7 @@ pub fn key_hash<K: Data>(key: &K, seed: u64, scratch: &mut Vec<u8>) -> Result<u6
         return Ok(text_hash(text.as_bytes(), seed));
     }
     scratch.clear();
-    rmp_serde::encode::write(scratch, key).map_err(|e| {
+    rmp_serde::encode::write(scratch, &as_record(key)).map_err(|e| {
         TaskError::Failed(format!("a key of type {} cannot be written: {e}", std::any::type_name::<K>()))
     })?;
     Ok(xxh3_64_with_seed(scratch, seed))

@@ -221,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_written_as_deep_as_it_can_be_read() {
+        #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+        enum Tree {
+            Leaf,
+            Inner(Box<Tree>),
+            Two(u8, Box<Tree>),
+        }
+        let deep = |maps: usize, around: fn(Tree) -> Tree| {
+            let record = (0..maps).fold(Tree::Leaf, |inner, _| around(inner));
+            let pair = keyed(vec![(1u8, record.clone())]);
+            let back = pair.encode().map(|bytes| Keyed::<u8, Tree>::decode(&bytes).is_ok());
+            (crate::data::wire_bytes(&record).is_ok(), back.ok())
+        };
+        let inner = |tree| Tree::Inner(Box::new(tree));
+        let two = |tree| Tree::Two(1, Box::new(tree));
+        assert_eq!((deep(126, inner), deep(127, inner)), ((true, Some(true)), (false, None)));
+        assert_eq!((deep(63, two), deep(64, two)), ((true, Some(true)), (false, None)));
+    }
+
+    #[test]
     fn a_large_table_travels_in_pieces() {
         journey(
             (0..30_000u32).map(|n| format!("a key of about fifty characters, number {n:0>10}")).collect(),

@@ -5,13 +5,12 @@
 //!   Chunk<T>                           what flows between operators: at most 1,024 records
 //!   Rows<T>, Keyed<K, C>               what is stored and sent: payloads
 //!   key_group                          which partition a key belongs to
-//!   codec, depth                       payloads as MessagePack, and how hostile bytes are refused
+//!   codec, parts                       payloads as MessagePack, and how hostile bytes are refused
 //! ```
 
 mod chunk;
 mod codec;
 mod collector;
-mod depth;
 mod key_group;
 mod key_index;
 mod keyed;

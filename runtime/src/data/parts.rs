@@ -1,6 +1,7 @@
 //! Records as MessagePack arrays, cut into parts while they are written: one pass, and each part as long as is allowed but for
 //! whole records. So a part that is written again is one part again.
 
+use super::wire_sizes::as_record;
 use rmp_serde::{Serializer, encode::Error};
 use serde::Serialize;
 
@@ -81,7 +82,7 @@ impl Default for Column {
 
 impl Column {
     fn write(&mut self, element: &impl Serialize) -> Result<(), Error> {
-        element.serialize(&mut self.out)
+        as_record(element).serialize(&mut self.out)
     }
 
     fn bytes(&self) -> usize {

@@ -1,9 +1,10 @@
 //! How many bytes records occupy, with what they own, and about how many they have when they are written: from a sample, because
 //! it is asked of everything that is stored. A record is weighed by walking over it as if it were written.
 
-use super::depth::DEPTH_MAX;
+use super::wire_sizes::as_record;
 use serde::{Serialize, ser};
 use std::fmt;
+use tidemill_protocol::codec::BLOCK_DEPTH;
 
 /// Every so manieth record is looked at. A prime number, so that patterns in the data do not meet it.
 const STRIDE_MAX: usize = 61;
@@ -26,7 +27,7 @@ pub(super) fn encoded<R: Serialize>(records: impl ExactSizeIterator<Item = R>) -
     sampled(records, |record| {
         scratch.clear();
         // One that refuses to be written is found when it is written.
-        let _ = record.serialize(&mut rmp_serde::Serializer::new(&mut scratch));
+        let _ = as_record(&record).serialize(&mut rmp_serde::Serializer::new(&mut scratch));
         scratch.len() as u64
     })
 }
@@ -46,7 +47,7 @@ fn sampled<R>(records: impl ExactSizeIterator<Item = R>, mut bytes: impl FnMut(R
 
 /// About how many bytes one value occupies, with what it owns.
 fn weight(value: &impl Serialize) -> u64 {
-    let mut weigher = Weigher { bytes: 0, depth_left: DEPTH_MAX };
+    let mut weigher = Weigher { bytes: 0, depth_left: BLOCK_DEPTH };
     // One that refuses to be written was weighed up to there.
     let _ = value.serialize(&mut weigher);
     weigher.bytes
@@ -55,7 +56,7 @@ fn weight(value: &impl Serialize) -> u64 {
 /// Adds up what is shown to it.
 struct Weigher {
     bytes: u64,
-    depth_left: usize,
+    depth_left: u16,
 }
 
 impl Weigher {

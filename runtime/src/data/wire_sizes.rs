@@ -3,10 +3,16 @@
 use rmp_serde::Serializer;
 use serde::Serialize;
 use std::io::{self, Write};
-use tidemill_protocol::codec::PIECE_BYTES_MAX;
+use tidemill_protocol::codec::{BLOCK_DEPTH, Guarded, PIECE_BYTES_MAX};
 
 /// The longest record that can cross machines, as MessagePack: a piece, less the header of an array of one.
 pub(crate) const RECORD_BYTES_MAX: usize = PIECE_BYTES_MAX - 1;
+
+/// A record as it is written among others: one that nests deeper than can be read again refuses to be.
+pub(super) fn as_record<T: Serialize + ?Sized>(record: &T) -> Guarded<'_, T> {
+    // It stands in an array, and that in a pair of two if the records have keys.
+    Guarded::new(record, BLOCK_DEPTH - 2)
+}
 
 /// Takes bytes and keeps their number.
 #[derive(Default)]
@@ -29,7 +35,7 @@ impl Write for Counted {
 /// In words, if it refuses to be written.
 pub(crate) fn wire_bytes(record: &impl Serialize) -> Result<usize, String> {
     let mut out = Serializer::new(Counted::default());
-    record.serialize(&mut out).map_err(|error| error.to_string())?;
+    as_record(record).serialize(&mut out).map_err(|error| error.to_string())?;
     Ok(out.get_ref().0)
 }
 
@@ -61,6 +67,24 @@ mod tests {
             }
         }
         assert_eq!(wire_bytes(&Shy), Err("not today".to_owned()));
+    }
+
+    #[test]
+    fn a_record_that_would_overflow_the_stack_refuses_to_be_written() {
+        #[derive(Serialize)]
+        struct Link {
+            next: Option<Box<Link>>,
+        }
+        // Written as nil, however deep it is.
+        #[derive(Serialize)]
+        struct Shell(Option<Box<Shell>>);
+
+        let link = (0..1_000_000).fold(Link { next: None }, |next, _| Link { next: Some(Box::new(next)) });
+        assert_eq!(wire_bytes(&link), Err("nested deeper than 126".to_owned()));
+        let shell = (0..1_000_000).fold(Shell(None), |inner, _| Shell(Some(Box::new(inner))));
+        assert_eq!(wire_bytes(&shell), Err("too many options and newtypes inside one another".to_owned()));
+        // Dropping them would recurse too.
+        std::mem::forget((link, shell));
     }
 
     #[test]

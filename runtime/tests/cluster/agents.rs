@@ -1,7 +1,10 @@
 //! Agents: their executors never outlive them, however they end.
 
 use crate::support::{Cluster, Folder, Process, TIDEMILL, done, executors, free_address, signal, until};
-use std::{fs, net::UdpSocket, time::Duration};
+use std::{fs, net::UdpSocket, os::unix::fs::OpenOptionsExt, process::Command, time::Duration};
+
+/// Opening does not wait for the other end (Linux).
+const O_NONBLOCK: i32 = 0o4000;
 
 #[test]
 fn executors_end_with_their_agent_killed_or_told_to_end() {
@@ -53,4 +56,18 @@ fn a_node_that_is_still_joining_hears_ctrl_c() {
     signal("INT", node.pid());
     let status = node.wait("it ends");
     assert_eq!(status.code(), Some(130), "{}", node.log());
+}
+
+#[test]
+fn a_node_that_waits_for_its_token_hears_ctrl_c() {
+    let folder = Folder::new("waiting");
+    let (pipe, data) = (folder.text("pipe"), folder.text("data"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let driver = free_address().to_string();
+    let mut node = Process::start(TIDEMILL, &["node", "--join", &pipe, "--driver", &driver, "--data", &data]);
+    // A pipe can be opened for writing once somebody reads it.
+    let open = || fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&pipe).ok();
+    let _silent = until("it reads", open).expect("it reads its token");
+    signal("INT", node.pid());
+    assert_eq!(node.wait("it ends").code(), Some(130), "{}", node.log());
 }
