@@ -26,6 +26,8 @@ pub struct Lines {
     pub bad_utf8: u64,
     /// Lines over the limit.
     pub too_long: u64,
+    /// Those among them that came within it, and cannot cross machines with U+FFFD in them.
+    pub outgrown: u64,
 }
 
 impl Lines {
@@ -109,6 +111,7 @@ fn append(line: &[u8], lines: &mut Lines) {
             let text = String::from_utf8_lossy(line);
             if text.len() > LINE_BYTES_LIMIT {
                 lines.too_long += 1;
+                lines.outgrown += 1;
                 return;
             }
             lines.bad_utf8 += 1;
@@ -167,7 +170,8 @@ mod tests {
         let fits = splitter.push(&line(third, LINE_BYTES_LIMIT % 3));
         assert_eq!((fits.iter().next().map(str::len), fits.bad_utf8), (Some(LINE_BYTES_LIMIT), 1));
         let long = splitter.push(&line(third, LINE_BYTES_LIMIT % 3 + 1));
-        assert_eq!((long.iter().collect::<Vec<_>>(), long.bad_utf8, long.too_long), (vec!["ok"], 0, 1));
+        let counted = (long.bad_utf8, long.too_long, long.outgrown);
+        assert_eq!((long.iter().collect::<Vec<_>>(), counted), (vec!["ok"], (0, 1, 1)));
     }
 
     #[test]

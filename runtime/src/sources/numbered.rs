@@ -188,12 +188,16 @@ struct Numbered {
 impl Numbered {
     fn parse(lines: Lines, mut held: Option<Position>, limit: usize) -> Result<Self, SourceError> {
         if lines.too_long > 0 {
-            let remedy = match limit {
-                LINE_BYTES_LIMIT.. => "no longer one can cross machines: let its sender cut it",
-                _ => "raise `line_bytes_max`",
+            let (length, remedy) = match limit {
+                _ if lines.outgrown > 0 => (
+                    LINE_BYTES_LIMIT,
+                    "what is no UTF-8 becomes U+FFFD, three bytes each: let its sender write UTF-8",
+                ),
+                LINE_BYTES_LIMIT.. => (limit, "no longer one can cross machines: let its sender cut it"),
+                _ => (limit, "raise `line_bytes_max`"),
             };
             return Err(SourceError(format!(
-                "a numbered line is longer than {limit} bytes; {remedy}, for it cannot be left out"
+                "a numbered line is longer than {length} bytes; {remedy}, for it cannot be left out"
             )));
         }
         let mut kept = Numbered::default();
@@ -261,5 +265,27 @@ mod tests {
     fn a_line_without_a_number_is_an_error_that_shows_it() {
         let error = parse("hello\n", None).expect_err("no number");
         assert_eq!(error, "expected `NUMBER<tab>TEXT` or `END`, got `hello`");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_an_error_with_its_remedy() {
+        let error = |line: &[u8], limit| {
+            let lines = LineSplitter::new(limit).push(&[b"0\t", line, b"\n"].concat());
+            Numbered::parse(lines, None, limit).expect_err("too long").0
+        };
+        for (line, limit, length, remedy) in [
+            (vec![b'x'; 100], 100, 100, "raise `line_bytes_max`"),
+            (vec![b'x'; LINE_BYTES_LIMIT], LINE_BYTES_LIMIT, LINE_BYTES_LIMIT, "let its sender cut it"),
+            // Each of these becomes three bytes.
+            (
+                vec![0xff; LINE_BYTES_LIMIT / 2],
+                LINE_BYTES_LIMIT - 1,
+                LINE_BYTES_LIMIT,
+                "let its sender write UTF-8",
+            ),
+        ] {
+            let said = error(&line, limit);
+            assert!(said.contains(&format!("longer than {length} bytes")) && said.contains(remedy), "{said}");
+        }
     }
 }

@@ -84,6 +84,21 @@ fn what_notices_brought_to_a_reader_counts_as_held_there() {
 }
 
 #[test]
+fn what_an_executor_claims_of_its_outputs_is_only_added_up() {
+    let mut t = Table::from(SchedulerConfig::default(), &[(1, 1), (2, 1)]);
+    let runs = ["run 1: 0/0/0.0 0/1/0.0", "run 2: 0/1/1.0"];
+    t.gives(plan(0, map_reduce(1, 2), vec![place(0, &[1])]), &runs);
+    t.gives(safe(0), &[]);
+    // Partition 1 twice, and one that no reader has.
+    let Event::TaskDone(mut map) = done("0/0/0.0", 1, &[0, 1, 1, u32::MAX]) else { panic!("it is done") };
+    map.outputs.iter_mut().for_each(|output| output.bytes = u64::MAX);
+    t.gives(Event::TaskDone(map), &[]);
+    t.gives(done("0/1/0.0", 1, &[]), &[]);
+    t.gives(done("0/1/1.0", 2, &[]), &["decided 0", "publish 0 sink 0: 0/1/0.0 0/1/1.0"]);
+    t.gives(published(0, 0), &["completed 0", "release 0 at [1, 2]"]);
+}
+
+#[test]
 fn what_several_batches_leave_adds_up() {
     let mut t = table();
     let places = || vec![place(0, &[1]), place(1, &[2])];
