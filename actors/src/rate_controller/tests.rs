@@ -173,6 +173,36 @@ fn where_batches_overlap_the_rate_grows_in_small_steps_and_not_while_they_only_t
     assert_eq!(longer, [10_500; 9]);
 }
 
+/// Batches of 10,000 records that overlap, and a silence of three halvings; what is permitted after each batch from then on.
+/// Of each batch, `others` records are of a stream that is not throttled.
+fn rates_after_silence(others: u64) -> Vec<u64> {
+    let mut core = started(RateConfig::default(), 1_000, 1);
+    let batch = |second: u64, own: u64| info(second * 1_000, &[(0, own, 0), (7, others, 0)], 0, 2_000, 0);
+    for second in 1..=10 {
+        tell(&mut core, second * 1_000 + 2_000, RateEvent::BatchCompleted(batch(second, 10_000 - others)));
+    }
+    let mut rate = 0;
+    for second in 15..=17 {
+        rate = tell(&mut core, second * 1_000, RateEvent::Wake)[&input(0)];
+    }
+    let permitted = (18..=26).map(|second| {
+        let told = tell(&mut core, second * 1_000 + 2_000, RateEvent::BatchCompleted(batch(second, rate)));
+        rate = told.get(&input(0)).copied().unwrap_or(rate);
+        rate
+    });
+    permitted.collect()
+}
+
+#[test]
+fn where_batches_overlap_the_rate_comes_back_to_what_went_through() {
+    // Four steps to 12,155, three halvings, four times as much; then nine tenths of what went through, and a step. The first
+    // batch took two seconds and the other nine one each: the weighted mean is 10,000 S / (S + w), where w = 0.85^9 is the
+    // first one's weight and S = 5.354 that of all, so 9,585.
+    assert_eq!(rates_after_silence(0), [6_078, 6_078, 6_078, 8_627, 8_627, 8_627, 9_058, 9_058, 9_058]);
+    // 585 went through beside the other stream: less than is permitted, so there are only steps.
+    assert_eq!(rates_after_silence(9_000), [1_313, 1_313, 1_313, 1_378, 1_378, 1_378, 1_447, 1_447, 1_447]);
+}
+
 #[test]
 fn a_rate_that_is_not_used_does_not_grow_but_decays() {
     let mut core = started(RateConfig::default(), 1_000, 1);
