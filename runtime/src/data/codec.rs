@@ -3,7 +3,7 @@
 //! A dataset id is the hash of the payload's type, so that it means the same on every node of a program, also for datasets
 //! that a `transform` invents while the program runs.
 
-use super::Data;
+use super::{Data, wire_sizes::as_record};
 use serde::Serialize;
 use std::{
     any::{Any, TypeId},
@@ -136,9 +136,9 @@ pub(super) fn read<'a, R>(
 /// # Errors
 /// In words, what does not survive.
 pub(crate) fn survives<T: Data>(value: &T) -> Result<T, String> {
-    let bytes = encode_compact(value).map_err(|e| e.to_string())?;
+    let bytes = encode_compact(&as_record(value)).map_err(|e| e.to_string())?;
     let back: T = read(&bytes, |d| serde::Deserialize::deserialize(d))?;
-    let again = encode_compact(&back).map_err(|e| e.to_string())?;
+    let again = encode_compact(&as_record(&back)).map_err(|e| e.to_string())?;
     if again == bytes { Ok(back) } else { Err("it is written differently after it was read back".into()) }
 }
 

@@ -49,8 +49,8 @@ pub const CHUNK_RECORDS_MAX: usize = 1024;
 
 /// What may be a record: anything that can be written, read back, cloned and sent. Implemented for every such type.
 ///
-/// A type must survive MessagePack with structs as arrays; [`testing::round_trip`](crate::testing::round_trip) tells, and
-/// debug builds try it on everything that a shuffle carries.
+/// A type must survive MessagePack with structs as arrays, and no record may nest more than 126 arrays and maps;
+/// [`testing::round_trip`](crate::testing::round_trip) tells, and debug builds try it on everything that a shuffle carries.
 pub trait Data: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Data for T {}
