@@ -20,6 +20,9 @@ fn executors_end_with_their_agent_killed_or_told_to_end() {
     killed.wait("it is dead");
     let gone = || executors(&of_killed).is_empty().then_some(());
     until("its executors are gone", gone).expect("no executor outlives its agent");
+    // They close their connections, so nobody waits for the failure detector.
+    let closed = || (cluster.driver.log().matches("reason=LinkLost").count() == 2).then_some(());
+    until("the driver hears of both", closed).unwrap_or_else(|| panic!("{}", cluster.driver.log()));
 
     signal("TERM", told.pid());
     assert_eq!(told.wait("it ends in good order").code(), Some(130), "{}", told.log());

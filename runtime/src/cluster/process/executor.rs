@@ -42,6 +42,8 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the end of its actors may take.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long an executor without an agent may take to close its connections; then the process ends as it is.
+const ORPHANED: Duration = Duration::from_millis(500);
 
 /// Which executor this process is, and where it belongs.
 pub(crate) struct ExecutorSpec {
@@ -82,15 +84,16 @@ impl From<StartError> for End {
 }
 
 /// Runs an executor until it ends, and gives the exit code. Whoever started the process holds its standard input: the line
-/// `leave` asks it to end in good order, `renewed` to read its certificate again, and the end of the input says that its agent is dead, so it ends at once.
+/// `leave` asks it to end in good order, `renewed` to read its certificate again, and the end of the input says that its agent is dead: it closes
+/// its connections, so that the driver hears of it at once, and ends.
 pub(crate) fn run_executor(
     name: &str,
     config: &Config,
     build: &dyn Fn(&StreamContext) -> Result<(), GraphError>,
     spec: ExecutorSpec,
 ) -> u8 {
-    let leave = Arc::new(Notify::new());
-    let told = leave.clone();
+    let agent = Arc::new(Heard::default());
+    let told = agent.clone();
     let (identity, data) = (spec.identity.clone(), spec.data.clone());
     let listen = move || obey(&told, &|| take_renewed(&identity, &data));
     let listener = std::thread::Builder::new().name("tidemill-agent".into()).spawn(listen);
@@ -98,23 +101,33 @@ pub(crate) fn run_executor(
         return complain(name, &format!("cannot start a thread: {error}"), EXIT_FAILED);
     }
     let me = format!("{name} executor {}", spec.member);
-    match actix_rt::System::new().block_on(live(config, build, spec, &leave)) {
+    match actix_rt::System::new().block_on(live(config, build, spec, &agent)) {
         End::Left => EXIT_DONE,
         End::Refused(reason) => complain(&me, &format!("refused: {reason}"), EXIT_REFUSED),
         End::Failed(reason) => complain(&me, &reason, EXIT_FAILED),
     }
 }
 
+/// What was heard from the agent.
+#[derive(Default)]
+struct Heard {
+    leave: Notify,
+    is_gone: Notify,
+}
+
 /// Listens to the agent.
-fn obey(leave: &Notify, renewed: &dyn Fn()) {
+fn obey(agent: &Heard, renewed: &dyn Fn()) {
     for line in std::io::stdin().lock().lines() {
         match line.as_deref() {
-            Ok("leave") => leave.notify_one(),
+            Ok("leave") => agent.leave.notify_one(),
             Ok("renewed") => renewed(),
             Ok(_) => {}
             Err(_) => break,
         }
     }
+    agent.is_gone.notify_one();
+    // The process ends by itself before that, unless something holds it.
+    std::thread::park_timeout(ORPHANED);
     std::process::exit(i32::from(EXIT_FAILED));
 }
 
@@ -132,7 +145,7 @@ async fn live(
     config: &Config,
     build: &dyn Fn(&StreamContext) -> Result<(), GraphError>,
     spec: ExecutorSpec,
-    leave: &Notify,
+    agent: &Heard,
 ) -> End {
     let bulk = match BulkThread::start() {
         Ok(bulk) => bulk,
@@ -140,9 +153,9 @@ async fn live(
     };
     tokio::select! {
         biased;
-        () = leave.notified() => End::Left,
+        () = agent.leave.notified() => End::Left,
         started = start(config, build, &spec, bulk.lanes()) => match started {
-            Ok(started) => started.serve(leave).await,
+            Ok(started) => started.serve(agent).await,
             Err(end) => end,
         },
     }
@@ -208,12 +221,16 @@ async fn start(
 }
 
 impl Started {
-    async fn serve(self, leave: &Notify) -> End {
+    async fn serve(self, agent: &Heard) -> End {
         let Started { world, root, plumbing, asked_to_leave, drain } = self;
         let exit = tokio::select! {
             biased;
             exit = root.ended() => Some(exit),
-            () = leave.notified() => None,
+            () = agent.is_gone.notified() => {
+                say_goodbye(&plumbing.endpoints(), &world).await;
+                return End::Failed("its agent has ended".to_owned());
+            }
+            () = agent.leave.notified() => None,
         };
         let endpoints = plumbing.endpoints();
         if exit.is_none() {
