@@ -1,7 +1,6 @@
 //! The joiner's side: trusts the hash in its token, and nothing else.
 
-use super::LIMITS;
-use crate::codec;
+use crate::codec::{self, Limits};
 use crate::endpoint::identity::{joiner, provider};
 use crate::endpoint::{
     CloseCode, ConnectError, EndpointError, Identity, IdentityError, Transport, client, close,
@@ -241,7 +240,7 @@ async fn ask(
     let answer = exchange.await;
     close(connection, CloseCode::Done, "");
     endpoint.wait_idle().await;
-    codec::decode(&answer.map_err(JoinError::AnswerLost)?, &LIMITS).map_err(bad)
+    codec::decode(&answer.map_err(JoinError::AnswerLost)?, &Limits::JOIN).map_err(bad)
 }
 
 /// Checks that the reply is what was asked for, against the authority that the server has proven.
