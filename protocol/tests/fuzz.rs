@@ -3,11 +3,14 @@
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
 
-use std::collections::BTreeMap;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tidemill_protocol::codec;
 use tidemill_protocol::frame::{WireMessage, encode_message};
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, Hello, JoinReply, JoinRequest, Reply, Request, ToDriver, ToExecutor,
+};
 use tidemill_protocol::world::SeededRng;
 
 const MUTATIONS: u64 = 200_000;
@@ -22,20 +25,22 @@ fn folder(target: &str) -> PathBuf {
 
 /// For `codec`: each sample, after the byte that chooses its type.
 fn codec_corpus() -> Corpus {
-    fn add<M: WireMessage>(corpus: &mut Corpus, choice: u8, samples: Vec<M>) {
+    fn add<M: Serialize>(corpus: &mut Corpus, name: &str, choice: u8, samples: Vec<M>) {
         for (n, message) in samples.iter().enumerate() {
             let bytes = [&[choice][..], &codec::encode(message).unwrap()].concat();
-            corpus.insert(format!("{}-{n:02}", M::KIND), bytes);
+            corpus.insert(format!("{name}-{n:02}"), bytes);
         }
     }
     let mut corpus = Corpus::new();
-    add(&mut corpus, 0, Hello::samples());
-    add(&mut corpus, 1, ToExecutor::samples());
-    add(&mut corpus, 2, ToDriver::samples());
-    add(&mut corpus, 3, BulkRequest::samples());
-    add(&mut corpus, 4, BulkReply::samples());
-    add(&mut corpus, 6, Request::samples());
-    add(&mut corpus, 7, Reply::samples());
+    add(&mut corpus, "Hello", 0, Hello::samples());
+    add(&mut corpus, "ToExecutor", 1, ToExecutor::samples());
+    add(&mut corpus, "ToDriver", 2, ToDriver::samples());
+    add(&mut corpus, "BulkRequest", 3, BulkRequest::samples());
+    add(&mut corpus, "BulkReply", 4, BulkReply::samples());
+    add(&mut corpus, "Request", 6, Request::samples());
+    add(&mut corpus, "Reply", 7, Reply::samples());
+    add(&mut corpus, "JoinRequest", 8, JoinRequest::samples());
+    add(&mut corpus, "JoinReply", 9, JoinReply::samples());
     let tree = targets::Tree::All(vec![
         targets::Tree::Not(Box::new(targets::Tree::Leaf(-1))),
         targets::Tree::Perhaps {
@@ -130,12 +135,12 @@ fn mutate(rng: &mut SeededRng, corpus: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
-fn run(target: fn(&[u8]), corpus: &[Vec<u8>], seed: u64) {
-    corpus.iter().for_each(|input| target(input));
+fn run<T>(target: fn(&[u8]) -> T, corpus: &[Vec<u8>], seed: u64) {
+    corpus.iter().for_each(|input| drop(target(input)));
     let mut rng = SeededRng::new(seed);
     for n in 0..MUTATIONS {
         let input = mutate(&mut rng, corpus);
-        let caught = std::panic::catch_unwind(|| target(&input));
+        let caught = std::panic::catch_unwind(|| drop(target(&input)));
         assert!(caught.is_ok(), "seed {seed}, mutation {n}: {input:02x?}");
     }
 }
@@ -148,6 +153,17 @@ fn the_frame_target_survives_its_corpus_and_200_000_mutations() {
 #[test]
 fn the_codec_target_survives_its_corpus_and_200_000_mutations() {
     run(targets::codec, &corpus("codec", codec_corpus()), 0xeb_b0);
+}
+
+#[test]
+fn each_file_of_the_codec_corpus_reaches_its_own_type() {
+    let mut reached = BTreeSet::new();
+    for (name, bytes) in codec_corpus() {
+        let own = name.split_once('-').map(|(own, _)| own);
+        assert_eq!(targets::codec(&bytes), own, "{name}");
+        reached.extend(own.map(str::to_owned));
+    }
+    assert_eq!(reached.len(), 10, "one for each value of the first byte: {reached:?}");
 }
 
 #[test]

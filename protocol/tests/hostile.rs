@@ -5,7 +5,9 @@ use serde::Deserialize;
 use std::process::Command;
 use tidemill_protocol::codec::{self, CodecError, Limits};
 use tidemill_protocol::frame::{FrameDecoder, FrameError, FrameKind, header};
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, Hello, JoinReply, JoinRequest, Reply, Request, ToDriver, ToExecutor,
+};
 
 const CONTROL_BYTES: usize = 64 * 1024;
 
@@ -19,6 +21,15 @@ fn bomb(levels: usize) -> Vec<u8> {
 /// The longest bomb of at most 64 KiB, so that only its depth is wrong with it.
 fn bomb_of_64_kib() -> Vec<u8> {
     bomb((CONTROL_BYTES - 7) / 5)
+}
+
+/// `{"<variant>": {"x": <bomb>}}`
+fn bomb_in_an_unknown_field(variant: &str, levels: usize) -> Vec<u8> {
+    let mut bytes = vec![0x81, 0xa0 | u8::try_from(variant.len()).unwrap()];
+    bytes.extend(variant.as_bytes());
+    bytes.extend([0x81, 0xa1, b'x']);
+    bytes.extend(bomb(levels));
+    bytes
 }
 
 /// An array that announces 70,000 nils, and has them as far as `bytes_max` allows.
@@ -57,6 +68,17 @@ fn each(kinds: &[FrameKind], bytes: Vec<u8>, check: fn(FrameKind, &CodecError) -
     });
 }
 
+/// The same for the two messages of joining, which have no frames.
+fn each_of_joining(bytes: Vec<u8>, check: fn(&CodecError) -> bool) {
+    on_a_small_stack(move || {
+        let request = codec::decode::<JoinRequest>(&bytes, &Limits::JOIN).expect_err("a hostile body");
+        let reply = codec::decode::<JoinReply>(&bytes, &Limits::JOIN).expect_err("a hostile body");
+        for error in [request, reply] {
+            assert!(check(&error), "{error:?}");
+        }
+    });
+}
+
 const CONTROL: [FrameKind; 5] =
     [FrameKind::Hello, FrameKind::ToExecutor, FrameKind::ToDriver, FrameKind::Request, FrameKind::Reply];
 const BULK: [FrameKind; 2] = [FrameKind::BulkRequest, FrameKind::BulkReply];
@@ -70,6 +92,44 @@ fn a_500_kb_enum_bomb_is_refused_by_length_in_control_and_by_depth_in_bulk() {
         matches!(e, CodecError::TooLong { bytes: 500_007, max: CONTROL_BYTES })
     });
     each(&BULK, bytes, |_, e| matches!(e, CodecError::TooDeep { max: 128, at: 640 }));
+}
+
+/// The words of docs/FAULTS.md.
+#[test]
+fn what_is_refused_is_told_with_its_numbers_and_the_limit() {
+    let said = |kind, bytes: &[u8]| decode(kind, bytes).expect_err("a hostile body").to_string();
+    for kind in CONTROL {
+        assert_eq!(said(kind, &bomb(100_000)), "500007 bytes are more than the limit of 65536");
+        assert_eq!(said(kind, &vec![0x91; CONTROL_BYTES]), "nested deeper than 32 at byte 32");
+    }
+    for kind in BULK {
+        assert_eq!(said(kind, &bomb(100_000)), "nested deeper than 128 at byte 640");
+        assert_eq!(said(kind, &vec![0x91; CONTROL_BYTES]), "nested deeper than 128 at byte 128");
+    }
+    for kind in FrameKind::ALL {
+        assert_eq!(said(kind, &seventy_thousand(CONTROL_BYTES)), "more than 65536 values at byte 0");
+    }
+    let header = header(FrameKind::ToDriver, 0).unwrap();
+    let bytes = [&500_007u32.to_be_bytes()[..], &header[4..]].concat();
+    let refused = FrameDecoder::new(usize::MAX).push(&bytes, &mut Vec::new()).unwrap_err();
+    assert_eq!(refused.to_string(), "a ToDriver of 500007 bytes is longer than 65536");
+}
+
+#[test]
+fn hostile_bodies_on_the_join_port_are_refused_by_its_own_limits() {
+    each_of_joining(bomb(100_000), |e| matches!(e, CodecError::TooLong { bytes: 500_007, max: 4_096 }));
+    each_of_joining(vec![0x91; 4_096], |e| matches!(e, CodecError::TooDeep { max: 8, at: 8 }));
+    each_of_joining(bomb(800), |e| matches!(e, CodecError::TooDeep { max: 8, at: 40 }));
+    each_of_joining(seventy_thousand(4_096), |e| {
+        matches!(e, CodecError::TooManyElements { max: 256, at: 0 })
+    });
+    each_of_joining(vec![0xc6, 0xff, 0xff, 0xff, 0xff], |e| matches!(e, CodecError::Truncated { at: 0 }));
+    for variant in JoinRequest::VARIANTS.iter().chain(JoinReply::VARIANTS) {
+        each_of_joining(bomb_in_an_unknown_field(variant, 800), |e| {
+            matches!(e, CodecError::TooDeep { max: 8, .. })
+        });
+    }
+    each_of_joining([vec![0x91; 8], vec![0xc0]].concat(), |e| matches!(e, CodecError::Malformed(_)));
 }
 
 #[test]
@@ -111,18 +171,14 @@ fn the_enum_bomb_cut_to_64_kib_is_refused_by_the_scan() {
 fn the_enum_bomb_in_an_unknown_field_of_every_variant_is_refused_by_the_scan() {
     fn check(kind: FrameKind, variants: &[&str]) {
         for variant in variants {
-            // {"<variant>": {"x": <bomb>}}
-            let mut bytes = vec![0x81, 0xa0 | u8::try_from(variant.len()).unwrap()];
-            bytes.extend(variant.as_bytes());
-            bytes.extend([0x81, 0xa1, b'x']);
-            bytes.extend(bomb(12_000));
-            each(&[kind], bytes, is_too_deep);
+            each(&[kind], bomb_in_an_unknown_field(variant, 12_000), is_too_deep);
         }
     }
     check(FrameKind::ToExecutor, ToExecutor::VARIANTS);
     check(FrameKind::ToDriver, ToDriver::VARIANTS);
     check(FrameKind::BulkRequest, BulkRequest::VARIANTS);
     check(FrameKind::BulkReply, BulkReply::VARIANTS);
+    check(FrameKind::Request, Request::VARIANTS);
     check(FrameKind::Reply, Reply::VARIANTS);
 }
 
@@ -169,7 +225,7 @@ fn the_deepest_legal_body_fits_the_small_stack() {
     });
 }
 
-/// A recursive type, which no wire message is.
+/// A type that is recursive to any depth, which no wire message is.
 #[derive(Debug, Deserialize)]
 #[expect(dead_code, reason = "only decoded")]
 enum Expression {

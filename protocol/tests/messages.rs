@@ -35,6 +35,24 @@ fn every_sample_survives_its_frame() {
 }
 
 #[test]
+fn a_group_within_a_group_is_refused() {
+    let group = |orders| ToExecutor::Group { orders };
+    let mut nested = ToExecutor::Shutdown;
+    // As deep as a control body may be: 32 arrays and maps, three for each group.
+    for levels in 1..=10 {
+        nested = group(vec![ToExecutor::Ping { nonce: 1 }, nested]);
+        let mut frames = Vec::new();
+        FrameDecoder::new(usize::MAX).push(&encode_message(&nested).unwrap(), &mut frames).unwrap();
+        match decode_message::<ToExecutor>(&frames[0]) {
+            Ok(read) => assert_eq!((read, levels), (nested.clone(), 1)),
+            Err(error) => {
+                assert!(levels > 1 && error.to_string().contains("a group within a group"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_samples_hold_every_variant() {
     fn all<M>(samples: &[M], variant: fn(&M) -> &'static str) -> BTreeSet<&'static str> {
         samples.iter().map(variant).collect()

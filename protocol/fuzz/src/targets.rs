@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use tidemill_protocol::codec::{self, CodecError, Limits, scan};
 use tidemill_protocol::frame::{self, Frame, FrameDecoder, FrameError, FrameKind, decode_message};
-use tidemill_protocol::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, Hello, JoinReply, JoinRequest, Reply, Request, ToDriver, ToExecutor,
+};
 
 /// A stream of frames. The first byte says in pieces of what size the rest arrives.
 ///
@@ -72,13 +74,11 @@ fn body(frame: &Frame) {
 /// One MessagePack value. The first byte chooses the type that it is decoded as.
 ///
 /// The scan agrees with rmp-serde about where a value ends and whether it is whole; what is decoded survives both forms of
-/// encoding.
-pub fn codec(data: &[u8]) {
-    let Some((&choice, bytes)) = data.split_first() else {
-        return;
-    };
+/// encoding. Gives the type that it was decoded as; none if it was refused.
+pub fn codec(data: &[u8]) -> Option<&'static str> {
+    let (&choice, bytes) = data.split_first()?;
     agrees(bytes);
-    match choice % 6 {
+    match choice % 10 {
         0 => survives::<Hello>(bytes, &Limits::CONTROL),
         1 => survives::<ToExecutor>(bytes, &Limits::CONTROL),
         2 => survives::<ToDriver>(bytes, &Limits::CONTROL),
@@ -86,11 +86,13 @@ pub fn codec(data: &[u8]) {
         4 => survives::<BulkReply>(bytes, &Limits::BULK),
         6 => survives::<Request>(bytes, &Limits::CONTROL),
         7 => survives::<Reply>(bytes, &Limits::CONTROL),
+        8 => survives::<JoinRequest>(bytes, &Limits::JOIN),
+        9 => survives::<JoinReply>(bytes, &Limits::JOIN),
         _ => survives::<Tree>(bytes, &Limits::BLOCK),
     }
 }
 
-/// A user's type, recursive as no wire message is: the scan alone bounds its depth.
+/// A user's type, recursive to any depth as no wire message is: the scan alone bounds it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum Tree {
     /// Ends a branch.
@@ -136,19 +138,19 @@ fn agrees(bytes: &[u8]) {
     }
 }
 
-fn survives<T>(bytes: &[u8], limits: &Limits)
+fn survives<T>(bytes: &[u8], limits: &Limits) -> Option<&'static str>
 where
     T: Serialize + serde::de::DeserializeOwned + PartialEq + Debug,
 {
-    let Ok(value) = codec::decode::<T>(bytes, limits) else {
-        return;
-    };
+    let value = codec::decode::<T>(bytes, limits).ok()?;
     let named = codec::encode(&value).expect("what was decoded can be encoded");
-    // Default fields may make it a little longer than it came: only the length may then be refused.
+    // Default fields, and names where none came, may make it a little more than it was: only that may then be refused.
     match codec::decode::<T>(&named, limits) {
         Ok(again) => assert_eq!(again, value),
-        Err(error) => assert!(matches!(error, CodecError::TooLong { .. }), "{error}"),
+        Err(CodecError::TooLong { .. } | CodecError::TooManyElements { .. }) => {}
+        Err(error) => panic!("{error}"),
     }
     let compact = codec::encode_compact(&value).expect("no deeper than it came");
     assert_eq!(codec::decode_compact::<T>(&compact, &Limits::BLOCK).expect("as it was encoded"), value);
+    std::any::type_name::<T>().rsplit("::").next()
 }

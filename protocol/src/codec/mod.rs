@@ -40,6 +40,8 @@ pub struct Limits {
 impl Limits {
     /// Control messages: 64 KiB, 32 deep, 65,536 values.
     pub const CONTROL: Limits = Limits { bytes: 64 * 1024, depth: 32, elements: 65_536 };
+    /// The two messages of joining: 4 KiB, 8 deep, 256 values, for keys are arrays of 32 numbers.
+    pub const JOIN: Limits = Limits { bytes: crate::message::JOIN_BYTES_MAX, depth: 8, elements: 256 };
     /// Bulk messages: 8 MiB, because they carry payloads. The payload is one `bin` value, so the rest stays small.
     pub const BULK: Limits = Limits { bytes: 8 * 1024 * 1024, depth: 128, elements: 65_536 };
     /// The records of a piece: 128 deep; as many values as bytes, since each takes at least one.

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! **Credit.** A client says how much memory it keeps ready for an answer; data that need more are not sent, but how
-//! much they need. A large block is announced and is sent when the server has kept room for it. So bytes that nobody has
+//! much they need. A large block is announced and is sent when the server has kept room for it. A frame that is longer than what
+//! may still come is refused by its header. So bytes that nobody has
 //! room for are never under way, and a stream that waits for room holds nothing of the connection's window, on which other
 //! streams depend.
 //!
@@ -22,7 +23,7 @@ use crate::codec::{CodecError, PIECE_BYTES_MAX};
 use crate::frame::stream::read_frame;
 use crate::frame::{WireMessage, decode_message, encode_message};
 use crate::id::{BlockId, DataKey};
-use crate::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, Piece};
+use crate::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, PackedPiece, Piece};
 use crate::world::meter;
 use futures_util::future::BoxFuture;
 use quinn::{Connection, RecvStream, SendStream};
@@ -39,6 +40,11 @@ pub const FETCH_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const STORE_AHEAD_BYTES_MAX: u64 = 64 * 1024;
 /// How many blocks of one connection a server takes in at once; the pieces of others wait in the stream's window.
 const STORES_AT_ONCE: usize = 4;
+/// The longest first frame of a request, in bytes of its body: a notice, whose 65,536 values have some 412 KiB at most beside the
+/// 64 KiB that it may bring. Nobody has kept room for it, so it must not be as long as a piece.
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// What a frame has beside the bytes of its piece, at most; whatever brings no piece is shorter.
+const FIELDS_BYTES_MAX: usize = 2 * 1024;
 /// How long a client may take to say all of its request, from the moment a server reads it, and to take each piece.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest reason that is sent, and taken, in bytes: it becomes part of a control message.
@@ -164,7 +170,7 @@ pub async fn notify(connection: &Connection, notice: Notice) -> Result<bool, Lin
     let (mut send, mut recv) = connection.open_bi().await?;
     write(&mut send, &BulkRequest::Notice(notice)).await?;
     let _ = send.finish();
-    let answered = match read(&mut recv).await {
+    let answered = match read(&mut recv, FIELDS_BYTES_MAX).await {
         Ok(Some(BulkReply::Noted)) => Ok(true),
         Ok(Some(BulkReply::NotHere)) => Ok(false),
         Ok(Some(_)) => Err(LinkError::OutOfOrder("Notice is answered by Noted or NotHere")),
@@ -178,7 +184,7 @@ const NO_ANSWER: LinkError = LinkError::OutOfOrder("Store is answered by Stored 
 
 /// The answer to a Store; `None`: go on.
 async fn stored(recv: &mut RecvStream, waits: bool) -> Result<Option<StoreOutcome>, LinkError> {
-    match read(recv).await?.ok_or(LinkError::Ended)? {
+    match read(recv, FIELDS_BYTES_MAX).await?.ok_or(LinkError::Ended)? {
         BulkReply::Stored => Ok(Some(StoreOutcome::Stored)),
         BulkReply::Full => Ok(Some(StoreOutcome::Full)),
         BulkReply::Credit if waits => Ok(None),
@@ -219,7 +225,7 @@ async fn serve_request(
     handler: Arc<dyn BulkHandler>,
     stores: Arc<Semaphore>,
 ) -> Result<(), LinkError> {
-    match in_time(read(&mut recv)).await?.ok_or(LinkError::Ended)? {
+    match in_time(read(&mut recv, REQUEST_BYTES_MAX)).await?.ok_or(LinkError::Ended)? {
         BulkRequest::Fetch { key, credit } => {
             // Whoever asks has given up, and may have asked again: its place is free for others.
             let (found, _held) = tokio::select! {
@@ -269,6 +275,9 @@ async fn take_block(
 ) -> Result<BulkReply, LinkError> {
     let mut room = None;
     if let Some(bytes) = bytes {
+        if bytes > STORE_BYTES_MAX {
+            return Err(LinkError::TooMuch { what: "bytes in a block", max: STORE_BYTES_MAX });
+        }
         room = handler.make_room(block, bytes);
         if room.is_none() {
             return Ok(BulkReply::Full);
@@ -276,7 +285,7 @@ async fn take_block(
         write(send, &BulkReply::Credit).await?;
     }
     // Nobody has kept room for what was not announced.
-    let bytes_max = bytes.map_or(STORE_AHEAD_BYTES_MAX, |bytes| bytes.min(STORE_BYTES_MAX));
+    let bytes_max = bytes.unwrap_or(STORE_AHEAD_BYTES_MAX);
     let pieces = in_time(read_block(recv, pieces, bytes_max)).await?;
     Ok(match handler.store(block, pieces, room).await {
         StoreOutcome::Stored => BulkReply::Stored,
@@ -291,15 +300,15 @@ async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result
         return Err(TOO_MANY_PIECES);
     }
     for _ in 0..count {
-        match read(recv).await?.ok_or(LinkError::Ended)? {
+        match read(recv, taken.frame_bytes_max()).await?.ok_or(LinkError::Ended)? {
             BulkRequest::Piece(piece) => taken.push(piece)?,
-            BulkRequest::Packed(packed) => taken.push(unpack(&packed)?)?,
+            BulkRequest::Packed(packed) => taken.push_packed(&packed)?,
             BulkRequest::Fetch { .. } | BulkRequest::Store { .. } | BulkRequest::Notice(_) => {
                 return Err(LinkError::OutOfOrder("as many Pieces follow a Store as it announces"));
             }
         }
     }
-    match read::<BulkRequest>(recv).await? {
+    match read::<BulkRequest>(recv, taken.frame_bytes_max()).await? {
         None => Ok(taken.pieces),
         Some(_) => Err(LinkError::OutOfOrder("nothing follows the last Piece of a Store")),
     }
@@ -309,9 +318,9 @@ async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result
 async fn read_pieces(recv: &mut RecvStream, bytes_max: u64) -> Result<FetchOutcome, LinkError> {
     let mut taken = Taken::new(bytes_max);
     loop {
-        match read(recv).await?.ok_or(LinkError::Ended)? {
+        match read(recv, taken.frame_bytes_max()).await?.ok_or(LinkError::Ended)? {
             BulkReply::Piece(piece) => taken.push(piece)?,
-            BulkReply::Packed(packed) => taken.push(unpack(&packed)?)?,
+            BulkReply::Packed(packed) => taken.push_packed(&packed)?,
             BulkReply::End { pieces } if pieces as usize == taken.pieces.len() => {
                 return Ok(FetchOutcome::Found(taken.pieces));
             }
@@ -379,11 +388,29 @@ impl Taken {
         Taken { pieces: Vec::new(), bytes: 0, bytes_max }
     }
 
-    fn push(&mut self, piece: Piece) -> Result<(), LinkError> {
-        self.bytes += piece.bytes.len() as u64;
-        if self.bytes > self.bytes_max {
+    /// The longest frame that may follow: one that is longer is refused by its header, before it takes any memory.
+    fn frame_bytes_max(&self) -> usize {
+        usize::try_from(self.bytes_max - self.bytes).unwrap_or(usize::MAX).saturating_add(FIELDS_BYTES_MAX)
+    }
+
+    /// A packed piece, for which no memory is taken if it is too long.
+    fn push_packed(&mut self, packed: &PackedPiece) -> Result<(), LinkError> {
+        self.check_room(u64::from(packed.bytes_unpacked))?;
+        self.push(unpack(packed)?)
+    }
+
+    /// Refuses so many bytes more if they are too many.
+    fn check_room(&self, bytes: u64) -> Result<(), LinkError> {
+        if bytes > self.bytes_max - self.bytes {
             return Err(LinkError::TooMuch { what: "bytes", max: self.bytes_max });
         }
+        Ok(())
+    }
+
+    fn push(&mut self, piece: Piece) -> Result<(), LinkError> {
+        let bytes = piece.bytes.len() as u64;
+        self.check_room(bytes)?;
+        self.bytes += bytes;
         if self.pieces.len() >= PIECES_MAX as usize {
             return Err(TOO_MANY_PIECES);
         }
@@ -396,9 +423,9 @@ async fn in_time<T>(work: impl Future<Output = Result<T, LinkError>>) -> Result<
     tokio::time::timeout(REQUEST_TIMEOUT, work).await.unwrap_or(Err(LinkError::Late(REQUEST_TIMEOUT)))
 }
 
-/// The next message of a stream; `None` at its end.
-async fn read<M: WireMessage>(recv: &mut RecvStream) -> Result<Option<M>, LinkError> {
-    match read_frame(recv, M::KIND.limits().bytes).await? {
+/// The next message of a stream, in a body of at most `body_bytes_max` bytes; `None` at its end.
+async fn read<M: WireMessage>(recv: &mut RecvStream, body_bytes_max: usize) -> Result<Option<M>, LinkError> {
+    match read_frame(recv, body_bytes_max).await? {
         Some(frame) => Ok(Some(decode_message(&frame)?)),
         None => Ok(None),
     }

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! To renew, a node makes the same connection with its present certificate and sends `Renew` instead; a client certificate
-//! is asked for but not needed. One message each way, each the whole of its stream, at most
-//! [`JOIN_BYTES_MAX`]. Who joins: [`join`]; who serves: [`serve_join`].
+//! is asked for but not needed. One message each way, each the whole of its stream, within
+//! [`Limits::JOIN`](crate::codec::Limits::JOIN). Who joins: [`join`]; who serves: [`serve_join`].
 
 mod client;
 mod counts;
@@ -23,9 +23,3 @@ mod server;
 pub use client::{JoinError, Joined, Renewal, join, renew, renew_when_due};
 pub use counts::{Attempts, JoinCounts};
 pub use server::{JoinDesk, JoinLimits, join_endpoint, renew_driver_when_due, serve_join};
-
-use crate::codec::Limits;
-use crate::message::JOIN_BYTES_MAX;
-
-/// What a decoder accepts here: keys are arrays of 32 numbers.
-const LIMITS: Limits = Limits { bytes: JOIN_BYTES_MAX, depth: 8, elements: 256 };

@@ -110,6 +110,8 @@ impl Transport {
             receive_window_bytes: 16 * 1024 * 1024,
             send_window_bytes: 16 * 1024 * 1024,
             window_bytes_min: 0,
+            // Nobody accepts any.
+            uni_streams_max: 0,
             bidi_streams_max: 64,
             ack_delay: Duration::from_millis(1),
             ..Transport::control()

@@ -1,6 +1,9 @@
 //! The authority of a cluster: a folder with its key, certificates for people, and what it remembers.
 
-use super::folder::{self, FolderError, io, load_identity, lock, private_folder, replace, write_identity};
+use super::folder::{
+    self, FolderError, io, load_identity, lock, private_folder, replace, write_identity, write_own,
+    written_by_owner_only,
+};
 use super::issue::{Signer, random};
 use super::state::{Issued, State};
 use super::{
@@ -36,6 +39,12 @@ pub enum AuthorityError {
     /// There is one already.
     #[error("{path} exists: an authority is never overwritten; choose another folder", path = .0.display())]
     Exists(PathBuf),
+    /// Its certificate is gone, and machines rely on it.
+    #[error(
+        "{path} is lost, and machines may have joined: copy it here from any of them, or choose another folder",
+        path = .0.display()
+    )]
+    Lost(PathBuf),
     /// A file or folder: missing, open to others, or refused by the system.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -87,6 +96,14 @@ pub enum AuthorityError {
     /// The token gives nothing.
     #[error(transparent)]
     Token(#[from] TokenRefused),
+    /// No machine has this number.
+    #[error("{node} has not been given to a machine: {given}; see the numbers with `tidemill status`")]
+    NeverGiven {
+        /// Who was to be denied.
+        node: NodeId,
+        /// Which numbers have, in words.
+        given: String,
+    },
     /// The driver cannot be denied, or this role has no file here.
     #[error("{0}")]
     NotHere(&'static str),
@@ -113,18 +130,21 @@ pub struct Granted {
 
 impl Authority {
     /// Makes a new cluster in `folder`: name and key drawn, `ca.pem`, `ca.key`, and `driver.pem`, `operator.pem`,
-    /// `observer.pem`, each with its key. `now` is wall time since the Unix epoch, here and below.
+    /// `observer.pem`, each with its key. `ca.pem` is written last, and means that all is there: what an attempt left that did
+    /// not get so far is replaced. `now` is wall time since the Unix epoch, here and below.
     ///
     /// # Errors
-    /// [`AuthorityError`]; `Exists` if there is an authority, or part of one.
+    /// [`AuthorityError`]; `Exists` if there is an authority, `Lost` if there is one that lacks its certificate.
     pub fn create(folder: &Path, now: Duration) -> Result<Self, AuthorityError> {
         private_folder(folder)?;
         let _writer = lock(folder)?;
-        for name in ["ca.pem", "ca.key"] {
-            let path = folder.join(name);
-            if path.try_exists().map_err(io("look at", &path))? {
-                return Err(AuthorityError::Exists(path));
-            }
+        let path = folder.join("ca.pem");
+        if path.try_exists().map_err(io("look at", &path))? {
+            return Err(AuthorityError::Exists(path));
+        }
+        let remembered = fs::read_to_string(folder.join("state"));
+        if remembered.is_ok_and(|text| !State::from_text(&text).is_ok_and(|state| state.is_new())) {
+            return Err(AuthorityError::Lost(path));
         }
         let cluster = ClusterName::from_bits(u64::from_be_bytes(random()?));
         let key = KeyPair::generate()?;
@@ -134,8 +154,10 @@ impl Authority {
         replace(folder, "state", State::new().to_text().as_bytes())?;
         for kind in [RoleKind::Driver, RoleKind::Operator, RoleKind::Observer] {
             let identity = authority.person(kind, now)?;
-            write_identity(folder, &kind.to_string(), &identity)?;
+            write_own(folder, &kind.to_string(), &identity)?;
         }
+        let certificate = ::pem::encode(&::pem::Pem::new("CERTIFICATE", authority.certificate()));
+        replace(folder, "ca.pem", certificate.as_bytes())?;
         Ok(authority)
     }
 
@@ -144,9 +166,10 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub fn open(folder: &Path, now: Duration) -> Result<Self, AuthorityError> {
+        written_by_owner_only(folder)?;
         let (path, key_path) = (folder.join("ca.pem"), folder.join("ca.key"));
-        let pem = folder::read(&path, "ca init")?;
-        let key = folder::read_private(&key_path, "ca init")?;
+        let pem = folder::read(&path, "run `tidemill ca init`")?;
+        let key = folder::read_private(&key_path, LOST)?;
         let certificate = CertificateDer::from_pem_slice(&pem).map_err(not_pem(&path, "a certificate"))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(&key).map_err(not_pem(&key_path, "a private key"))?;
         let key = KeyPair::from_pkcs8(key.secret_pkcs8_der())
@@ -186,15 +209,15 @@ impl Authority {
     }
 
     /// The identity of the driver, the operator or the observer, from its file. One whose renewal is due (the driver's
-    /// after 20 days) is made anew first.
+    /// after 20 days), or whose file is gone, is made anew first.
     ///
     /// # Errors
     /// [`AuthorityError`]; `NotHere` for [`RoleKind::Node`].
     pub fn identity(&self, kind: RoleKind, now: Duration) -> Result<Identity, AuthorityError> {
-        let identity = load_identity(&self.0.folder, &kind.to_string())?;
-        match identity.facts() {
-            Ok(facts) if now < facts.renew_at() => Ok(identity),
-            _ => self.renew_identity(kind, now),
+        match load_identity(&self.0.folder, &kind.to_string()) {
+            Ok(identity) if identity.facts().is_ok_and(|facts| now < facts.renew_at()) => Ok(identity),
+            Ok(_) | Err(FolderError::Missing { .. }) => self.renew_identity(kind, now),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -320,6 +343,14 @@ impl Authority {
             return Err(AuthorityError::NotHere("the driver cannot be denied: stop it"));
         }
         let _writer = lock(&self.0.folder)?;
+        let given = match self.read_state()?.given() {
+            given if u32::from(node.0) <= given => None,
+            0 => Some("none has been given yet".to_owned()),
+            given => Some(format!("1 to {given} have")),
+        };
+        if let Some(given) = given {
+            return Err(AuthorityError::NeverGiven { node, given });
+        }
         let path = self.0.folder.join("denied");
         let text =
             if path.exists() { fs::read_to_string(&path).map_err(io("read", &path))? } else { String::new() };
@@ -341,7 +372,7 @@ impl Authority {
 
     fn read_state(&self) -> Result<State, AuthorityError> {
         let path = self.0.folder.join("state");
-        let text = folder::read(&path, "ca init")?;
+        let text = folder::read(&path, LOST)?;
         State::from_text(&String::from_utf8_lossy(&text)).map_err(|line| AuthorityError::State { path, line })
     }
 
@@ -357,6 +388,10 @@ impl Authority {
         Ok(result)
     }
 }
+
+/// What to do about a file that a whole authority has and that nothing can make again.
+const LOST: &str =
+    "restore it from a copy; without one, make a new authority with `tidemill ca init` in another folder";
 
 fn not_pem(path: &Path, wanted: &'static str) -> impl FnOnce(pem::Error) -> AuthorityError {
     let path = path.to_owned();

@@ -12,11 +12,11 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It is not there.
-    #[error("{path} is missing: run `tidemill {remedy}`", path = path.display())]
+    #[error("{path} is missing: {remedy}", path = path.display())]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What makes it.
+        /// What to do.
         remedy: &'static str,
     },
     /// Others than its owner may read or write it.
@@ -71,7 +71,20 @@ fn for_owner_only(path: &Path, wanted: u32) -> Result<(), FolderError> {
     }
 }
 
-/// Reads a file; `remedy` is the command that makes it.
+/// Refuses a folder in which others may put files in the place of those that are there.
+pub(super) fn written_by_owner_only(folder: &Path) -> Result<(), FolderError> {
+    let mode = match fs::metadata(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(io("look at", folder))?.permissions().mode() & 0o777,
+    };
+    if mode & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(FolderError::OpenToOthers { path: folder.to_owned(), mode, wanted: 0o700 })
+    }
+}
+
+/// Reads a file; `remedy` is what to do where it is missing.
 pub(super) fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>, FolderError> {
     match fs::read(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
@@ -86,6 +99,17 @@ pub(super) fn read_private(path: &Path, remedy: &'static str) -> Result<Vec<u8>,
     let bytes = read(path, remedy)?;
     for_owner_only(path, 0o600)?;
     Ok(bytes)
+}
+
+/// Writes a whole file of private content at `path`, 0600 from its first moment, in one step: for what is handed on by files.
+///
+/// # Errors
+/// [`FolderError`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| io("write", path)(io::ErrorKind::InvalidFilename.into()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    replace(folder, name, bytes)
 }
 
 /// Writes a whole file durably under a temporary name (0600 from its first moment), then renames it to `name`. Callers
@@ -121,10 +145,15 @@ pub(super) fn lock(folder: &Path) -> Result<File, FolderError> {
 /// # Errors
 /// [`FolderError`].
 pub fn load_identity(folder: &Path, name: &str) -> Result<Identity, FolderError> {
-    let remedy = if name == "node" { "node --join" } else { "ca init" };
+    written_by_owner_only(folder)?;
+    let remedy = match name {
+        "node" => "run `tidemill node --join`",
+        "driver" => "the folder of an authority has it, which `tidemill ca init` makes",
+        _ => "copy it from the folder of the authority, where `tidemill ca renew` makes it anew",
+    };
     let (own, authority) = (folder.join(format!("{name}.pem")), folder.join("ca.pem"));
     let pem = read_private(&own, remedy)?;
-    let trusted = read(&authority, remedy)?;
+    let trusted = read(&authority, "copy it from any other machine of the cluster")?;
     Identity::from_pem(&pem, &pem, &trusted).map_err(|cause| {
         let of_authority = matches!(cause, IdentityError::Pem { what: "authority", .. });
         FolderError::Content { path: if of_authority { authority } else { own }, cause }
@@ -158,7 +187,13 @@ pub fn prepare_folder(folder: &Path) -> Result<(), FolderError> {
 
 /// As [`save_identity`], by a caller who holds the lock.
 pub(super) fn write_identity(folder: &Path, name: &str, identity: &Identity) -> Result<(), FolderError> {
-    let (own, authority) = identity.to_pem();
+    let (_, authority) = identity.to_pem();
     replace(folder, "ca.pem", authority.as_bytes())?;
+    write_own(folder, name, identity)
+}
+
+/// `<name>.pem` alone.
+pub(super) fn write_own(folder: &Path, name: &str, identity: &Identity) -> Result<(), FolderError> {
+    let (own, _) = identity.to_pem();
     replace(folder, &format!("{name}.pem"), own.as_bytes())
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Authority (folder, 0700)                         a machine's folder
-//!     ca.pem  ca.key (0600)    ── certificates ──>     node.pem  node.key (0600)  ca.pem
-//!     driver, operator, observer (.pem, .key)
+//!     ca.pem  ca.key (0600)    ── certificates ──>     node.pem (0600: certificate and key)  ca.pem
+//!     driver, operator, observer (.pem, 0600: certificate and key)
 //!     state   next node number, hashes of tokens
 //!     denied  numbers of denied nodes ──> DenyList ──> admit(connection, roles, denied)
 //! ```
@@ -26,7 +26,7 @@ pub use authority::{
 };
 pub use certificate::{CertificateFacts, Malformed};
 pub use denied::{DenyList, Refused, admit};
-pub use folder::{FolderError, load_identity, prepare_folder, save_identity};
+pub use folder::{FolderError, load_identity, prepare_folder, save_identity, write_private};
 pub use issue::{CertificateError, Issuing, KeyPair};
 pub(crate) use names::authority_cluster;
 pub use names::{ClusterName, NameError, PeerName, Role, RoleKind};

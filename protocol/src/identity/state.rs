@@ -102,6 +102,16 @@ impl State {
         Some(nodes(numbers))
     }
 
+    /// How many node numbers have been given: 1 to this one.
+    pub(super) fn given(&self) -> u32 {
+        self.next_node - 1
+    }
+
+    /// Whether it has given nothing yet, neither a number nor a token.
+    pub(super) fn is_new(&self) -> bool {
+        *self == State::new()
+    }
+
     pub(super) fn to_text(&self) -> String {
         let mut text = format!("{HEADLINE}\nnext-node {}\n", self.next_node);
         for Issued { hash, until_s, nodes, used } in &self.tokens {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Control bodies are MessagePack with field names: unknown fields are ignored, added ones need `#[serde(default)]`.
-//! No message type is recursive.
+//! No message type is recursive but [`ToExecutor`], whose group of orders holds orders; a group within a group is refused when it
+//! is read, and the limits of control bodies have bounded its depth before.
 
 mod bulk;
 mod compact;
@@ -40,7 +41,7 @@ pub use text::{TEXT_BYTES_MAX, short_text};
 
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, NodeId, ReceiverId, StreamId, TaskId};
 use crate::time::BatchTime;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// What a driver tells an executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,9 +140,19 @@ pub enum ToExecutor {
     /// Several orders in one message, to be carried out one after the other: what was decided in one turn, such as the tasks of
     /// several batches.
     Group {
-        /// The orders; none of them is a group.
+        /// The orders. None of them is a group: a message with one is refused when it is read.
+        #[serde(deserialize_with = "no_groups")]
         orders: Vec<ToExecutor>,
     },
+}
+
+/// The orders of a group.
+fn no_groups<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ToExecutor>, D::Error> {
+    let orders = Vec::<ToExecutor>::deserialize(from)?;
+    if orders.iter().any(|order| matches!(order, ToExecutor::Group { .. })) {
+        return Err(D::Error::custom("a group within a group of orders"));
+    }
+    Ok(orders)
 }
 
 /// What an executor tells its driver. Each message travels with the sender's [`Member`], and what a dead incarnation says

@@ -191,7 +191,7 @@ async fn an_endpoint_that_cannot_be_made_says_why() {
 #[tokio::test]
 async fn raised_datagrams_cross_loopback() {
     let mut config = EndpointConfig::new(test_identity(), Some(7));
-    config.bulk.mtu = Mtu::Probe(16_384);
+    (config.bulk.mtu, config.bulk.uni_streams_max) = (Mtu::Probe(16_384), 1);
     let node = || bulk_endpoint(&udp(), any_port(), &config).unwrap();
     let (near, far) = pair(&node(), &node()).await;
     // The search halves its interval until it is below 20 bytes; each probe needs a round trip.
@@ -209,7 +209,7 @@ async fn raised_datagrams_cross_loopback() {
 #[tokio::test]
 async fn the_smallest_datagrams_stay_small() {
     let mut config = EndpointConfig::new(test_identity(), Some(7));
-    config.bulk.mtu = Mtu::Smallest;
+    (config.bulk.mtu, config.bulk.uni_streams_max) = (Mtu::Smallest, 1);
     let node = || bulk_endpoint(&udp(), any_port(), &config).unwrap();
     let (near, far) = pair(&node(), &node()).await;
     let mut stream = near.open_uni().await.unwrap();

@@ -1,22 +1,24 @@
 //! Bulk requests over real loopback UDP.
 
-use crate::loopback::{bulk, pair, within};
-use futures_util::future::BoxFuture;
+use crate::loopback::{bulk, control, pair, within};
+use futures_util::future::{BoxFuture, FutureExt};
 use quinn::{Connection, ConnectionError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tidemill_protocol::codec::PIECE_BYTES_MAX;
 use tidemill_protocol::endpoint::bulk::{
-    BulkHandler, FetchOutcome, Kept, PIECES_MAX, STORE_AHEAD_BYTES_MAX, StoreOutcome, fetch, fetch_within,
-    notify, serve_bulk, store,
+    BulkHandler, FetchOutcome, Kept, PIECES_MAX, STORE_AHEAD_BYTES_MAX, STORE_BYTES_MAX, StoreOutcome, fetch,
+    fetch_within, notify, serve_bulk, store,
 };
-use tidemill_protocol::endpoint::{CloseCode, LinkError};
-use tidemill_protocol::frame::{encode_message, stream::write_frame};
+use tidemill_protocol::endpoint::{CloseCode, LinkError, test_identity};
+use tidemill_protocol::frame::{FrameKind, encode_message, header, stream::write_frame};
 use tidemill_protocol::id::{
     Attempt, BatchNumber, BlockId, DataKey, DatasetId, Incarnation, PartitionId, ReceiverId, ReceiverIndex,
     StageId, StreamId, TaskId, TaskKey,
 };
-use tidemill_protocol::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, Piece};
+use tidemill_protocol::message::{
+    BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, OutputInfo, PackedPiece, Piece,
+};
 use tidemill_protocol::world::SeededRng;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -277,6 +279,10 @@ async fn rubbish_on_a_stream_closes_that_connection_only() {
             ]
             .concat(),
         ),
+        (
+            "an announcement of more than a block",
+            request(BulkRequest::Store { block: block(9), pieces: 1, bytes: Some(STORE_BYTES_MAX + 1) }),
+        ),
         ("a frame of 16 MiB", vec![1, 0, 0, 0, 1, 4]),
         ("a deep body", [vec![0, 0, 4, 0, 1, 4], vec![0x91; 1024]].concat()),
     ];
@@ -314,11 +320,88 @@ async fn a_server_that_answers_rubbish_is_cut_off() {
     }
 }
 
+/// What says why a frame was refused before any of its body came.
+fn is_too_long(error: &LinkError, frame: &str) -> bool {
+    matches!(error, LinkError::Message(_)) && error.to_string() == frame
+}
+
+#[tokio::test]
+async fn a_first_frame_longer_than_any_request_is_refused_by_its_header() {
+    let shelf = shelf();
+    // A notice of as many outputs as a frame has values for, which brings all that it may.
+    let mut longest = notice(NOTICE_BYTES_MAX);
+    let output = OutputInfo { partition: PartitionId(u32::MAX), rows: u64::MAX, bytes: u64::MAX };
+    longest.outputs = vec![output; 9_300];
+    let (good, _server) = served(&shelf).await;
+    assert!(within(notify(&good, longest.clone())).await.unwrap());
+    assert_eq!(*shelf.notices.lock().unwrap(), [longest]);
+
+    let (connection, server) = served(&shelf).await;
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&header(FrameKind::BulkRequest, 512 * 1024 + 1).unwrap()).await.unwrap();
+    let ended = within(server).await.unwrap();
+    assert!(is_too_long(&ended, "a BulkRequest of 524289 bytes is longer than 524288"), "{ended}");
+}
+
+#[tokio::test]
+async fn an_unannounced_piece_longer_than_may_come_is_refused_by_its_header() {
+    let (connection, server) = served(&shelf()).await;
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    let store = BulkRequest::Store { block: block(0), pieces: 2, bytes: None };
+    let first = BulkRequest::Piece(pieces(1, 1, 1_000).remove(0));
+    let long = header(FrameKind::BulkRequest, 100_000).unwrap().to_vec();
+    let said = [encode_message(&store).unwrap(), encode_message(&first).unwrap(), long].concat();
+    send.write_all(&said).await.unwrap();
+    let ended = within(server).await.unwrap();
+    // 65,536 less the 1,000 that have come, and 2,048 for what stands beside the bytes.
+    assert!(is_too_long(&ended, "a BulkRequest of 100000 bytes is longer than 66584"), "{ended}");
+}
+
+#[tokio::test]
+async fn an_answer_beyond_its_credit_is_refused_by_its_header() {
+    let (near, far) = pair(&bulk(), &bulk()).await;
+    let serving = async {
+        let (mut send, _recv) = far.accept_bi().await.unwrap();
+        send.write_all(&header(FrameKind::BulkReply, 10_000).unwrap()).await.unwrap();
+        far.closed().await
+    };
+    let fetching = fetch_within(&near, cursed(), Some(1_000));
+    let (fetched, closed) = within(async { tokio::join!(fetching, serving) }).await;
+    let refused = fetched.unwrap_err();
+    assert!(is_too_long(&refused, "a BulkReply of 10000 bytes is longer than 3048"), "{refused}");
+    assert!(matches!(closed, ConnectionError::ApplicationClosed(_)), "{closed}");
+}
+
+#[tokio::test]
+async fn a_packed_answer_beyond_its_credit_is_refused_before_it_is_unpacked() {
+    let (near, far) = pair(&bulk(), &bulk()).await;
+    let packed = PackedPiece { rows: 1, dataset: DatasetId(3), bytes_unpacked: 1_001, packed: vec![7; 10] };
+    let serving = async {
+        let (mut send, _recv) = far.accept_bi().await.unwrap();
+        send.write_all(&encode_message(&BulkReply::Packed(packed)).unwrap()).await.unwrap();
+        far.closed().await
+    };
+    let fetching = fetch_within(&near, cursed(), Some(1_000));
+    let (fetched, _) = within(async { tokio::join!(fetching, serving) }).await;
+    let refused = fetched.unwrap_err();
+    assert!(matches!(refused, LinkError::TooMuch { max: 1_000, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_bulk_peer_may_open_no_unidirectional_stream() {
+    let (connection, _server) = served(&shelf()).await;
+    assert_eq!(within(fetch(&connection, DataKey::Block(block(0)))).await.unwrap(), None);
+    assert!(connection.open_uni().now_or_never().is_none(), "it waits for leave that never comes");
+    // On a control connection the same is allowed at once.
+    let (connection, _far) = pair(&control(test_identity()), &control(test_identity())).await;
+    assert!(connection.open_uni().now_or_never().is_some_and(|opened| opened.is_ok()));
+}
+
 #[tokio::test]
 async fn a_frame_is_written_with_its_header() {
     let (near, far) = pair(&bulk(), &bulk()).await;
     let (mut send, _recv) = near.open_bi().await.unwrap();
-    write_frame(&mut send, tidemill_protocol::frame::FrameKind::BulkReply, &[1, 2, 3]).await.unwrap();
+    write_frame(&mut send, FrameKind::BulkReply, &[1, 2, 3]).await.unwrap();
     send.finish().unwrap();
     let (_send, mut recv) = within(far.accept_bi()).await.unwrap();
     assert_eq!(within(recv.read_to_end(100)).await.unwrap(), [0, 0, 0, 3, 1, 5, 1, 2, 3]);

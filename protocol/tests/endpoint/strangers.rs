@@ -69,10 +69,10 @@ async fn an_endpoint_that_only_connects_gives_strangers_nothing() {
         let versions = come(&client, &vec![other_version(); 20]).await;
         let handshakes = come(&client, &flights).await;
         // What comes to a port is read in order: when its own peer is heard, those before were read.
-        let mut said = far.open_uni().await.unwrap();
+        let (mut said, _) = far.open_bi().await.unwrap();
         said.write_all(b"after them").await.unwrap();
         said.finish().unwrap();
-        let heard = within(async { near.accept_uni().await.unwrap().read_to_end(100).await.unwrap() }).await;
+        let heard = within(async { near.accept_bi().await.unwrap().1.read_to_end(100).await.unwrap() }).await;
         assert_eq!(heard, b"after them");
         assert_eq!(answers(&versions), 0);
         // QUIC lets it say once that it knows no such connection; it is shorter than what it answers.

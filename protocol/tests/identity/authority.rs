@@ -2,6 +2,7 @@
 
 use crate::support::{Folder, ip, simulate};
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use tidemill_protocol::endpoint::Identity;
 use tidemill_protocol::id::NodeId;
 use tidemill_protocol::identity::{
     Authority, AuthorityError, FolderError, NODE_LIFETIME, Role, RoleKind, TOKEN_LIFETIME, TokenRefused,
@@ -31,9 +32,11 @@ fn an_authority_is_private_and_never_overwritten() {
     let key = fs::read(folder.join("ca.key")).unwrap();
     let refused = Authority::create(&folder, NOW).unwrap_err();
     assert!(matches!(&refused, AuthorityError::Exists(path) if *path == folder.join("ca.pem")), "{refused}");
-    // Part of one is not overwritten either.
+    // Nor is one that has given something and has lost its certificate.
+    made.token(NOW, TOKEN_LIFETIME, 1).unwrap();
     fs::rename(folder.join("ca.pem"), folder.join("kept")).unwrap();
-    assert!(matches!(Authority::create(&folder, NOW), Err(AuthorityError::Exists(_))));
+    let refused = Authority::create(&folder, NOW).unwrap_err();
+    assert!(matches!(&refused, AuthorityError::Lost(path) if *path == folder.join("ca.pem")), "{refused}");
     fs::rename(folder.join("kept"), folder.join("ca.pem")).unwrap();
     assert_eq!(fs::read(folder.join("ca.key")).unwrap(), key);
     let opened = Authority::open(&folder, NOW).unwrap();
@@ -58,7 +61,9 @@ fn what_is_wrong_with_the_folder_is_said_with_the_file_and_the_remedy() {
     set_mode(&key, 0o600);
 
     fs::remove_file(&key).unwrap();
-    assert_eq!(said(NOW), format!("{} is missing: run `tidemill ca init`", at("ca.key")));
+    let restore =
+        "restore it from a copy; without one, make a new authority with `tidemill ca init` in another folder";
+    assert_eq!(said(NOW), format!("{} is missing: {restore}", at("ca.key")));
     fs::write(&key, "no key").unwrap();
     set_mode(&key, 0o600);
     assert!(
@@ -99,6 +104,88 @@ fn what_is_wrong_with_the_folder_is_said_with_the_file_and_the_remedy() {
 }
 
 #[test]
+fn an_authority_that_was_not_made_to_its_end_is_no_authority_and_is_made_anew() {
+    let folder = Folder::new();
+    // What is written after the key cannot be put in its place, as on a full disk.
+    fs::create_dir(&*folder).unwrap();
+    set_mode(&folder, 0o700);
+    fs::create_dir(folder.join("state")).unwrap();
+    Authority::create(&folder, NOW).unwrap_err();
+    let key = fs::read(folder.join("ca.key")).expect("it got as far as that");
+    let refused = Authority::open(&folder, NOW).unwrap_err().to_string();
+    let missing = format!("{} is missing: run `tidemill ca init`", folder.join("ca.pem").display());
+    assert_eq!(refused, missing);
+    fs::remove_dir(folder.join("state")).unwrap();
+    let made = Authority::create(&folder, NOW).unwrap();
+    assert_ne!(fs::read(folder.join("ca.key")).unwrap(), key);
+    assert_eq!(Authority::open(&folder, NOW).unwrap().certificate(), made.certificate());
+}
+
+#[test]
+fn a_lost_certificate_of_the_driver_is_made_anew_with_the_authoritys_key() {
+    let folder = Folder::new();
+    let authority = Authority::create(&folder, NOW).unwrap();
+    let serial = |identity: &Identity| identity.facts().unwrap().serial;
+    let before = serial(&authority.identity(RoleKind::Driver, NOW).unwrap());
+    fs::remove_file(folder.join("driver.pem")).unwrap();
+    let made = authority.identity(RoleKind::Driver, NOW).unwrap();
+    assert_eq!(made.name().unwrap().role, Role::Driver);
+    assert_ne!(serial(&made), before);
+    assert_eq!(serial(&load_identity(&folder, "driver").unwrap()), serial(&made), "it is in the file");
+    fs::remove_file(folder.join("observer.pem")).unwrap();
+    let said = load_identity(&folder, "observer").unwrap_err().to_string();
+    assert!(
+        said.ends_with("copy it from the folder of the authority, where `tidemill ca renew` makes it anew"),
+        "{said}"
+    );
+}
+
+#[test]
+fn folders_in_which_others_can_write_are_refused_like_files_that_they_can_read() {
+    let (folder, machine) = (Folder::new(), Folder::new());
+    let authority = Authority::create(&folder, NOW).unwrap();
+    let (_, identity) = authority.node_identity(NOW, 1, NODE_LIFETIME).unwrap();
+    save_identity(&machine, "node", &identity).unwrap();
+    for wrong in [0o720, 0o702, 0o777] {
+        set_mode(&folder, wrong);
+        set_mode(&machine, wrong);
+        let of_authority = Authority::open(&folder, NOW).unwrap_err().to_string();
+        let of_machine = load_identity(&machine, "node").unwrap_err().to_string();
+        for (refused, path) in [(of_authority, &folder), (of_machine, &machine)] {
+            let path = path.display();
+            assert_eq!(refused, format!("{path} can be used by others (mode {wrong:o}): chmod 700 {path}"));
+        }
+    }
+    // To look into them does no harm: the files are private.
+    set_mode(&folder, 0o755);
+    set_mode(&machine, 0o755);
+    Authority::open(&folder, NOW).unwrap();
+    load_identity(&machine, "node").unwrap();
+}
+
+#[test]
+fn a_number_that_was_never_given_cannot_be_denied() {
+    let folder = Folder::new();
+    let authority = Authority::create(&folder, NOW).unwrap();
+    let said = |node| authority.deny(NodeId(node)).unwrap_err().to_string();
+    assert!(
+        said(1).starts_with("node-1 has not been given to a machine: none has been given yet; "),
+        "{}",
+        said(1)
+    );
+    assert_eq!(authority.allot(4).unwrap().last(), Some(&NodeId(4)));
+    for never in [5, 12, u16::MAX] {
+        let refused = format!(
+            "node-{never} has not been given to a machine: 1 to 4 have; see the numbers with `tidemill status`"
+        );
+        assert_eq!(said(never), refused);
+    }
+    assert_eq!(authority.denied().unwrap().all(), []);
+    authority.deny(NodeId(4)).unwrap();
+    assert_eq!(authority.denied().unwrap().all(), [NodeId(4)]);
+}
+
+#[test]
 fn people_have_identities_ready_to_use_and_they_are_renewed_when_due() {
     let folder = Folder::new();
     let authority = Authority::create(&folder, NOW).unwrap();
@@ -117,7 +204,7 @@ fn people_have_identities_ready_to_use_and_they_are_renewed_when_due() {
         assert_ne!(after, before);
         assert_eq!(serial(due + 1), after, "the new one is in the file");
     }
-    assert!(matches!(authority.identity(RoleKind::Node, NOW), Err(AuthorityError::Folder(_))));
+    assert!(matches!(authority.identity(RoleKind::Node, NOW), Err(AuthorityError::NotHere(_))));
     set_mode(&folder.join("driver.pem"), 0o644);
     let open = load_identity(&folder, "driver").unwrap_err();
     assert!(matches!(&open, FolderError::OpenToOthers { mode: 0o644, wanted: 0o600, .. }), "{open}");
@@ -197,6 +284,7 @@ fn a_denied_node_is_heard_of_within_a_second_and_never_let_in_by_a_damaged_list(
         let (folder, world) = (Folder::new(), sim.node(ip(1)));
         let authority = Authority::create(&folder, world.clock.wall()).unwrap();
         let (list, elsewhere) = (authority.denied().unwrap(), authority.denied().unwrap());
+        authority.allot(9).unwrap();
         assert!(matches!(authority.deny(NodeId::DRIVER), Err(AuthorityError::NotHere(_))));
         let began = world.clock.now();
         let hearing = tokio::task::spawn_local({

@@ -128,6 +128,52 @@ fn nobody_there_is_said_after_the_patience_is_over() {
     });
 }
 
+/// What a machine at 10.0.0.`last` is told that joins at `server`, and how long it took to find out.
+async fn told(sim: &SimWorld, last: u8, server: SocketAddr, token: &Token) -> (String, Duration) {
+    let world = sim.node(ip(last));
+    let began = world.clock.now();
+    let result = join(&world, any_port(last), server, token, None, PATIENCE).await;
+    let Err(error @ JoinError::Tls { .. }) = result else { panic!("{result:?}") };
+    (error.to_string(), world.clock.now().since(began))
+}
+
+#[test]
+fn a_joiner_whose_clock_is_behind_is_told_to_check_the_clocks() {
+    simulate(async |sim| {
+        let driver = Driver::start(&sim);
+        let token = driver.token(1);
+        sim.set_wall_offset_ms(ip(2), -86_400_000);
+        let (said, took) = told(&sim, 2, JOIN, &token).await;
+        let remedy = "a certificate is not valid at this time: check the clocks of both machines";
+        assert!(said.starts_with(&format!("cannot join by way of {JOIN}: {remedy} (")), "{said}");
+        assert!(took < Duration::from_secs(1), "it does not try in vain: {took:?}");
+        // The token was not shown: once the clock is right it is still good.
+        sim.set_wall_offset_ms(ip(2), 0);
+        try_join(&sim, 2, &token, None).await.unwrap();
+    });
+}
+
+#[test]
+fn a_joiner_of_another_release_is_told_so() {
+    simulate(async |sim| {
+        let driver = Driver::start(&sim);
+        let token = driver.token(1);
+        // The right driver, but it speaks another protocol there.
+        let (world, address) = (sim.node(ip(1)), SocketAddr::new(ip(1), 7_002));
+        let config = EndpointConfig::new(driver.identity.clone(), Some(2));
+        let other = control_endpoint(&world.udp, address, &config).unwrap();
+        world.spawner.spawn(async move {
+            while let Some(incoming) = other.accept().await {
+                incoming.await.unwrap_err();
+            }
+        });
+        let (said, took) = told(&sim, 2, address, &token).await;
+        assert!(said.contains("check the address, and run the same release on all machines ("), "{said}");
+        assert!(took < Duration::from_secs(1), "it does not try in vain: {took:?}");
+        try_join(&sim, 2, &token, None).await.unwrap();
+    });
+}
+
 #[test]
 fn a_crash_between_the_record_and_the_answer_leaves_the_token_used() {
     simulate(async |sim| {
@@ -174,7 +220,7 @@ fn a_nodes_certificate_is_renewed_and_no_other() {
         let (_, foreign) = other.node_identity(now, 1, NODE_LIFETIME).unwrap();
         let foreign = foreign.with_clock(world.clock.clone());
         let result = again(&foreign).await;
-        assert!(matches!(result, Err(JoinError::Connect { .. })), "{result:?}");
+        assert!(matches!(result, Err(JoinError::Tls { .. })), "{result:?}");
         // Denied: not any more.
         driver.authority.deny(joined.nodes[0]).unwrap();
         driver.desk.denied.poll().unwrap();
@@ -186,6 +232,6 @@ fn a_nodes_certificate_is_renewed_and_no_other() {
         let fresh = driver.authority.identity(RoleKind::Driver, driver.world.clock.wall()).unwrap();
         driver.identity.replace(&fresh).unwrap();
         let result = again(&late.identity).await;
-        assert!(matches!(result, Err(JoinError::AnswerLost(_) | JoinError::Connect { .. })), "{result:?}");
+        assert!(matches!(result, Err(JoinError::AnswerLost(_) | JoinError::Tls { .. })), "{result:?}");
     });
 }

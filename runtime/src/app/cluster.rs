@@ -28,7 +28,7 @@ use tidemill_protocol::{
     id::NodeId,
     identity::{
         Authority, PERSON_LIFETIME, Role, RoleKind, TOKEN_LIFETIME, Token, load_identity, prepare_folder,
-        save_identity,
+        save_identity, write_private,
     },
     world::World,
 };
@@ -166,9 +166,15 @@ pub(super) fn ca(name: &str, command: &CaCommand) -> u8 {
         CaCommand::Init { dir } => Authority::create(dir, now).map(|authority| {
             println!("{} in {}: keep ca.key to yourself", authority.cluster(), dir.display());
         }),
-        CaCommand::Token { dir, executors } => Authority::open(dir, now)
+        CaCommand::Token { dir, executors, out } => Authority::open(dir, now)
             .and_then(|authority| authority.token(now, TOKEN_LIFETIME, *executors))
-            .map(|token| println!("{token}")),
+            .and_then(|token| match out {
+                None => Ok(println!("{token}")),
+                Some(file) => {
+                    write_private(file, format!("{token}\n").as_bytes())?;
+                    Ok(println!("{} has the token: only its owner may read it", file.display()))
+                }
+            }),
         CaCommand::Renew { dir } => Authority::open(dir, now).and_then(|authority| {
             for kind in [RoleKind::Operator, RoleKind::Observer] {
                 authority.renew_identity(kind, now)?;
@@ -232,7 +238,10 @@ async fn join_cluster(
 ) -> Result<(Identity, SocketAddr), Refusal> {
     let data = args.data.display();
     if args.data.join("node.pem").exists() && ended_for(&args.data, "node", world).is_none() {
-        return Err(Refusal::usage(format!("{data} belongs to a node that has joined: leave --join out")));
+        return Err(Refusal::usage(format!(
+            "{data} belongs to a node that has joined: leave --join out; if that node was denied, or this one is to join another \
+             cluster, choose another --data"
+        )));
     }
     let text = read_token(token).await?;
     let token: Token = text.parse().map_err(Refusal::usage)?;

@@ -92,14 +92,17 @@ pub enum CaCommand {
         /// The folder to make
         dir: PathBuf,
     },
-    /// Print a token with which one machine may join, once, within 15 minutes
-    #[command(after_help = "Example:\n  ca token cluster --executors 2 > token.txt")]
+    /// Make a token with which one machine may join, once, within 15 minutes
+    #[command(after_help = "Example:\n  ca token cluster --executors 2 --out token.txt")]
     Token {
         /// The authority's folder
         dir: PathBuf,
         /// Executors that the machine may run
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
         executors: u16,
+        /// A file for the token, which only its owner may read; standard output unless said otherwise
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Make the certificates of the operator and the observer anew, for another year
     #[command(after_help = "Example:\n  ca renew cluster")]

@@ -3,7 +3,7 @@
 use crate::support::{Cluster, Folder, Process, TIDEMILL, done, free_address, run};
 use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tidemill_protocol::{
-    identity::{Authority, NODE_LIFETIME, PERSON_LIFETIME, load_identity, save_identity},
+    identity::{Authority, NODE_LIFETIME, PERSON_LIFETIME, Token, load_identity, save_identity},
     world::World,
 };
 
@@ -128,6 +128,45 @@ fn what_keeps_a_machine_from_joining_is_found_before_its_token_is_used() {
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     let _node = Process::start(TIDEMILL, &join);
     cluster.status("it has joined", |status| (status["executors"].as_array()?.len() == 1).then_some(()));
+}
+
+#[test]
+fn a_node_that_has_joined_and_would_join_again_is_told_the_ways_out() {
+    let folder = Folder::new("again");
+    let (ca, data, token) = (folder.text("ca"), folder.text("node"), folder.text("token"));
+    let now = World::real().clock.wall();
+    let authority = Authority::create(Path::new(&ca), now).unwrap();
+    let (_, identity) = authority.node_identity(now, 1, NODE_LIFETIME).unwrap();
+    save_identity(Path::new(&data), "node", &identity).unwrap();
+    done(&["ca", "token", &ca, "--out", &token]);
+    let line = refusal(&["node", "--join", &token, "--driver", "127.0.0.1:7600", "--data", &data], 2);
+    assert!(line.contains("belongs to a node that has joined: leave --join out"), "{line}");
+    assert!(
+        line.ends_with(
+            "if that node was denied, or this one is to join another cluster, choose another --data"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_token_is_written_into_a_file_that_only_its_owner_may_read() {
+    let folder = Folder::new("token-file");
+    let (ca, token) = (folder.text("ca"), folder.text("token"));
+    done(&["ca", "init", &ca]);
+    // One that was there and that others may read is replaced.
+    fs::write(&token, "old").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = done(&["ca", "token", &ca, "--out", &token]);
+    assert_eq!(said, format!("{token} has the token: only its owner may read it\n"));
+    let written = fs::read_to_string(&token).unwrap();
+    assert!(written.starts_with("tidemill-join-1.") && written.ends_with('\n'), "{}", written.len());
+    assert_eq!(fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+    written.parse::<Token>().unwrap();
+    // On standard output unless it is said otherwise.
+    done(&["ca", "token", &ca]).parse::<Token>().unwrap();
+    let line = refusal(&["ca", "token", &ca, "--out", &folder.text("nothing/token")], 2);
+    assert!(line.contains("nothing/.token.new: No such file or directory"), "{line}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The joiner's side: trusts the hash in its token, and nothing else.
 
-use super::LIMITS;
-use crate::codec;
+use crate::codec::{self, Limits};
 use crate::endpoint::identity::{joiner, provider};
 use crate::endpoint::{
     CloseCode, ConnectError, EndpointError, Identity, IdentityError, Transport, client, close,
@@ -78,6 +77,17 @@ pub enum JoinError {
         /// The last attempt's end.
         #[source]
         cause: ConnectError,
+    },
+    /// One of the two will not speak with the other, however often it comes. The secret was not sent.
+    #[error("cannot join by way of {address}: {remedy} ({cause})")]
+    Tls {
+        /// Where.
+        address: SocketAddr,
+        /// What to do about it.
+        remedy: &'static str,
+        /// The alert.
+        #[source]
+        cause: quinn::ConnectionError,
     },
     /// The connection was lost after the request was sent.
     #[error(
@@ -206,23 +216,41 @@ async fn connect(
         if let Some(final_word) = verdict() {
             return Err(final_word);
         }
-        let worth_it = matches!(&cause, ConnectError::Connection(error) if !is_final(error));
-        if !worth_it || world.clock.now() + PAUSE >= until {
+        let cause = match cause {
+            ConnectError::Connection(cause) => match alert(&cause) {
+                Some(alert) => return Err(JoinError::Tls { address, remedy: remedy(alert), cause }),
+                None => ConnectError::Connection(cause),
+            },
+            other => other,
+        };
+        if !matches!(cause, ConnectError::Connection(_)) || world.clock.now() + PAUSE >= until {
             return Err(JoinError::Connect { address, cause });
         }
         world.clock.sleep(PAUSE).await;
     }
 }
 
-/// Whether TLS has refused: then the next attempt ends so too.
-fn is_final(error: &quinn::ConnectionError) -> bool {
+/// The alert (RFC 8446, section 6) with which TLS has refused: then the next attempt ends so too. QUIC adds 0x100 to it (RFC 9001,
+/// section 4.8).
+fn alert(error: &quinn::ConnectionError) -> Option<u64> {
     let code = match error {
         quinn::ConnectionError::TransportError(error) => u64::from(error.code),
         quinn::ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
-        _ => return false,
+        _ => return None,
     };
-    // Alerts of TLS (RFC 9001, section 4.8).
-    (0x100..0x200).contains(&code)
+    code.checked_sub(0x100).filter(|alert| *alert < 0x100)
+}
+
+fn remedy(alert: u64) -> &'static str {
+    match alert {
+        // certificate_expired, which is said as well of one that is not valid yet.
+        45 => "a certificate is not valid at this time: check the clocks of both machines",
+        // no_application_protocol
+        120 => {
+            "no driver of this release answers there: check the address, and run the same release on all machines"
+        }
+        _ => "TLS has refused: check that the address is that of the cluster's driver",
+    }
 }
 
 async fn ask(
@@ -241,7 +269,7 @@ async fn ask(
     let answer = exchange.await;
     close(connection, CloseCode::Done, "");
     endpoint.wait_idle().await;
-    codec::decode(&answer.map_err(JoinError::AnswerLost)?, &LIMITS).map_err(bad)
+    codec::decode(&answer.map_err(JoinError::AnswerLost)?, &Limits::JOIN).map_err(bad)
 }
 
 /// Checks that the reply is what was asked for, against the authority that the server has proven.

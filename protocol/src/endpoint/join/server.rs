@@ -1,9 +1,8 @@
 //! The driver's side of joining.
 
-use super::LIMITS;
 use super::counts::JoinCounts;
 use super::entrance::Entrance;
-use crate::codec;
+use crate::codec::{self, Limits};
 use crate::endpoint::{CloseCode, EndpointError, Identity, Transport, close, failed_handshake, start};
 use crate::identity::{Authority, AuthorityError, DenyList, PeerName, Role, TokenRefused};
 use crate::message::{CertificateBytes, JOIN_BYTES_MAX, JoinRefusal, JoinReply, JoinRequest};
@@ -177,7 +176,7 @@ async fn serve_one(incoming: Incoming, desk: &JoinDesk) -> Result<Connection, &'
     let connection = connecting.await.map_err(|error| failed_handshake(&error))?;
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| SILENT)?;
     let request = recv.read_to_end(JOIN_BYTES_MAX).await.ok();
-    let Some(request) = request.and_then(|bytes| codec::decode(&bytes, &LIMITS).ok()) else {
+    let Some(request) = request.and_then(|bytes| codec::decode(&bytes, &Limits::JOIN).ok()) else {
         close(&connection, CloseCode::Rubbish, "not the protocol");
         return Err("what is not a request");
     };

@@ -18,7 +18,7 @@ use std::{
 };
 use tidemill_protocol::{
     endpoint::{self, CloseCode, LinkError, Place, Places},
-    identity::{PeerName, Refused},
+    identity::{PeerName, Refused, RoleKind},
     time::Time,
     world::Clock,
 };
@@ -36,6 +36,8 @@ const HANDSHAKES_OF_ONE_MAX: usize = 64;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How many connections the holder of one certificate has at once: those of a machine's 32 executors, four times.
 pub(super) const CONNECTIONS_OF_ONE_MAX: usize = 128;
+/// The same for a certificate of people: who looks or changes things does so by one connection at a time.
+pub(super) const CONNECTIONS_OF_PEOPLE_MAX: usize = 8;
 /// How often one kind of refusal is told.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -121,12 +123,8 @@ impl Gate {
     /// The connection, if the handshake comes to an end.
     pub(crate) async fn handshake(&self, entering: Entering) -> Option<quinn::Connection> {
         let peer = entering.incoming.remote_address();
-        let shaken = tokio::select! {
-            biased;
-            shaken = entering.incoming => shaken,
-            () = self.0.clock.sleep(HANDSHAKE_WITHIN) => Err(ConnectionError::TimedOut),
-        };
-        match shaken {
+        let shaken = self.within(HANDSHAKE_WITHIN, entering.incoming).await;
+        match shaken.unwrap_or(Err(ConnectionError::TimedOut)) {
             Ok(connection) => Some(connection),
             Err(error) => {
                 metrics::counter!("tidemill_handshakes_failed_total").increment(1);
@@ -136,19 +134,32 @@ impl Gate {
         }
     }
 
+    /// What comes of `work`, if it ends in this time.
+    pub(super) async fn within<T>(&self, time: Duration, work: impl IntoFuture<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work.into_future() => Some(done),
+            () = self.0.clock.sleep(time) => None,
+        }
+    }
+
     /// Room for a connection of this peer, who has been admitted; none if its certificate's holder has enough of them: then it is
     /// closed.
     pub(crate) fn hold(&self, connection: &quinn::Connection, peer: &PeerName) -> Option<Room> {
         let holder = peer.to_string();
+        let most = match peer.role.kind() {
+            RoleKind::Operator | RoleKind::Observer => CONNECTIONS_OF_PEOPLE_MAX,
+            RoleKind::Driver | RoleKind::Node => CONNECTIONS_OF_ONE_MAX,
+        };
         {
             let mut held = self.held();
             let count = held.entry(holder.clone()).or_default();
-            if *count < CONNECTIONS_OF_ONE_MAX {
+            if *count < most {
                 *count += 1;
                 return Some(Room { gate: self.clone(), holder });
             }
         }
-        let reason = format!("{holder} has {CONNECTIONS_OF_ONE_MAX} connections, which is the limit");
+        let reason = format!("{holder} has {most} connections, which is the limit");
         self.refuse(connection, CloseCode::Refused, "too many connections of one certificate", &reason);
         None
     }

@@ -5,6 +5,7 @@ use crate::cluster::{inbox::DriverInbox, lane::Lane};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tidemill_actors::{
     node::{LinkId, Links, Refusal},
@@ -28,6 +29,11 @@ pub(crate) type Answers = Arc<dyn Fn(Request) -> Vec<Reply> + Send + Sync>;
 /// Who may come to the control endpoint at all.
 const ALLOWED: [RoleKind; 3] = [RoleKind::Node, RoleKind::Operator, RoleKind::Observer];
 
+/// How long an answer may take to be taken.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a connection for questions is kept without one.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// What the driver shows and knows at its door.
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -46,31 +52,38 @@ fn may_ask(role: RoleKind, request: &Request) -> bool {
     }
 }
 
-/// Answers the questions of one connection, one after the other, until it ends.
+/// Answers the questions of one connection, one after the other, until it ends, its peer is denied, takes too long over an answer
+/// or asks nothing more.
 async fn answer_all(
     connection: &quinn::Connection,
     mut asked: (quinn::SendStream, quinn::RecvStream),
     role: RoleKind,
-    Door { answers, gate, .. }: &Door,
+    Door { answers, gate, denied, .. }: &Door,
 ) {
     loop {
         let (send, mut recv) = asked;
         let answered: Result<(), LinkError> = async {
             let question = request::read_request(connection, &mut recv).await?;
+            // It may have been denied since the last one.
+            if cut_if_denied(connection, denied) {
+                return Err(LinkError::Ended);
+            }
             let replies = if may_ask(role, &question) {
                 answers(question)
             } else {
                 vec![Reply::Refused(format!("a certificate of the role {role} may not ask this"))]
             };
-            request::answer(send, &replies).await
+            let answering = gate.within(ANSWER_WITHIN, request::answer(send, &replies));
+            answering.await.unwrap_or(Err(LinkError::Late(ANSWER_WITHIN)))
         }
         .await;
         if let Err(error) = answered {
             return gate.note_rubbish(connection, &error);
         }
-        asked = match connection.accept_bi().await {
-            Ok(asked) => asked,
-            Err(_) => return,
+        asked = match gate.within(IDLE_MAX, connection.accept_bi()).await {
+            Some(Ok(asked)) => asked,
+            Some(Err(_)) => return,
+            None => return endpoint::close(connection, CloseCode::Done, "nothing more was asked"),
         };
     }
 }
@@ -178,13 +191,14 @@ impl QuicLinks {
     }
 }
 
-fn cut_if_denied(connection: &quinn::Connection, denied: &DenyList) {
+/// Whether the peer is denied; then it is cut off.
+fn cut_if_denied(connection: &quinn::Connection, denied: &DenyList) -> bool {
     let peer = PeerName::of_connection(connection).ok();
-    if let Some(node) = peer.and_then(|peer| denied.denies(&peer.role)) {
-        let reason = Refused::Denied(node).to_string();
-        tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
-        endpoint::close(connection, CloseCode::Foreign, &reason);
-    }
+    let Some(node) = peer.and_then(|peer| denied.denies(&peer.role)) else { return false };
+    let reason = Refused::Denied(node).to_string();
+    tracing::warn!(peer = %connection.remote_address(), reason, "a peer is cut off");
+    endpoint::close(connection, CloseCode::Foreign, &reason);
+    true
 }
 
 /// Whether these are the tasks of several batches.

@@ -2,9 +2,11 @@
 //! belongs here comes in meanwhile.
 
 use super::*;
+#[cfg(feature = "sim")]
+use crate::cluster::quic::links::IDLE_MAX;
 use crate::cluster::quic::{
     bulk::{Serves, serve_callers},
-    gate::{CONNECTIONS_OF_ONE_MAX, HANDSHAKES_MAX},
+    gate::{CONNECTIONS_OF_ONE_MAX, CONNECTIONS_OF_PEOPLE_MAX, HANDSHAKES_MAX},
 };
 use std::net::UdpSocket;
 use tidemill_protocol::{
@@ -39,11 +41,19 @@ async fn first_flights(world: &World, count: usize) -> Vec<Vec<u8>> {
 
 /// A driver's control endpoint that takes links and refuses questions; its links, and how many events membership has.
 fn driver(world: &World) -> (Endpoint, QuicLinks, Roles, crate::cluster::driver::RoleInboxes) {
+    driver_with(world, DenyList::none())
+}
+
+/// The same; who is on the list is denied.
+fn driver_with(
+    world: &World,
+    denied: DenyList,
+) -> (Endpoint, QuicLinks, Roles, crate::cluster::driver::RoleInboxes) {
     let (server, (roles, inboxes)) = (control(world, &Role::Driver), Roles::new(None));
     let inbox = Arc::new(DriverInbox::new(roles.clone()));
     let answers: Answers = Arc::new(|_| vec![Reply::Refused("not today".to_owned())]);
     let gate = Gate::new("control", world.clock.clone());
-    let door = Door { hello: hello(0), inbox, answers, denied: DenyList::none(), gate };
+    let door = Door { hello: hello(0), inbox, answers, denied, gate };
     let links = QuicLinks::default();
     world.spawner.spawn(links.clone().accept(server.clone(), door, lane()));
     (server, links, roles, inboxes)
@@ -107,23 +117,81 @@ fn the_holder_of_one_certificate_has_a_bounded_number_of_connections() {
     measured(|world, _scrape| async move {
         let (server, _links, roles, _inboxes) = driver(&world);
         let address = server.local_addr().unwrap();
-        let observer = control(&world, &Role::Observer);
-        let connect =
-            || async { endpoint::connect_to(&observer, address, &test_cluster().driver()).await.unwrap() };
-        let mut held = Vec::new();
-        for _ in 0..CONNECTIONS_OF_ONE_MAX {
-            let connection = connect().await;
-            request::ask(&connection, &Request::Status).await.unwrap();
-            held.push(connection);
-        }
-        assert_eq!(closed_with(&connect().await).await, Some(CloseCode::Refused as u64));
-        a_node_comes_in(&world, 1, address, &roles).await;
-        // Who goes makes room, as soon as the driver has heard of it.
-        endpoint::close(&held[0], CloseCode::Done, "");
-        while request::ask(&connect().await, &Request::Status).await.is_err() {
-            tokio::task::yield_now().await;
+        for (role, most) in [
+            (Role::node(NodeId(9)), CONNECTIONS_OF_ONE_MAX),
+            (Role::Observer, CONNECTIONS_OF_PEOPLE_MAX),
+            (Role::Operator, CONNECTIONS_OF_PEOPLE_MAX),
+        ] {
+            let holder = control(&world, &role);
+            let connect =
+                || async { endpoint::connect_to(&holder, address, &test_cluster().driver()).await.unwrap() };
+            let mut held = Vec::new();
+            for _ in 0..most {
+                let connection = connect().await;
+                request::ask(&connection, &Request::Status).await.unwrap();
+                held.push(connection);
+            }
+            assert_eq!(closed_with(&connect().await).await, Some(CloseCode::Refused as u64), "{role:?}");
+            a_node_comes_in(&world, 1, address, &roles).await;
+            // Who goes makes room, as soon as the driver has heard of it.
+            endpoint::close(&held[0], CloseCode::Done, "");
+            while request::ask(&connect().await, &Request::Status).await.is_err() {
+                tokio::task::yield_now().await;
+            }
         }
     });
+}
+
+#[test]
+fn a_denied_node_that_asks_already_gets_no_further_answer() {
+    measured(|world, _scrape| async move {
+        let denied = DenyList::none();
+        let (server, _links, _roles, _inboxes) = driver_with(&world, denied.clone());
+        let address = server.local_addr().unwrap();
+        let [good, bad] =
+            [connect_control(&world, 2, address).await, connect_control(&world, 3, address).await];
+        let answer = [Reply::Refused("not today".to_owned())];
+        for connection in [&good, &bad] {
+            assert_eq!(request::ask(connection, &Request::Program).await.unwrap(), answer);
+        }
+        assert_eq!(denied.add([NodeId(3)]), [NodeId(3)]);
+        request::ask(&bad, &Request::Program).await.unwrap_err();
+        assert_eq!(closed_with(&bad).await, Some(CloseCode::Foreign as u64));
+        assert_eq!(request::ask(&good, &Request::Program).await.unwrap(), answer);
+    });
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn who_asks_nothing_more_for_a_minute_is_let_go() {
+    use tidemill_protocol::world::sim::{self, SimConfig};
+    let (code, after) = sim::run(1, SimConfig::default(), async |sim| {
+        let (near, far) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+        let (here, there) = (sim.node(near), sim.node(far));
+        let at = |world: &World, role: &Role, ip, seed| {
+            let config = EndpointConfig::new(test_identity_of(role), Some(seed));
+            endpoint::control_endpoint(&world.udp, SocketAddr::new(ip, 7_000), &config).unwrap()
+        };
+        let (roles, _inboxes) = Roles::new(None);
+        let gate = Gate::new("control", there.clock.clone());
+        let answers: Answers = Arc::new(|_| vec![Reply::Refused("not today".to_owned())]);
+        let inbox = Arc::new(DriverInbox::new(roles));
+        let door = Door { hello: hello(0), inbox, answers, denied: DenyList::none(), gate };
+        let lane = Lane::World(there.spawner.clone());
+        let serving = QuicLinks::default().accept(at(&there, &Role::Driver, far, 1), door, lane);
+        there.spawner.spawn(serving);
+        let observer = at(&here, &Role::Observer, near, 2);
+        let driver = test_cluster().driver();
+        let connection = endpoint::connect_to(&observer, SocketAddr::new(far, 7_000), &driver).await.unwrap();
+        request::ask(&connection, &Request::Status).await.unwrap();
+        // Who asks now and then stays.
+        here.clock.sleep(IDLE_MAX - Duration::from_secs(1)).await;
+        request::ask(&connection, &Request::Status).await.unwrap();
+        let began = here.clock.now();
+        (closed_with(&connection).await, here.clock.now().since(began))
+    });
+    assert_eq!(code, Some(CloseCode::Done as u64));
+    assert!(after >= IDLE_MAX && after < IDLE_MAX + Duration::from_secs(1), "{after:?}");
 }
 
 #[test]
