@@ -9,7 +9,7 @@ use tidemill_actors::supervision::{
     AskError, Backoff, ChildSpec, ChildState, Exit, Intensity, Mailbox, Restart, SendError, Shutdown,
     StartChildError, Strategy, Supervisor, SupervisorSpec, TerminateChildError, assert_unwinding,
 };
-use tidemill_protocol::world::Entropy;
+use tidemill_protocol::{time::Time, world::Entropy};
 
 fn failure() -> Do {
     Do(Exit::Failed("enough".into()))
@@ -335,5 +335,37 @@ fn a_tree_can_be_listed() {
         assert_eq!(root.tree().to_string().lines().collect::<Vec<_>>(), expected);
         let paths: Vec<String> = root.tree().entries.into_iter().map(|entry| entry.path).collect();
         assert_eq!(paths, ["node", "node/driver", "node/driver/scheduler", "node/receiver"]);
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_nested_supervisor_that_rests_is_told_at_once_and_a_sibling_can_bring_it_back() {
+    in_virtual_time(1, |world| async move {
+        let log = Log::default();
+        let (first, inside) = (Mailbox::new(), Mailbox::new());
+        let (end_first, count) = (first.address::<Do>(), inside.address::<Count>());
+        let nested = SupervisorSpec::new("nested", Strategy::OneForOne).child(probe("inside", &log, inside));
+        let inner = nested.handle();
+        let spec = SupervisorSpec::new("root", Strategy::OneForAll)
+            .backoff(steady(ms(10)))
+            .child(probe("first", &log, first))
+            .child(ChildSpec::supervisor(nested).restart(Restart::Transient));
+        let root = Supervisor::start(spec, &world);
+        world.clock.sleep(ms(1)).await;
+        inner.shutdown();
+        assert_eq!(inner.ended().await, Exit::Shutdown);
+        let another = || probe("another", &log, Mailbox::new());
+        assert_eq!(inner.start_child(another()).await, Err(StartChildError::Gone));
+        assert_eq!(inner.terminate_child("inside").await, Err(TerminateChildError::Gone));
+        assert!(world.clock.now() < Time::ZERO + ms(10), "nobody had to wait");
+        assert_eq!(log.line(), "+first +inside -inside");
+
+        end_first.try_send(Do(Exit::Normal)).unwrap();
+        world.clock.sleep(ms(100)).await;
+        assert_eq!(log.line(), "+first +inside");
+        assert_eq!(count.ask(Count).await, Ok(1));
+        inner.start_child(another()).await.unwrap();
+        root.shutdown();
+        assert_eq!((inner.ended().await, root.ended().await), (Exit::Shutdown, Exit::Shutdown));
     });
 }

@@ -31,10 +31,16 @@
 //! # let _ = (converter, Duration::from_secs(1));
 //! ```
 //!
+//! Users' actors share one thread, apart from the engine's: a handler that computes for long or blocks holds up the others
+//! of the user, and nothing else. Long work belongs into [`Context::spawn_local`] if it waits, and into tokio's
+//! `spawn_blocking` if it blocks; [`Context::wait`] holds back further messages until it is done.
+//!
 //! [`Address::ask_blocking`] holds the task's slot while it waits; [`Address::ask`] is for asynchronous code. In simulation
 //! all is one thread, so a task cannot wait for an actor there.
 
 pub use tidemill_actors::supervision::{
-    Actor, ActorError, Address, AskError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox,
-    Message, Responder, Restart, SendError, Shutdown, Start, Strategy, SupervisorSpec, Tree, responder,
+    Actor, ActorError, Address, Answer, AskError, Backoff, ChildSpec, ChildState, Context, Exit, Handler,
+    Intensity, Mailbox, Message, Progress, Responder, Restart, SendError, Shutdown, Start, StartChildError,
+    Strategy, SupervisorHandle, SupervisorSpec, TerminateChildError, Tree, TreeEntry, responder,
 };
+pub use tidemill_protocol::{time::Time, world::World};

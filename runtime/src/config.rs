@@ -57,6 +57,11 @@ pub struct Config {
     pub rate_records_per_s_initial: u64,
     /// Records per second that each input is permitted at most. Default: no limit.
     pub rate_records_per_s_max: Option<u64>,
+    /// Bytes per second that each receiver reads at most, as records take them in memory. Default: no limit but that in records.
+    pub rate_bytes_per_s_max: Option<u64>,
+    /// What one output of one batch may bring to the driver, in bytes as executors hold it: the records for `foreach_batch`,
+    /// `print` or a sink of one's own. A batch with more ends the pipeline. Default 256 MiB.
+    pub result_bytes_max: u64,
     /// A task without progress for this long is named, failed, and its slot replaced. Default 30 s.
     pub task_stuck_after: Duration,
     /// Tries of a task before the pipeline stops. Default 4.
@@ -66,7 +71,9 @@ pub struct Config {
     pub speculation: bool,
     /// The seed of tasks' generators and of every other draw. Default: from the operating system.
     pub seed: Option<u64>,
-    /// Where Prometheus may scrape, on loopback. Default: nowhere.
+    /// Where Prometheus may scrape, on loopback. [`App::main`](crate::App::main) serves it, in `local` and `driver`; whoever starts
+    /// a context or an application otherwise calls [`install_metrics`](crate::app::install_metrics), or brings a recorder of
+    /// the `metrics` facade. Default: nowhere.
     pub metrics_address: Option<SocketAddr>,
 }
 
@@ -87,6 +94,8 @@ impl Default for Config {
             batches_in_flight_max: 4,
             rate_records_per_s_initial: 10_000,
             rate_records_per_s_max: None,
+            rate_bytes_per_s_max: None,
+            result_bytes_max: 256 << 20,
             task_stuck_after: Duration::from_secs(30),
             task_attempts_max: 4,
             speculation: true,
@@ -142,6 +151,8 @@ impl Config {
             ("partitions", u64::from(self.partitions.unwrap_or(1))),
             ("batches_in_flight_max", self.batches_in_flight_max as u64),
             ("rate_records_per_s_initial", self.rate_records_per_s_initial),
+            ("rate_bytes_per_s_max", self.rate_bytes_per_s_max.unwrap_or(1)),
+            ("result_bytes_max", self.result_bytes_max),
             ("task_attempts_max", u64::from(self.task_attempts_max)),
         ];
         if let Some((field, _)) = counts.into_iter().find(|&(_, value)| value == 0) {
@@ -204,6 +215,12 @@ mod tests {
         assert_eq!(
             complaint(Config { batch_interval: every(4), ..d() }),
             "`batch_interval` is 4ms; allowed is 5 ms to 1 h in whole milliseconds"
+        );
+        let zero = "`rate_bytes_per_s_max` is 0; at least 1 is needed";
+        assert_eq!(complaint(Config { rate_bytes_per_s_max: Some(0), ..d() }), zero);
+        assert_eq!(
+            complaint(Config { result_bytes_max: 0, ..d() }),
+            "`result_bytes_max` is 0; at least 1 is needed"
         );
         assert_eq!(complaint(Config { executors: 600, ..d() }), "`executors` is 600; allowed is 1 to 512");
         assert_eq!(

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     data::{Data, Rows, Text},
     dstream::DStream,
-    graph::{BuildOptions, Graph, GraphError, Pipeline, SourceSpec, TypedSource},
+    graph::{BuildOptions, Graph, GraphError, Pipeline, Source, SourceSpec, TypedSource},
     params::Params,
     sources::{Generator, Queue, TextFiles, TextQueue},
 };
@@ -73,8 +73,10 @@ impl StreamContext {
     }
 
     /// Adds an actor of the user's own to the supervision tree of this process; it is started with the pipeline. Tasks reach
-    /// it by its address, with a deadline: see [`actor`](crate::actor).
+    /// it by its address, with a deadline: see [`actor`](crate::actor). One that is added after the start fails the pipeline, as
+    /// a late stream does.
     pub fn supervise(&self, child: ChildSpec) {
+        self.graph.check_open("actor", Some(child.id()));
         self.actors.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 
@@ -96,6 +98,10 @@ impl StreamContext {
     pub fn register_source<T: Data>(&self, spec: SourceSpec<T>) -> DStream<T> {
         self.graph.declare::<Rows<T>>();
         let info = spec.info();
+        if matches!(spec.source, Source::Received(_)) && info.receivers == 0 {
+            let remedy = "nobody would read it; set receivers to 1 or more";
+            self.graph.refuse(GraphError::Receivers { stream: info.name.clone(), asked: 0, remedy });
+        }
         let source = Arc::new(TypedSource(spec.source));
         let node = self.graph.add_stream(source.clone(), info, source);
         DStream::at(self.graph.clone(), node)

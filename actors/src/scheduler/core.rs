@@ -54,6 +54,8 @@ pub struct SchedulerConfig {
     pub prescheduling: Option<PreschedulingLimits>,
     /// How long small outputs may stay on executors beyond their batch; none: not at all.
     pub late_release: Option<LateRelease>,
+    /// What the outputs for one sink of one batch may take together, in bytes: they come to the driver.
+    pub result_bytes_max: u64,
 }
 
 impl Default for SchedulerConfig {
@@ -70,6 +72,7 @@ impl Default for SchedulerConfig {
             conduct: ConductLimits::default(),
             prescheduling: Some(PreschedulingLimits::default()),
             late_release: Some(LateRelease::default()),
+            result_bytes_max: u64::MAX,
         }
     }
 }

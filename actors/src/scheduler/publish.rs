@@ -40,13 +40,16 @@ impl Scheduler {
                 break;
             };
             match job.unpublished.first().copied() {
-                Some(sink) => match parts(job, sink) {
-                    Some(parts) => {
-                        self.publishing = Some((batch, sink));
-                        out.push(Action::Publish { batch, time: job.plan.time, sink, parts });
+                Some(sink) => {
+                    let Some(parts) = parts(job, sink) else { break };
+                    let (bytes, bytes_max) = (bytes_for(job, sink), self.config.result_bytes_max);
+                    if bytes > bytes_max {
+                        self.fail(batch, too_large(sink, batch, bytes, bytes_max), out);
+                        continue;
                     }
-                    None => break,
-                },
+                    self.publishing = Some((batch, sink));
+                    out.push(Action::Publish { batch, time: job.plan.time, sink, parts });
+                }
                 None => self.release(now, batch, decided, out),
             }
         }
@@ -166,4 +169,17 @@ fn parts(job: &Job, sink: SinkId) -> Option<Vec<PreparedPart>> {
             _ => None,
         })
         .collect()
+}
+
+/// What the outputs for a sink take where they are held.
+fn bytes_for(job: &Job, sink: SinkId) -> u64 {
+    let tasks = job.tasks().filter(|(at, _)| job.stage(at.0).sink == Some(sink));
+    tasks.flat_map(|(_, task)| &task.outputs).fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+}
+
+fn too_large(sink: SinkId, batch: BatchNumber, bytes: u64, bytes_max: u64) -> String {
+    format!(
+        "{sink} cannot be given {batch}: its records take {bytes} bytes, and result_bytes_max is {bytes_max}; make the result \
+         smaller, raise the limit, or write from tasks with foreach_partition or save_as_text_files"
+    )
 }

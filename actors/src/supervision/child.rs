@@ -2,6 +2,7 @@
 
 use super::{
     actor::Actor,
+    apart::ApartStarter,
     exit::Exit,
     host::{self, Incarnation, Lever, Seat},
     mailbox::{Depth, Mailbox},
@@ -93,6 +94,15 @@ impl ChildSpec {
     pub fn supervisor(spec: SupervisorSpec) -> Self {
         let office = spec.office.clone();
         let starter = Arc::new(Mutex::new(supervise::SupervisorStarter::new(spec)));
+        let of = ChildSpec::of(&office.id, "supervisor", Shutdown::Infinity, starter);
+        ChildSpec { nested: Some(office), ..of }
+    }
+
+    /// As [`supervisor`](ChildSpec::supervisor), on a thread of its own, with a clock of its own: not in virtual time.
+    pub fn supervisor_apart(spec: SupervisorSpec) -> Self {
+        let office = spec.office.clone();
+        let starter = supervise::SupervisorStarter::new(spec);
+        let starter = Arc::new(Mutex::new(ApartStarter::new(starter, office.clone())));
         let of = ChildSpec::of(&office.id, "supervisor", Shutdown::Infinity, starter);
         ChildSpec { nested: Some(office), ..of }
     }

@@ -14,7 +14,7 @@
 //!                                 exit, tree how a life ended; who is there
 //!   underneath                    mailbox    two bounded lanes, outliving the actor
 //!                                 host       one life of an actor: the only file that knows actix's Actor
-//!                                 supervise  the loop of a supervisor
+//!                                 supervise  the loop of a supervisor;   apart: on a thread of its own
 //!                                 office     what of a supervisor is reachable from any thread
 //!                                 panic      catching a panic with its place
 //! ```
@@ -32,6 +32,7 @@
 
 mod actor;
 mod address;
+mod apart;
 mod backoff;
 mod child;
 mod children;

@@ -84,6 +84,8 @@ pub(crate) struct Office {
 #[derive(Default)]
 struct Inside {
     closed: bool,
+    /// How the last life ended; none while one runs.
+    last_exit: Option<Exit>,
     commands: VecDeque<Command>,
     watchers: BTreeMap<String, Vec<mpsc::Sender<Exit>>>,
     rows: Vec<Row>,
@@ -126,9 +128,25 @@ impl Office {
         std::mem::take(&mut self.inside().commands)
     }
 
-    /// A new life begins: an order to end was meant for the one before.
+    /// A new life begins: an order to end was meant for the one before. Also after a rest.
     pub(crate) fn begin(&self) {
-        self.inside().commands.retain(|command| !matches!(command, Command::Shutdown));
+        let mut inside = self.inside();
+        inside.commands.retain(|command| !matches!(command, Command::Shutdown));
+        (inside.closed, inside.last_exit) = (false, None);
+        drop(inside);
+        self.ended.send_if_modified(|ended| ended.take().is_some());
+    }
+
+    /// A life has ended.
+    pub(crate) fn left(&self, exit: &Exit) {
+        self.inside().last_exit = Some(exit.clone());
+    }
+
+    /// No life will follow, unless the parent starts this supervisor again: whoever waits is told so now.
+    pub(crate) fn rest(&self) {
+        let exit = self.inside().last_exit.clone();
+        // One that was aborted had no time to say how it ended.
+        self.close(&exit.unwrap_or(Exit::Killed));
     }
 
     /// No life will follow.

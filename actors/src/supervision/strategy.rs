@@ -81,6 +81,33 @@ mod tests {
     use super::*;
     use Restart::{Permanent, Temporary, Transient};
 
+    /// Nobody but a supervisor kills, so that tests/supervision_table.rs, where children end by themselves, has no such rows.
+    /// As there: `a` is permanent, `b` of the row's type and killed, `c` transient, `d` temporary.
+    #[test]
+    #[rustfmt::skip]
+    fn a_killed_child_has_not_ended_orderly() {
+        use Strategy::{OneForAll, OneForOne, RestForOne};
+        let table = [
+            (OneForOne,  Permanent, "+b"),
+            (OneForOne,  Transient, "+b"),
+            (OneForOne,  Temporary, ""),
+            (OneForAll,  Permanent, "-d -c -a +a +b +c"),
+            (OneForAll,  Transient, "-d -c -a +a +b +c"),
+            (OneForAll,  Temporary, ""),
+            (RestForOne, Permanent, "-d -c +b +c"),
+            (RestForOne, Transient, "-d -c +b +c"),
+            (RestForOne, Temporary, ""),
+        ];
+        for (strategy, restart, expected) in table {
+            let children = [Permanent, restart, Transient, Temporary];
+            let Consequence { stop, restart: again } = consequence(strategy, &children, 1, &Exit::Killed);
+            let name = |sign: char, place: usize| format!("{sign}{}", ["a", "b", "c", "d"][place]);
+            let stopped = stop.into_iter().map(|place| name('-', place));
+            let told: Vec<String> = stopped.chain(again.into_iter().map(|place| name('+', place))).collect();
+            assert_eq!(told.join(" "), expected, "{strategy:?}, {restart:?}");
+        }
+    }
+
     #[test]
     fn a_temporary_sibling_is_stopped_and_not_started() {
         let children = [Permanent, Temporary, Transient];

@@ -53,17 +53,22 @@ impl Starter for SupervisorStarter {
             up: Some(seat.up),
         };
         let first: Vec<ChildSpec> = self.children.iter().map(ChildSpec::share).collect();
+        let office = self.office.clone();
         let run = async move {
             let exit = panic::catch_future(async move { life.run(first).await }).await;
-            exit.unwrap_or_else(|text| Exit::Panicked(text.to_string()))
+            let exit = exit.unwrap_or_else(|text| Exit::Panicked(text.to_string()));
+            office.left(&exit);
+            exit
         };
         Incarnation { run: Box::pin(run), lever: Rc::new(SupervisorLever(self.office.clone())) }
     }
 
-    fn rest(&mut self) {}
+    fn rest(&mut self) {
+        self.office.rest();
+    }
 }
 
-struct SupervisorLever(Arc<Office>);
+pub(super) struct SupervisorLever(pub(super) Arc<Office>);
 
 impl Lever for SupervisorLever {
     fn stop(&self) {

@@ -141,7 +141,8 @@ impl SupervisorHandle {
         let _ = self.office.command(Command::Shutdown);
     }
 
-    /// Waits until the supervisor has ended for good, and says how.
+    /// Waits until the supervisor has ended for good, and says how. A nested one may still be started again with its siblings,
+    /// as its parent's strategy says.
     pub async fn ended(&self) -> Exit {
         let mut ended = self.office.ended.subscribe();
         let exit = ended.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());

@@ -93,7 +93,6 @@ impl App {
 
     fn start_driver(self, args: &DriverArgs) -> Result<Running, Refusal> {
         let config = args.apply(self.config.clone());
-        command::install_metrics(config.metrics_address).map_err(Refusal::usage)?;
         let context = StreamContext::with_params(config, args.params().map_err(Refusal::usage)?);
         self.build(&context).map_err(Refusal::usage)?;
         let mut options = DriverOptions::new(args.listen, &args.ca);

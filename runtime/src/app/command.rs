@@ -48,6 +48,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// Where it shall serve metrics, given what the application says.
+    pub(super) fn metrics(&self, config: &Config) -> Option<SocketAddr> {
+        match self {
+            Command::Local(args) => args.metrics.or(config.metrics_address),
+            Command::Driver(args) => args.metrics.or(config.metrics_address),
+            _ => None,
+        }
+    }
+
     /// What is logged unless `RUST_LOG` says otherwise: who runs for long tells what happens to it.
     pub fn log_level(&self) -> &'static str {
         match self {
@@ -81,6 +90,9 @@ pub struct LocalArgs {
     /// Address of the Prometheus endpoint, on loopback
     #[arg(long)]
     pub metrics: Option<SocketAddr>,
+    /// A parameter of the pipeline; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
 }
 
 impl LocalArgs {
@@ -108,6 +120,9 @@ pub struct GraphArgs {
     /// In Graphviz' language
     #[arg(long)]
     pub dot: bool,
+    /// A parameter of the pipeline; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
 }
 
 /// Logs to standard error, as `RUST_LOG` says, else from `level` up (`"warn"`, `"error"`).
@@ -153,8 +168,11 @@ pub(super) fn check_spill_dir(folder: Option<&Path>) -> Result<(), String> {
     })
 }
 
-/// Serves metrics to Prometheus on `address`.
-pub(crate) fn install_metrics(address: Option<SocketAddr>) -> Result<(), String> {
+/// Serves metrics to Prometheus on `address`, if there is one: installs the process's recorder, so once, in `main`.
+///
+/// # Errors
+/// One line with the remedy: the address is not on loopback, or taken, or there is a recorder already.
+pub fn install_metrics(address: Option<SocketAddr>) -> Result<(), String> {
     check_metrics_address(address).map_err(|error| error.to_string())?;
     let Some(address) = address else { return Ok(()) };
     // The exporter binds on a thread of its own and would report a taken port to nobody: try it first.

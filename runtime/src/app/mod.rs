@@ -22,7 +22,8 @@
 //! Exit codes: 0 done, 1 a failed job, 2 wrong usage, 3 refused by the cluster, 130 interrupted.
 //!
 //! [`App::main`] is the one place that installs something global: the log, the metrics endpoint, the signal handler. Those
-//! who keep a command line of their own call [`App::run`], which installs nothing.
+//! who keep a command line of their own call [`App::run`], which installs nothing, after [`install_log`] and [`install_metrics`]
+//! as they like.
 
 mod cluster;
 mod cluster_args;
@@ -31,13 +32,13 @@ mod signal;
 mod status;
 
 pub use cluster_args::{CaCommand, DriverArgs, ExecutorArgs, NodeArgs, StatusArgs};
-pub(crate) use command::install_metrics;
-pub use command::{Command, GraphArgs, LocalArgs, install_log, refuse};
+pub use command::{Command, GraphArgs, LocalArgs, install_log, install_metrics, refuse};
 pub use signal::Interrupt;
 
-use crate::{Config, GraphError, Running, StartError, StreamContext};
+use crate::{Config, GraphError, Params, Running, StartError, StreamContext};
 use clap::Parser;
 use std::process::ExitCode;
+use tidemill_actors::seam::Program;
 
 /// Done.
 pub const EXIT_DONE: u8 = 0;
@@ -87,10 +88,14 @@ impl App {
         };
         let command = line.command();
         command::install_log(command.log_level());
+        if let Err(error) = command::install_metrics(command.metrics(&self.config)) {
+            return ExitCode::from(complain(&self.name, &error, EXIT_USAGE));
+        }
         ExitCode::from(self.run(command, Interrupt::on_signals()))
     }
 
-    /// Runs one command and gives the exit code; `interrupt` ends `local` early.
+    /// Runs one command and gives the exit code; `interrupt` ends `local` early. Installs nothing: the command's `--metrics` is
+    /// for who calls this.
     pub fn run(self, command: Command, interrupt: Interrupt) -> u8 {
         match command {
             Command::Local(args) => self.local(&args, &interrupt),
@@ -106,10 +111,10 @@ impl App {
     fn local(self, args: &LocalArgs, interrupt: &Interrupt) -> u8 {
         let config = args.apply(self.config.clone());
         let spill_dir = command::check_spill_dir(args.spill_dir.as_deref());
-        if let Err(error) = spill_dir.and_then(|()| command::install_metrics(config.metrics_address)) {
+        if let Err(error) = spill_dir {
             return complain(&self.name, &error, EXIT_USAGE);
         }
-        let running = match self.start(config) {
+        let running = match self.start(config, &args.params) {
             Ok(running) => running,
             Err(error) => return complain(&self.name, &error.to_string(), EXIT_USAGE),
         };
@@ -122,20 +127,31 @@ impl App {
         }
     }
 
+    /// Checks what `local` would, but for what is outside: ports, folders.
     fn graph(self, args: &GraphArgs) -> u8 {
-        let context = StreamContext::with_config(self.config.clone());
-        if let Err(error) = self.build(&context) {
-            return complain(&self.name, &error.to_string(), EXIT_USAGE);
+        let checked = self.declare(self.config.clone(), &args.params).and_then(|context| {
+            let program = Program::id(&*context.check()?.pipeline).0;
+            Ok(if args.dot {
+                format!("// program {program}\n{}", context.to_dot())
+            } else {
+                format!("program {program}\n{}", context.describe())
+            })
+        });
+        match checked {
+            Ok(text) => println!("{}", text.trim_end()),
+            Err(error) => return complain(&self.name, &error.to_string(), EXIT_USAGE),
         }
-        let text = if args.dot { context.to_dot() } else { context.describe() };
-        println!("{}", text.trim_end());
         EXIT_DONE
     }
 
-    fn start(&self, config: Config) -> Result<Running, StartError> {
-        let context = StreamContext::with_config(config);
+    fn start(&self, config: Config, params: &[String]) -> Result<Running, StartError> {
+        self.declare(config, params)?.start()
+    }
+
+    fn declare(&self, config: Config, params: &[String]) -> Result<StreamContext, StartError> {
+        let context = StreamContext::with_params(config, Params::parse(params)?);
         self.build(&context)?;
-        context.start()
+        Ok(context)
     }
 
     fn build(&self, context: &StreamContext) -> Result<(), GraphError> {

@@ -357,9 +357,9 @@ where
         )
     };
     let rate_controller = {
-        let (outlet, rates) = (wires.clone(), rate_config(&config));
-        let (interval, inputs, roles) =
-            (rate_interval(&config), rate_inputs(&config, &pipeline), roles.clone());
+        let (outlet, inputs) = (wires.clone(), rate_inputs(&config, &pipeline));
+        let rates = rate_config(&config, inputs.len());
+        let (interval, roles) = (rate_interval(&config), roles.clone());
         Shell::child_spec(
             "rate_controller",
             inboxes.rates,

@@ -185,6 +185,7 @@ fn receiver_config(config: &Checked) -> ReceiverConfig {
         block_bytes_max: default.block_bytes_max.min(config.memory_bytes_max / 16),
         open_bytes_max: default.open_bytes_max.min(config.memory_bytes_max / 8),
         unsafe_bytes_max: default.unsafe_bytes_max.min(config.memory_bytes_max / 2),
+        bytes_per_s_max: config.rate_bytes_per_s_max.unwrap_or(u64::MAX),
         ..default
     }
 }

@@ -12,7 +12,7 @@
 //!   plumbing   what differs between one process (local) and QUIC (quic)
 //!   quic       control links, bulk streams;  over_quic: a driver and an executor on them;  lane: on which thread
 //!   process    a driver, agents and executors, each a process;  settings: what of the configuration travels
-//!   status     what a driver tells of its cluster
+//!   status     what a driver tells of its cluster;   users: the user's own actors
 //!   sim        (feature `sim`) a whole cluster in one thread, over simulated QUIC
 //! ```
 
@@ -42,6 +42,7 @@ mod standing;
 mod start;
 mod status;
 mod unconnected;
+mod users;
 
 pub use progress::{BATCHES_REMEMBERED_MAX, ClusterEvent, MemoryUse, PipelineError, Progress};
 pub use running::{Running, Stopper};

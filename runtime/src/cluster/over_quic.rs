@@ -34,8 +34,8 @@ pub(crate) struct Site {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) world: World,
     pub(crate) progress: Progress,
-    /// The user's own actors.
-    pub(crate) users: Vec<ChildSpec>,
+    /// The user's own actors, as one child.
+    pub(crate) users: ChildSpec,
     pub(crate) lanes: Lanes,
 }
 
@@ -88,7 +88,7 @@ impl DriverOverQuic {
             peers: Some(Arc::new(move |living| peers.set_peers(living))),
         };
         let root = driver::children(parts, &roles, inboxes).into_iter().fold(root, SupervisorSpec::child);
-        let root = Supervisor::start(root.child(users_group(users)), &world);
+        let root = Supervisor::start(root.child(users), &world);
         Ok(DriverOverQuic { root, control, bulk, links })
     }
 }
@@ -131,12 +131,6 @@ pub(crate) fn start_executor(
     if let Some(intensity) = own.intensity {
         root = root.intensity(intensity);
     }
-    let root = root.child(users_group(users)).child(child);
+    let root = root.child(users).child(child);
     (Supervisor::start(root, &world), die, leave)
-}
-
-/// The user's own actors, as one child.
-fn users_group(users: Vec<ChildSpec>) -> ChildSpec {
-    let group = SupervisorSpec::new("actors", Strategy::OneForOne);
-    ChildSpec::supervisor(users.into_iter().fold(group, SupervisorSpec::child))
 }

@@ -41,6 +41,7 @@ pub(super) fn scheduler_config(config: &Checked, epoch: Epoch, world: &World) ->
         run: this_run(world),
         failures_max: config.task_attempts_max,
         speculation: config.speculation.then(SpeculationLimits::default),
+        result_bytes_max: config.result_bytes_max,
         ..SchedulerConfig::default()
     }
 }
@@ -51,8 +52,11 @@ fn this_run(world: &World) -> RunId {
     RunId((started_ms << 16) | (world.entropy.seed("run") & 0xffff))
 }
 
-pub(super) fn rate_config(config: &Checked) -> RateConfig {
+/// `inputs` is how many there are: the controller's limit in bytes is for all of them.
+pub(super) fn rate_config(config: &Checked, inputs: usize) -> RateConfig {
+    let bytes_per_s_max = config.rate_bytes_per_s_max.map(|each| each.saturating_mul(inputs.max(1) as u64));
     RateConfig {
+        bytes_per_s_max: bytes_per_s_max.unwrap_or(u64::MAX),
         rate_initial: config.rate_records_per_s_initial,
         rate_max: config.rate_records_per_s_max.unwrap_or(u64::MAX),
         ..RateConfig::default()

@@ -19,6 +19,9 @@ pub(crate) fn to_wire(config: &Config) -> Vec<NamedValue> {
         ("memory_bytes_max", config.memory_bytes_max.to_string()),
         ("task_stuck_after_ns", config.task_stuck_after.as_nanos().to_string()),
     ];
+    if let Some(bytes) = config.rate_bytes_per_s_max {
+        settings.push(("rate_bytes_per_s_max", bytes.to_string()));
+    }
     if let Some(seed) = config.seed {
         settings.push(("seed", seed.to_string()));
     }
@@ -44,9 +47,14 @@ pub(crate) fn apply(config: &Config, settings: &[NamedValue]) -> Result<Config, 
         block_interval: duration("block_interval_ns")?,
         memory_bytes_max: number(&known, "memory_bytes_max")?,
         task_stuck_after: duration("task_stuck_after_ns")?,
-        seed: known.get("seed").map(|_| number(&known, "seed")).transpose()?,
+        rate_bytes_per_s_max: optional(&known, "rate_bytes_per_s_max")?,
+        seed: optional(&known, "seed")?,
         ..config.clone()
     })
+}
+
+fn optional<T: FromStr>(known: &BTreeMap<&str, &str>, name: &str) -> Result<Option<T>, String> {
+    known.get(name).map(|_| number(known, name)).transpose()
 }
 
 fn number<T: FromStr>(known: &BTreeMap<&str, &str>, name: &str) -> Result<T, String> {
@@ -67,6 +75,7 @@ mod tests {
             executors: 4,
             slots_per_executor: 3,
             block_interval: Duration::from_micros(1_500),
+            rate_bytes_per_s_max: Some(1_000_000),
             seed: Some(u64::MAX),
             ..Config::default()
         };

@@ -3,6 +3,7 @@
 //! ```text
 //!   thread            runs
 //!   tidemill-control  the supervision tree: roles, agents, timers (an actix System)
+//!   tidemill-actors   the user's own actors, if there are any
 //!   tidemill-user     receivers, publication, asynchronous code of sources and sinks
 //!   slots             tasks, one thread each
 //! ```
@@ -18,6 +19,7 @@ use super::{
     progress::{ClusterEvent, Progress},
     role_configs::inputs_by_name,
     running::Running,
+    users,
 };
 use crate::{
     config::{BatchInterval, Checked, ConfigError},
@@ -33,7 +35,7 @@ use std::{
     time::Duration,
 };
 use tidemill_actors::{
-    seam::{PayloadCodec, Program, StreamKind},
+    seam::{PayloadCodec, Program, StorageLevel, StreamInfo, StreamKind},
     supervision::{
         Address, ChildSpec, NotUnwinding, Restart, Strategy, Supervisor, SupervisorHandle, SupervisorSpec,
     },
@@ -75,6 +77,15 @@ pub enum StartError {
         /// The stream.
         stream: String,
     },
+    /// Its blocks would be held by two executors, and there is one.
+    #[error(
+        "`{stream}` wants two executors to hold each block, but `executors` is 1; set it to 2 or more, or give the stream \
+         StorageLevel::ReplicatedAllowDegraded"
+    )]
+    NeverSafe {
+        /// The stream.
+        stream: String,
+    },
     /// A context is one pipeline's life: its events and its outcome are kept in it.
     #[error("this context was started before: declare the pipeline on a new StreamContext and start that")]
     StartedBefore,
@@ -103,12 +114,20 @@ impl StreamContext {
     /// # Errors
     /// [`StartError`], with the remedy; nothing was read.
     pub fn start(&self) -> Result<Running, StartError> {
-        let parts = self.prepare()?;
+        let checked = self.check()?;
+        check_safe(&checked)?;
+        preflight_receivers(&checked)?;
+        let parts = self.take(checked)?;
         self.launch(parts, |parts| Ok(assemble(parts)))
     }
 
-    /// Checks everything that can be checked before anything runs.
+    /// Checks everything that can be checked before anything runs, where executors may be elsewhere.
     pub(super) fn prepare(&self) -> Result<Parts, StartError> {
+        self.take(self.check()?)
+    }
+
+    /// Checks configuration and graph, and touches nothing outside.
+    pub(crate) fn check(&self) -> Result<Sound, StartError> {
         tidemill_actors::supervision::assert_unwinding()?;
         let config = self.config().check()?;
         let world = config.seed.map_or_else(World::real, World::real_seeded);
@@ -122,6 +141,11 @@ impl StreamContext {
         self.params().check_asked()?;
         pipeline.attach(world.clone());
         check_interval(&config, &pipeline)?;
+        Ok(Sound { config, pipeline, world })
+    }
+
+    /// Takes the one start that this context has.
+    fn take(&self, Sound { config, pipeline, world }: Sound) -> Result<Parts, StartError> {
         pipeline.preflight().map_err(StartError::Unusable)?;
         if !self.begin() {
             return Err(StartError::StartedBefore);
@@ -155,6 +179,13 @@ impl StreamContext {
             Err(_) => Err(StartError::Thread(io::Error::other("the control thread ended before it began"))),
         }
     }
+}
+
+/// A configuration and a graph that go together.
+pub(crate) struct Sound {
+    pub(crate) config: Checked,
+    pub(crate) pipeline: Arc<Pipeline>,
+    world: World,
 }
 
 /// What the control thread is given.
@@ -280,11 +311,7 @@ fn assemble(parts: Parts) -> Assembled {
     for child in driver::children(driver_parts, &roles, inboxes) {
         root = root.child(child);
     }
-    let mut actors = SupervisorSpec::new("actors", Strategy::OneForOne);
-    for user in users {
-        actors = actors.child(user);
-    }
-    root = root.child(ChildSpec::supervisor(actors));
+    root = root.child(users::on_their_own_thread(users));
     let mut executors = BTreeMap::new();
     for number in 1..=config.executors {
         let node = NodeId(number);
@@ -308,10 +335,37 @@ fn assemble(parts: Parts) -> Assembled {
     Assembled { handles, endpoints: Vec::new(), bulk: None }
 }
 
-pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
+/// The streams that receivers read.
+fn received(pipeline: &Pipeline) -> impl Iterator<Item = &StreamInfo> {
     let is_received = |kind| matches!(kind, StreamKind::Acknowledged | StreamKind::Unacknowledged);
-    let received = Program::streams(pipeline).iter().find(|stream| is_received(stream.kind));
-    match (config.batch_interval, received) {
+    Program::streams(pipeline).iter().filter(move |stream| is_received(stream.kind))
+}
+
+/// Refuses what would wait for ever: here no second executor comes to hold a copy.
+fn check_safe(Sound { config, pipeline, .. }: &Sound) -> Result<(), StartError> {
+    let wants_two = received(pipeline).find(|stream| stream.storage == StorageLevel::Replicated);
+    match wants_two {
+        Some(stream) if config.executors == 1 => Err(StartError::NeverSafe { stream: stream.name.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the received sources whether they can work here. On a thread of its own: who starts a pipeline may be inside a
+/// runtime, where nobody may wait for another.
+fn preflight_receivers(Sound { pipeline, world, .. }: &Sound) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(StartError::Thread)?;
+    let asked = std::thread::scope(|scope| {
+        let ask = move || runtime.block_on(pipeline.preflight_receivers(world));
+        std::thread::Builder::new().spawn_scoped(scope, ask).map(std::thread::ScopedJoinHandle::join)
+    });
+    let asked = asked.map_err(StartError::Thread)?;
+    let panicked = |_| StartError::Unusable("a source panicked when it was asked whether it can work".into());
+    asked.map_err(panicked)?.map_err(StartError::Unusable)
+}
+
+pub(super) fn check_interval(config: &Checked, pipeline: &Pipeline) -> Result<(), StartError> {
+    match (config.batch_interval, received(pipeline).next()) {
         (BatchInterval::AvailableNow, Some(stream)) => {
             Err(StartError::NeverAvailable { stream: stream.name.clone() })
         }
@@ -325,4 +379,40 @@ pub(super) fn executable_hash() -> Result<u64, StartError> {
     let running = std::path::Path::new("/proc/self/exe");
     let bytes = std::fs::read(running).or_else(|_| std::fs::read(std::env::current_exe()?));
     bytes.map(|bytes| xxhash_rust::xxh3::xxh3_64(&bytes)).map_err(StartError::Executable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn listening_on(address: &str) -> StreamContext {
+        let context = StreamContext::new();
+        context.tcp_listen(address).count().print();
+        context
+    }
+
+    #[test]
+    fn only_the_process_that_will_listen_asks_for_the_port() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap().to_string();
+        // As a driver of other processes does, and an executor beside the one that listens.
+        assert!(listening_on(&address).prepare().is_ok());
+        assert!(listening_on("192.0.2.1:9").prepare().is_ok(), "another machine's address");
+        let context = listening_on(&address);
+        let refused = context.start().err().expect("the receiver would run here").to_string();
+        assert!(refused.starts_with(&format!("cannot listen on {address}: ")), "{refused}");
+        drop(held);
+        context.start().expect("the same context, once the port is free").stop_now().expect("it is told to");
+    }
+
+    #[tokio::test]
+    async fn a_context_starts_and_ends_inside_of_a_users_runtime() {
+        let context = listening_on("127.0.0.1:0");
+        let running = context.start().expect("it makes its own threads");
+        tokio::task::spawn_blocking(|| running.stop_gracefully())
+            .await
+            .expect("no panic")
+            .expect("it is told to");
+    }
 }

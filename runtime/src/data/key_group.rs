@@ -74,6 +74,42 @@ mod tests {
         }
     }
 
+    /// The hash of a key that docs/PROTOCOL.md writes so.
+    fn hash_of(key: &str, seed: u64) -> u64 {
+        let scratch = &mut Vec::new();
+        let hash = match key {
+            "7u64" => key_hash(&7u64, seed, scratch),
+            "300u64" => key_hash(&300u64, seed, scratch),
+            "-1i64" => key_hash(&-1i64, seed, scratch),
+            "(\"ORD\", 9u8)" => key_hash(&("ORD".to_owned(), 9u8), seed, scratch),
+            "true" => key_hash(&true, seed, scratch),
+            text => key_hash(&super::super::Text::from(text.trim_matches('"')), seed, scratch),
+        };
+        hash.expect("such keys can be written")
+    }
+
+    #[test]
+    fn keys_fall_where_the_protocols_page_says() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md");
+        let page = std::fs::read_to_string(page).expect("the page is there");
+        let (_, block) = page.split_once("```text keys\n").expect("it has vectors of keys");
+        let (block, _) = block.split_once("```").expect("they end");
+        let rows: Vec<Vec<&str>> =
+            block.lines().skip(1).map(|row| row.split('|').map(str::trim).collect()).collect();
+        assert_eq!(rows.len(), 11);
+        for row in rows {
+            let [key, seed, bytes, hash, group, of_4] = row[..] else { panic!("six columns: {row:?}") };
+            let seed = seed.parse().expect("a seed");
+            let found = hash_of(key, seed);
+            let written =
+                bytes.split_ascii_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hex"));
+            assert_eq!(text_hash(&written.collect::<Vec<u8>>(), seed), found, "the bytes of {key}");
+            assert_eq!(format!("{found:016x}"), hash, "{key}");
+            assert_eq!(key_group(found).to_string(), group, "{key}");
+            assert_eq!(partition_of(found, 4).to_string(), of_4, "{key}");
+        }
+    }
+
     #[test]
     fn hashes_are_those_of_the_reference_implementation() {
         // XXH3_64bits of xxHash 0.8.2: of the empty input with seed 0, and of equal bytes whatever wrote them.

@@ -59,6 +59,16 @@ pub enum GraphError {
         /// What it asks for.
         asked: usize,
     },
+    /// Each received stream is read by somebody, and some can be read by one receiver only.
+    #[error("{stream} asks for {asked} receivers: {remedy}")]
+    Receivers {
+        /// The stream.
+        stream: String,
+        /// How many it asks for.
+        asked: u16,
+        /// Why not, and what to do.
+        remedy: &'static str,
+    },
     /// Names tell outputs, streams and state apart in logs and stores.
     #[error("the name {name:?} is given twice: choose another for one of them")]
     NameTwice {

@@ -31,7 +31,7 @@ pub(crate) use nodes::{Exchange, Leaf, Narrow, Node, NodeKind, Rebuild, SinkNode
 pub use pipeline::Pipeline;
 pub(crate) use push::{AnyPush, erase, reveal};
 pub use push::{Buffer, Push, TaskEnv};
-pub(crate) use sink::{AnySink, TypedSink, all_rows};
-pub use sink::{Sink, SinkSpec, gathered};
-pub(crate) use source::{Admitted, AnySource, TypedSource, each_held};
+pub(crate) use sink::{AnySink, TypedSink};
+pub use sink::{Sink, SinkSpec, all_rows, gathered};
+pub(crate) use source::{AnySource, TypedSource, each_held};
 pub use source::{PlannedSource, ReceivedSource, Source, SourceSpec};

@@ -137,6 +137,14 @@ impl Graph {
         }
     }
 
+    /// Takes it as a mistake if the graph is closed already.
+    pub(crate) fn check_open(&self, label: &str, name: Option<&str>) {
+        let is_built = self.state().built;
+        if is_built {
+            self.added_late(label, name);
+        }
+    }
+
     /// Something was added to a closed graph. The first time, whoever runs it is told; each build from now on fails.
     fn added_late(&self, label: &str, name: Option<&str>) {
         let what = name.map_or_else(|| label.to_owned(), |name| format!("{label} `{name}`"));

@@ -80,13 +80,17 @@ impl Pipeline {
         self.graph.describe().lines().map(str::to_owned).collect()
     }
 
-    /// Asks sources and sinks whether they could work at all.
+    /// Asks sinks whether they could work at all.
     pub(crate) fn preflight(&self) -> Result<(), String> {
-        self.streams
-            .iter()
-            .filter_map(|node| node.source.received())
-            .try_for_each(|source| source.preflight())?;
         self.sinks.iter().try_for_each(|node| node.sink.preflight(&self.files))
+    }
+
+    /// Asks received sources the same; only where their receivers will run, for elsewhere a port may be another's.
+    pub(crate) async fn preflight_receivers(&self, world: &World) -> Result<(), String> {
+        for source in self.streams.iter().filter_map(|node| node.source.received()) {
+            source.preflight(world).await?;
+        }
+        Ok(())
     }
 
     /// The graph of the batch at `time`: a `transform` is called once a batch on each node.

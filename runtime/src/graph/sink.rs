@@ -44,6 +44,13 @@ pub struct SinkSpec<T> {
     pub sink: Arc<dyn Sink<T>>,
 }
 
+impl<T> SinkSpec<T> {
+    /// An output of this name.
+    pub fn new(name: impl Into<String>, kind: SinkKind, sink: impl Sink<T>) -> Self {
+        SinkSpec { name: name.into(), label: "sink", kind, sink: Arc::new(sink) }
+    }
+}
+
 /// The end of a task that hands all records of its partition to the driver.
 pub fn gathered<T: Data>(env: &Rc<TaskEnv>) -> Box<dyn Push<T>> {
     Box::new(Gather { env: env.clone(), rows: Collector::default() })
@@ -68,8 +75,11 @@ impl<T: Data> Push<T> for Gather<T> {
     }
 }
 
-/// All records that tasks gathered, in order of partition.
-pub(crate) fn all_rows<T: Data>(published: &Published) -> Result<Vec<T>, PublishError> {
+/// All records that tasks [`gathered`], in order of partition: what `publish` works with.
+///
+/// # Errors
+/// [`PublishError`] if what was prepared is of another type than `T`.
+pub fn all_rows<T: Data>(published: &Published) -> Result<Vec<T>, PublishError> {
     let rows = published.partitions.iter().map(|(_, held)| held.rows() as usize).sum();
     let mut all = Vec::with_capacity(rows);
     for (_, held) in &published.partitions {

@@ -2,7 +2,7 @@
 
 use super::{AnyPush, Leaf, Push, TaskEnv, reveal};
 use crate::data::{CHUNK_RECORDS_MAX, Chunk, Data, Rows, Stored, with_payload};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 use tidemill_actors::{
     receiver::BlockSink,
@@ -62,12 +62,10 @@ pub trait ReceivedSource: Send + Sync + 'static {
         world: &World,
     ) -> BoxFuture<'static, Result<(), SourceError>>;
 
-    /// Whether the source could work at all, asked once before anything is started: a port that is taken, say.
-    ///
-    /// # Errors
-    /// One line with the remedy.
-    fn preflight(&self) -> Result<(), String> {
-        Ok(())
+    /// Whether the source could work at all, asked once before anything is started, and only in a process that will run it:
+    /// a port that is taken, say. The error is one line with the remedy.
+    fn preflight(&self, _world: &World) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(ready(Ok(())))
     }
 }
 
@@ -199,15 +197,16 @@ pub(crate) fn each_held<P: Stored>(
         .try_for_each(|piece| with_payload::<P, _>(piece.as_ref(), &mut f).map_err(TaskError::Failed)?)
 }
 
-/// Lets a source push single records: each full chunk is admitted and passed on.
-pub(crate) struct Admitted<'a, T> {
-    pub(crate) env: &'a TaskEnv,
-    pub(crate) down: &'a mut dyn Push<T>,
-}
-
-impl<T: Data> Admitted<'_, T> {
-    /// Pushes all of `records`, in chunks.
-    pub(crate) fn push_all(&mut self, records: impl IntoIterator<Item = T>) -> Result<(), TaskError> {
+impl TaskEnv {
+    /// Pushes all of `records` into `down`, in chunks; how a planned source reads that has them one by one.
+    ///
+    /// # Errors
+    /// [`TaskError::Cancelled`], and those of `down`.
+    pub fn push_all<T: Data>(
+        &self,
+        records: impl IntoIterator<Item = T>,
+        down: &mut dyn Push<T>,
+    ) -> Result<(), TaskError> {
         let mut records = records.into_iter();
         let mut rows = Vec::with_capacity(CHUNK_RECORDS_MAX);
         loop {
@@ -215,9 +214,9 @@ impl<T: Data> Admitted<'_, T> {
             if rows.is_empty() {
                 return Ok(());
             }
-            self.env.admit(rows.len())?;
+            self.admit(rows.len())?;
             let mut chunk = Chunk::Rows(rows);
-            self.down.push(&mut chunk)?;
+            down.push(&mut chunk)?;
             rows = match chunk {
                 Chunk::Rows(rows) => rows,
                 _ => Vec::new(),

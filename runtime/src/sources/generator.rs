@@ -3,7 +3,7 @@
 use super::reached;
 use crate::{
     data::Data,
-    graph::{Admitted, PlannedSource, Push, TaskEnv},
+    graph::{PlannedSource, Push, TaskEnv},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tidemill_actors::{
@@ -95,6 +95,6 @@ impl<T: Data> PlannedSource<T> for Generator<T> {
         down: &mut dyn Push<T>,
         env: &TaskEnv,
     ) -> Result<(), TaskError> {
-        Admitted { env, down }.push_all((from..to).map(|offset| (self.make)(partition.0, offset)))
+        env.push_all((from..to).map(|offset| (self.make)(partition.0, offset)), down)
     }
 }

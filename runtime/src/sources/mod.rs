@@ -15,6 +15,54 @@
 //! | [`Generator`] | a number of computed records | demonstrations, load |
 //! | [`TextFiles`] | the files that are new in a folder | files |
 //!
+//! A user's own planned source implements [`PlannedSource`]:
+//!
+//! ```
+//! use std::{collections::BTreeMap, sync::{Arc, Mutex}};
+//! use tidemill::{StreamContext, sources::*, testing::LocalRunner};
+//!
+//! /// The first hundred squares, at most ten a batch.
+//! struct Squares;
+//!
+//! impl PlannedSource<u64> for Squares {
+//!     fn next_ranges(
+//!         &self,
+//!         _files: &Files,
+//!         planned: &BTreeMap<PartitionId, u64>,
+//!         records_max: Option<u64>,
+//!     ) -> Result<Vec<PlannedRange>, SourceError> {
+//!         let partition = PartitionId(0);
+//!         let from = planned.get(&partition).copied().unwrap_or(0);
+//!         let to = (from + records_max.unwrap_or(10).min(10)).min(100);
+//!         Ok(if from < to { vec![PlannedRange { partition, from, to, rows: to - from }] } else { vec![] })
+//!     }
+//!
+//!     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
+//!         planned.get(&PartitionId(0)) == Some(&100)
+//!     }
+//!
+//!     fn read(
+//!         &self,
+//!         _partition: PartitionId,
+//!         from: u64,
+//!         to: u64,
+//!         down: &mut dyn Push<u64>,
+//!         env: &TaskEnv,
+//!     ) -> Result<(), TaskError> {
+//!         env.push_all((from..to).map(|n| n * n), down)
+//!     }
+//! }
+//!
+//! let (context, seen) = (StreamContext::new(), Arc::new(Mutex::new(Vec::new())));
+//! let sink = seen.clone();
+//! let squares = context.register_source(SourceSpec::planned("squares", Squares));
+//! squares.foreach_batch(move |squares, _| Ok(sink.lock().unwrap().push(squares)));
+//! let mut runner = LocalRunner::new(&context).unwrap();
+//! while runner.run_batch().unwrap().is_some() {}
+//! let seen = seen.lock().unwrap();
+//! assert_eq!((seen.len(), seen[1][0], seen[9][9]), (10, 100, 9801));
+//! ```
+//!
 //! Receivers and the [`Generator`] are throttled: they read at the rate that the rate controller permits, unless the
 //! interval is `AvailableNow`. The other planned sources are not, because their batches cannot be cut by records.
 
@@ -33,6 +81,7 @@ mod received;
 mod tcp_client;
 mod tcp_listener;
 
+pub use crate::graph::{PlannedSource, Push, SourceSpec, TaskEnv};
 pub use generator::Generator;
 pub use lines::LINE_BYTES_LIMIT;
 pub use outlet::{Outlet, OutletClosed};
@@ -41,17 +90,16 @@ pub use received::{LINE_BYTES_MAX, Receiver, ReceiverStart, SourceError, Storage
 pub use static_rows::StaticRows;
 pub use text_files::TextFiles;
 pub use text_queue::TextQueue;
-pub use tidemill_protocol::id::Position;
-
-use crate::{
-    data::{CHUNK_RECORDS_MAX, Chunk, Text, TextBuffer, TextChunk, each_line},
-    graph::{Push, TaskEnv},
+pub use tidemill_actors::seam::{PlannedRange, StreamKind, TaskContext, TaskError};
+pub use tidemill_protocol::{
+    id::{PartitionId, Position, ReceiverId},
+    world::Files,
 };
+
+use crate::data::{CHUNK_RECORDS_MAX, Chunk, Text, TextBuffer, TextChunk, each_line};
 use bytes::Bytes;
 use memchr::memchr;
 use std::{collections::BTreeMap, sync::Arc};
-use tidemill_actors::seam::TaskError;
-use tidemill_protocol::id::PartitionId;
 
 /// The part of `len` things that partition `number` of `partitions` gets: contiguous, and as even as can be.
 fn share(len: usize, number: u32, partitions: u32) -> std::ops::Range<usize> {

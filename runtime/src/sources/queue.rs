@@ -3,7 +3,7 @@
 use super::datasets::Datasets;
 use crate::{
     data::Data,
-    graph::{Admitted, PlannedSource, Push, TaskEnv},
+    graph::{PlannedSource, Push, TaskEnv},
 };
 use std::collections::BTreeMap;
 use tidemill_actors::seam::{PlannedRange, SourceError, TaskError};
@@ -72,8 +72,6 @@ impl<T: Data> PlannedSource<T> for Queue<T> {
         down: &mut dyn Push<T>,
         env: &TaskEnv,
     ) -> Result<(), TaskError> {
-        self.0.read(partition, from, to, |part| {
-            Admitted { env, down: &mut *down }.push_all(part.iter().cloned())
-        })
+        self.0.read(partition, from, to, |part| env.push_all(part.iter().cloned(), down))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     dstream::DStream,
     graph::{GraphError, ReceivedSource, Source, SourceSpec},
 };
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use std::sync::Arc;
 use tidemill_actors::{receiver::BlockSink, seam::StreamKind};
 use tidemill_protocol::{
@@ -122,10 +122,25 @@ impl ReceivedSource for LineSource {
         }
     }
 
-    fn preflight(&self) -> Result<(), String> {
+    fn preflight(&self, world: &World) -> BoxFuture<'static, Result<(), String>> {
         match self {
-            LineSource::Listener(source) => source.preflight(),
-            LineSource::Client(_) | LineSource::Numbered(_) => Ok(()),
+            LineSource::Listener(source) => Box::pin(source.clone().preflight(world.clone())),
+            LineSource::Client(_) | LineSource::Numbered(_) => Box::pin(ready(Ok(()))),
+        }
+    }
+}
+
+impl LineSource {
+    /// Why one receiver has to read it, with the remedy.
+    fn only_one(&self) -> Option<&'static str> {
+        match self {
+            LineSource::Client(_) => None,
+            LineSource::Listener(_) => Some(
+                "only one can listen on an address; set receivers to 1, and unite one stream for each address",
+            ),
+            LineSource::Numbered(_) => Some(
+                "each would be sent every line; set receivers to 1, and unite one stream for each sender",
+            ),
         }
     }
 }
@@ -135,7 +150,8 @@ impl ReceivedSource for LineSource {
 pub struct StreamOptions {
     /// The user's name for the stream, unique. Default: its address or type.
     pub name: Option<String>,
-    /// How many receivers read it in parallel. Default 1.
+    /// How many receivers read it in parallel, at least 1. Default 1; numbered lines and listeners take no more, because each
+    /// receiver would be sent every line, or want the port.
     pub receivers: u16,
     /// When a block is safe. Default: in the memory of two executors.
     pub storage: StorageLevel,
@@ -214,6 +230,9 @@ impl StreamContext {
         let name = name.unwrap_or(address);
         if line_bytes_max > LINE_BYTES_LIMIT {
             self.graph.refuse(GraphError::LineLimit { stream: name.clone(), asked: line_bytes_max });
+        }
+        if let Some(remedy) = source.only_one().filter(|_| receivers > 1) {
+            self.graph.refuse(GraphError::Receivers { stream: name.clone(), asked: receivers, remedy });
         }
         let source = Source::Received(Arc::new(source));
         self.register_source(SourceSpec { name, kind, receivers, storage, source })

@@ -4,7 +4,7 @@ use crate::{
     context::StreamContext,
     data::Data,
     dstream::DStream,
-    graph::{Admitted, PlannedSource, Push, SourceSpec, TaskEnv},
+    graph::{PlannedSource, Push, SourceSpec, TaskEnv},
 };
 use std::{
     collections::BTreeMap,
@@ -55,7 +55,7 @@ impl<T: Data> PlannedSource<T> for StaticRows<T> {
         env: &TaskEnv,
     ) -> Result<(), TaskError> {
         let rows = self.rows.get_or_init(|| Arc::new((self.load)()));
-        Admitted { env, down }.push_all(rows.iter().cloned())
+        env.push_all(rows.iter().cloned(), down)
     }
 }
 

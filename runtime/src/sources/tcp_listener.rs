@@ -20,11 +20,11 @@ pub(crate) struct TcpListenerLines {
 
 impl TcpListenerLines {
     /// Whether the address can be bound, asked once at start; a listener that loses its port later tries again for ever.
-    pub(crate) fn preflight(&self) -> Result<(), String> {
-        let taken = |error| {
-            format!("cannot listen on {}: {error}; choose another port, or stop who holds it", self.address)
-        };
-        std::net::TcpListener::bind(&self.address).map(drop).map_err(taken)
+    pub(crate) async fn preflight(self, world: World) -> Result<(), String> {
+        let TcpListenerLines { address, .. } = self;
+        let taken =
+            |error| format!("cannot listen on {address}: {error}; choose another port, or stop who holds it");
+        world.tcp.listen(address.clone()).await.map(drop).map_err(taken)
     }
 
     /// Serves connections until the receiver is stopped.

@@ -1,17 +1,19 @@
 //! Users' supervised actors, asked by tasks with a deadline.
 
-use super::support::{DEADLINE, available_now, end, events, failures, published};
+use super::support::{DEADLINE, Log, available_now, config, end, events, failures, published, stop};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
+        mpsc,
     },
     time::Duration,
 };
 use tidemill::{
     StreamContext,
     actor::{
-        Actor, ActorError, Address, AskError, ChildSpec, Context, Handler, Mailbox, Message, Shutdown, Start,
+        Actor, ActorError, Address, AskError, ChildSpec, ChildState, Context, Handler, Mailbox, Message,
+        Shutdown, Start,
     },
     sources::Generator,
 };
@@ -121,4 +123,65 @@ fn an_actor_that_is_too_slow_gives_timed_out_and_fails_the_task() {
     assert!(error.starts_with("batch-0/stage-0/p0 failed 4 times"), "{error}");
     assert!(error.ends_with(&AskError::TimedOut.to_string()), "{error}");
     assert_eq!(failures(&events.all()), vec![AskError::TimedOut.to_string(); 4]);
+}
+
+/// Holds its thread until the test lets it go.
+struct Holder {
+    held: mpsc::SyncSender<()>,
+    let_go: mpsc::Receiver<()>,
+}
+
+impl Actor for Holder {}
+
+impl Handler<Square> for Holder {
+    fn handle(&mut self, Square(n): Square, _ctx: &mut Context<Self>) -> u64 {
+        self.held.send(()).unwrap();
+        self.let_go.recv_timeout(DEADLINE).unwrap();
+        n * n
+    }
+}
+
+#[test]
+fn an_actor_that_holds_its_thread_holds_up_no_batch() {
+    let context = StreamContext::with_config(config());
+    let (held, is_held) = mpsc::sync_channel(1);
+    let (let_go, told) = mpsc::sync_channel(1);
+    let (mailbox, mut parts) = (Mailbox::new(), Some((held, told)));
+    let squares = mailbox.address::<Square>();
+    context.supervise(ChildSpec::with_mailbox("holder", mailbox, move |_: &Start| {
+        let (held, let_go) = parts.take().expect("it is not started again");
+        Holder { held, let_go }
+    }));
+    let numbers = published(&context.generator("numbers", Generator::new(1, |_, n| n).records_per_batch(1)));
+    let running = context.start().unwrap();
+    let asked = std::thread::spawn(move || squares.ask_blocking(Square(7), DEADLINE));
+    is_held.recv_timeout(DEADLINE).unwrap();
+    let so_far = numbers.all().len();
+    numbers.wait_until("ten more batches", |numbers| numbers.len() >= so_far + 10);
+    let tree = running.tree();
+    let entry = tree.get("node-0/actors/holder").expect("it is in the tree");
+    assert_eq!((entry.state, entry.restarts), (ChildState::Running, 0));
+    let_go.send(()).unwrap();
+    assert_eq!(asked.join().unwrap(), Ok(49));
+    stop(running).unwrap();
+}
+
+#[test]
+fn actors_that_fail_too_often_take_their_supervisor_along_and_it_is_started_again() {
+    let context = StreamContext::with_config(config());
+    let (mailbox, lives) = (Mailbox::new(), Log::new());
+    let (squares, started) = (mailbox.address::<Square>(), lives.clone());
+    context.supervise(ChildSpec::with_mailbox("squares", mailbox, move |_: &Start| {
+        started.extend([()]);
+        assert!(started.all().len() > 11, "eleven lives are over before they begin");
+        Squares { lucky: true }
+    }));
+    published(&context.generator("numbers", Generator::new(1, |_, n| n).records_per_batch(1)));
+    let running = context.start().unwrap();
+    // Between two lives of its supervisor nobody reads the mailbox, and questions are refused.
+    lives.wait_until("the twelfth life", |lives| lives.len() == 12);
+    assert_eq!(squares.ask_blocking(Square(9), DEADLINE), Ok(81));
+    let restarts = running.tree().get("node-0/actors").expect("it is in the tree").restarts;
+    assert!(restarts >= 1, "its supervisor was started again");
+    stop(running).unwrap();
 }

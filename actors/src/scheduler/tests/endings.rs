@@ -105,3 +105,27 @@ fn a_program_with_a_broken_job_is_named() {
         &["failed: batch-0 has no job: the job's stage stage-1 is not at its place", "stopped"],
     );
 }
+
+#[test]
+fn a_result_that_is_more_than_the_driver_may_be_given_ends_the_pipeline_at_its_batch() {
+    // Each output has 8 bytes.
+    let config = SchedulerConfig {
+        result_bytes_max: 8,
+        prescheduling: None,
+        late_release: None,
+        ..Default::default()
+    };
+    let mut t = Table::from(config, &[(1, 4)]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(plan(1, maps_only(2), vec![place(0, &[1]), place(1, &[1])]), &["run 1: 1/0/0.0 1/0/1.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(safe(1), &[]);
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
+    t.gives(published(0, 0), &["completed 0", "release 0 at [1]"]);
+    t.gives(done("1/0/0.0", 1, &[0]), &[]);
+    let text = "failed: sink-0 cannot be given batch-1: its records take 16 bytes, and result_bytes_max is 8; make the \
+                result smaller, raise the limit, or write from tasks with foreach_partition or save_as_text_files";
+    let lost =
+        ["discard sink 0: 1/0/0.0", "discard sink 0: 1/0/1.0", "drop 1: 1/0/0.0>0 1/0/1.0>0", "stopped"];
+    t.gives(done("1/0/1.0", 1, &[0]), &[&["decided 1", text], &lost[..]].concat());
+}

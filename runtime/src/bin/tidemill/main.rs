@@ -2,7 +2,7 @@
 //! (`local`, `graph`).
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 use tidemill::{
     GraphError, StreamContext,
     app::{
@@ -102,6 +102,11 @@ fn main() -> ExitCode {
     match line.command.of_app() {
         Ok(command) => {
             app::install_log(command.log_level());
+            if let app::Command::Driver(DriverArgs { metrics, .. }) = &command
+                && let Err(code) = serve_metrics(*metrics)
+            {
+                return ExitCode::from(code);
+            }
             let interrupt = match command {
                 app::Command::Driver(_) | app::Command::Node(_) => Interrupt::on_signals(),
                 _ => Interrupt::never(),
@@ -124,11 +129,19 @@ fn run(command: Command) -> u8 {
         Command::Demo(args) => demo::run(&args, &Interrupt::on_signals()),
         Command::Bench(args) => args.run(),
         Command::Feed(args) => demo::feed(&args),
-        Command::Local { from, args } => {
-            flights(from).run(app::Command::Local(args), Interrupt::on_signals())
-        }
+        Command::Local { from, args } => match serve_metrics(args.metrics) {
+            Ok(()) => flights(from).run(app::Command::Local(args), Interrupt::on_signals()),
+            Err(code) => code,
+        },
         other => unreachable!("{other:?} is every application's"),
     }
+}
+
+fn serve_metrics(address: Option<SocketAddr>) -> Result<(), u8> {
+    app::install_metrics(address).map_err(|error| {
+        eprintln!("tidemill: {error}");
+        app::EXIT_USAGE
+    })
 }
 
 /// What an executor of this program's clusters runs: a benchmark's pipeline if its driver is one, else the demo's.

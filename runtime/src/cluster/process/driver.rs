@@ -10,7 +10,7 @@ use crate::{
         quic::{Answers, QuicLinks, turned_away},
         settings,
         start::{Assembled, Handles, Parts, StartError},
-        status,
+        status, users,
     },
 };
 use std::{
@@ -119,7 +119,8 @@ fn assemble(
         Some(address) => Some(join_endpoint(&world.udp, address, &papers.identity, None)?),
         None => None,
     };
-    let site = Site { config, pipeline, world: world.clone(), progress, users, lanes: bulk.lanes() };
+    let (users, lanes) = (users::on_their_own_thread(users), bulk.lanes());
+    let site = Site { config, pipeline, world: world.clone(), progress, users, lanes };
     let (told, program) = (site.progress.clone(), site.pipeline.clone());
     let answers = |root: &SupervisorHandle| -> Answers {
         let root = root.clone();

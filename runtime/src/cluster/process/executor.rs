@@ -12,6 +12,7 @@ use crate::{
         quic::{Lost, QuicPlumbing},
         settings,
         start::{Parts, StartError, say_goodbye},
+        users,
     },
 };
 use std::{
@@ -205,6 +206,7 @@ async fn start(
         lives: Mutex::default(),
         lost: Arc::default(),
     });
+    let users = users::on_their_own_thread(users);
     let site = Site { config, pipeline, world: world.clone(), progress, users, lanes };
     let own = ExecutorSite {
         node: spec.member.node,

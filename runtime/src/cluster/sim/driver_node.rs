@@ -6,6 +6,7 @@ use crate::cluster::{
     over_quic::{DriverOverQuic, Site},
     progress::{ClusterEvent, Progress},
     quic::Answers,
+    users,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tidemill_actors::supervision::SupervisorHandle;
@@ -33,7 +34,7 @@ impl DriverNode {
             pipeline,
             world: world.clone(),
             progress: context.progress().clone(),
-            users: context.take_actors(),
+            users: users::on_this_thread(context.take_actors()),
             lanes: lanes(&world),
         };
         let listen = SocketAddr::new(ip, CONTROL_PORT);

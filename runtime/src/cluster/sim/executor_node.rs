@@ -6,6 +6,7 @@ use crate::cluster::{
     plumbing::{Die, Leave},
     progress::Progress,
     quic::QuicPlumbing,
+    users,
 };
 use std::{
     net::SocketAddr,
@@ -66,7 +67,7 @@ impl ExecutorNode {
             pipeline,
             world: world.clone(),
             progress: context.progress().clone(),
-            users: context.take_actors(),
+            users: users::on_this_thread(context.take_actors()),
             lanes: lanes(&world),
         };
         let own = ExecutorSite {

@@ -293,6 +293,7 @@ impl SimBuilder {
         let pipeline = Arc::new(context.build(options, world.files.clone())?);
         pipeline.attach(world.clone());
         check_interval(&config, &pipeline)?;
+        // Receivers are not asked whether they can listen: which node they come to is not known yet.
         pipeline.preflight().map_err(StartError::Unusable)?;
         Ok((config, pipeline, context))
     }
