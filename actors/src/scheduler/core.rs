@@ -94,6 +94,8 @@ pub struct Scheduler {
     pub(super) publishing: Option<(BatchNumber, SinkId)>,
     /// Batches that were safe before their plan came.
     safe_early: BTreeSet<BatchNumber>,
+    /// While all executors leave: blocks wait in batches that are still to be planned.
+    pub(super) blocks_wait: bool,
     /// After a failure or a stop: batches from this one on are not taken.
     pub(super) limit: Option<BatchNumber>,
     has_failed: bool,
@@ -120,6 +122,7 @@ impl Scheduler {
             safe_early: BTreeSet::new(),
             limit: None,
             has_failed: false,
+            blocks_wait: false,
             has_stopped: false,
             cancels: BTreeMap::new(),
             drops: BTreeMap::new(),
@@ -256,6 +259,7 @@ impl Core for Scheduler {
         }
         self.follow_up(now, out);
         self.queue.resume(now);
+            Event::BlocksWait { wait } => self.blocks_wait = wait,
         self.review(now, out);
         loop {
             self.advance(now, out);

@@ -60,6 +60,11 @@ pub enum Event {
     },
     /// A task has ended well.
     TaskDone(TaskOutcome),
+    /// While all executors leave: whether blocks wait in batches that are still to be planned.
+    BlocksWait {
+        /// Whether they do.
+        wait: bool,
+    },
     /// A task has ended badly.
     TaskFailed(TaskFailure),
     /// An executor was not told, or has forgotten, that a task of this batch has ended whose outputs are read there.
