@@ -126,9 +126,6 @@ impl Roles {
     }
 }
 
-/// How long the batches before a failed one may take to be published.
-const FAILURE_PATIENCE: Duration = Duration::from_secs(10);
-
 /// What the driver's roles tell each other through: shared by their performers.
 pub(super) struct Wires<L> {
     pub(super) roles: Roles,
@@ -181,11 +178,11 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
     }
 
     fn batch_safe(&self, batch: BatchNumber) {
-    fn blocks_wait(&self, wait: bool) {
-        self.roles.scheduler.tell(scheduler::Event::BlocksWait { wait });
+        self.roles.scheduler.tell(scheduler::Event::BatchSafe { batch });
     }
 
-        self.roles.scheduler.tell(scheduler::Event::BatchSafe { batch });
+    fn blocks_wait(&self, wait: bool) {
+        self.roles.scheduler.tell(scheduler::Event::BlocksWait { wait });
     }
 
     fn drained(&self, member: Member) {
@@ -196,11 +193,11 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
         match &note {
             GeneratorNote::ReceiverRestarts { receiver, reason, .. } => {
                 tracing::warn!(%receiver, reason, "a receiver has ended and will be started again");
-            GeneratorNote::ReceiverStarted { receiver, on } => return self.report_receiver(*receiver, *on),
-            GeneratorNote::HolderLost { member, blocks } => return self.report_holder(*member, *blocks),
                 metrics::counter!("tidemill_receiver_restarts_total").increment(1);
                 self.report_window(receiver.stream);
             }
+            GeneratorNote::ReceiverStarted { receiver, on } => return self.report_receiver(*receiver, *on),
+            GeneratorNote::HolderLost { member, blocks } => return self.report_holder(*member, *blocks),
             GeneratorNote::BlocksStruck { blocks, records } => {
                 tracing::info!(blocks, records, "unsafe blocks were struck: their sender repeats them");
                 metrics::counter!("tidemill_blocks_struck_total").increment(*blocks as u64);
@@ -233,6 +230,9 @@ impl<L> Wires<L> {
     fn settle(&self) {
         if self.progress.outcome().is_none() {
             self.progress.tell(self.ledger.failure().map_or(ClusterEvent::Ended, ClusterEvent::Failed));
+        }
+    }
+
     /// A receiver reads; unless its executor was lost meanwhile, which has been told already.
     fn report_receiver(&self, receiver: ReceiverId, on: Member) {
         if self.alive.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&on) {
@@ -245,9 +245,6 @@ impl<L> Wires<L> {
         if self.peers.is_some() {
             tracing::warn!(%member, blocks, "blocks went with an executor: copies take their place, or their sender repeats them");
             self.progress.tell(ClusterEvent::DataLost { node: member.node, blocks, outputs: 0 });
-        }
-    }
-
         }
     }
 
@@ -316,14 +313,9 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.progress.tell(ClusterEvent::ExecutorExcluded { member, time });
     }
 
-    /// The batches before the failed one are still to be published; `stopped` says when they are.
+    /// The batches before the failed one are still to be published; `stopped` says when they are, or are given up.
     fn failed(&self, _batch: BatchNumber, text: &str) {
         self.0.ledger.fail(text);
-        let wires = self.0.clone();
-        self.0.world.spawner.spawn(async move {
-            wires.world.clock.sleep(FAILURE_PATIENCE).await;
-            wires.settle();
-        });
     }
 
     fn stopped(&self) {

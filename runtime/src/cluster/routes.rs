@@ -64,7 +64,8 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             alive.remove(&member);
         });
         let wires = &self.0;
-        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
+        let has_ended = reason == DownReason::Ended;
+        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member, has_ended });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
         if reason == DownReason::Left {
             wires.progress.tell(ClusterEvent::ExecutorLeft(member));
