@@ -41,22 +41,22 @@ fn receivers_are_spread_evenly_with_ties_by_id_and_not_where_they_just_failed() 
 #[test]
 fn a_receiver_is_started_on_a_suspected_executor_only_if_all_others_are_suspected_or_have_just_failed_it() {
     let mut desk = running(StreamKind::Acknowledged, &[1, 2, 3]);
-    let suspect = |desk: &mut Desk, node: u16, suspected: bool| {
-        desk.tell(5, Event::ExecutorSuspected { member: member(node), suspected });
+    let suspect = |desk: &mut Desk, ms: u64, node: u16, suspected: bool| {
+        desk.tell(ms, Event::ExecutorSuspected { member: member(node), suspected });
     };
     let placed = |out: &[Action]| orders(out).into_iter().map(|(node, _)| node).collect::<Vec<_>>();
-    suspect(&mut desk, 2, true);
+    suspect(&mut desk, 5, 2, true);
     assert_eq!(placed(&desk.tell(10, Event::ExecutorDown(member(1)))), [3], "node 2 may be dead");
-    suspect(&mut desk, 2, false);
+    suspect(&mut desk, 15, 2, false);
     assert_eq!(placed(&desk.tell(20, Event::ExecutorDown(member(3)))), [2]);
     // What was thought of a dead one is forgotten; nobody else is there.
-    suspect(&mut desk, 2, true);
+    suspect(&mut desk, 25, 2, true);
     desk.tell(30, Event::ExecutorDown(member(2)));
     assert_eq!(placed(&desk.tell(40, Event::ExecutorUp(member(4)))), [4]);
-    suspect(&mut desk, 4, true);
+    suspect(&mut desk, 45, 4, true);
     desk.tell(50, Event::ReceiverStarted(receiver(0, 3)));
     desk.tell(60, Event::ExecutorUp(member(5)));
-    suspect(&mut desk, 5, true);
+    suspect(&mut desk, 65, 5, true);
     assert_eq!(placed(&desk.tell(70, Event::ExecutorDown(member(4)))), [5], "rather there than nowhere");
 }
 

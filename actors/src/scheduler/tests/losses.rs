@@ -276,7 +276,7 @@ fn a_task_that_has_taken_down_four_processes_ends_the_pipeline_with_its_name_and
         t.gives(ended(n), &[&discard, &lost, &run]);
     }
     let text = "failed: 4 processes of executors have ended while batch-0/stage-0/p0 ran there, last on node-4; \
-                it reads stream-0/0.i0#0";
+                it reads stream-0/r0.i0#0";
     t.gives(ended(4), &["discard sink 0: 0/0/0.3", "lost 4 of 0: 0/0", text, "stopped"]);
 }
 
