@@ -320,6 +320,7 @@ impl Happened {
             GeneratorNote::WordRefused { by } => panic!("{by} speaks for another"),
             GeneratorNote::BlocksLost { blocks, .. } => self.blocks_lost += *blocks as u64,
             GeneratorNote::BlockCopied { .. } => self.blocks_copied += 1,
+            GeneratorNote::ReceiverStarted { .. } | GeneratorNote::HolderLost { .. } => {}
         }
     }
 }

@@ -2,16 +2,17 @@
 //! planned sources.
 
 use super::core::GeneratorCore;
-use super::messages::{
-    ExecutorOutlet, GeneratorAction as Action, GeneratorEvent as Event, PlanOutlet, RangesFound,
-};
-use crate::{core::Perform, seam::SourceHost, shell::ShellAddress};
-use std::{collections::BTreeMap, sync::Arc};
+use super::messages::{ExecutorOutlet, GeneratorAction as Action, GeneratorEvent as Event, PlanOutlet};
+use crate::{core::Perform, seam::SourceHost, shell::ShellAddress, supervision::panic::catch_future};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, PartitionId, StreamId},
     message::ToExecutor,
     world::World,
 };
+
+/// How long a planned source may take to say what it holds; after that it has failed, and is asked again like any other that has.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the batch generator needs from the driver it runs on.
 #[derive(Clone)]
@@ -39,17 +40,20 @@ impl GeneratorPerformer {
     fn ask_ranges(
         &self,
         (batch, stream): (BatchNumber, StreamId),
-        mut planned: BTreeMap<PartitionId, u64>,
+        planned: BTreeMap<PartitionId, u64>,
         records_max: Option<u64>,
         me: &ShellAddress<GeneratorCore>,
     ) {
-        let (source, me) = (Arc::clone(&self.ports.source), me.clone());
+        let (source, clock, me) = (Arc::clone(&self.ports.source), self.world.clock.clone(), me.clone());
         self.world.spawner.spawn(async move {
-            let result = source.next_ranges(stream, &planned, records_max).await;
-            let result = result.map_err(|error| error.to_string()).map(|ranges| {
-                planned.extend(ranges.iter().map(|range| (range.partition, range.to)));
-                RangesFound { exhausted: source.is_exhausted(stream, &planned), ranges }
-            });
+            let answer = catch_future(async move { source.next_ranges(stream, &planned, records_max).await });
+            let result = tokio::select! { biased;
+                answered = answer => match answered {
+                    Ok(found) => found.map_err(|error| error.to_string()),
+                    Err(panic) => Err(format!("it panicked: {panic}")),
+                },
+                () = clock.sleep(ANSWER_WITHIN) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
+            };
             me.tell(Event::RangesReady { batch, stream, result });
         });
     }
@@ -82,12 +86,13 @@ impl Perform<GeneratorCore> for GeneratorPerformer {
                 self.ask_ranges((batch, stream), planned, records_max, me);
             }
             Action::PlanReady { plan, holders } => plans.plan_ready(plan, holders),
-            Action::Replan { batch: _, plan, holders } => plans.replan(plan, holders),
-            Action::BlockHeld { batch, block, holders } => plans.block_held(batch, block, holders),
+            Action::Replan { plan, holders } => plans.replan(plan, holders),
+            Action::BlockHeld { block, holders } => plans.block_held(block, holders),
             Action::BatchSafe(batch) => plans.batch_safe(batch),
             Action::CopyBlock { from, block, to } => {
                 executors.send(from, ToExecutor::Replicate { block, to });
             }
+            Action::BlocksWait(wait) => plans.blocks_wait(wait),
             Action::Drained(member) => plans.drained(member),
             Action::ReadWall => drop(me.tell(Event::Wall { wall: self.world.clock.wall() })),
             Action::Note(note) => plans.note(note),

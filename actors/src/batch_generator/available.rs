@@ -12,6 +12,15 @@ use tidemill_protocol::{
 };
 
 impl GeneratorCore {
+    /// `AvailableNow`: static data alone never grow, so what there is makes one batch, which is the last.
+    pub(super) fn begin_static(&mut self, now: Time) {
+        if let Some((batch, at)) = self.cuts.cut_now(now) {
+            self.books.reach(batch, at);
+            self.books.set_ranges(batch, BTreeMap::new());
+            self.phase = Phase::Last(batch);
+        }
+    }
+
     /// `AvailableNow`: asks for the next batch as soon as there is room for one.
     pub(super) fn begin_available(&mut self, now: Time, out: &mut Vec<Action>) {
         let may =

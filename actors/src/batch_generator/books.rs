@@ -55,7 +55,6 @@ impl Block {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marked {
     pub(super) receiver_on: Member,
-    pub(super) batch: BatchNumber,
     pub(super) stage: Stage,
     pub(super) holders: Vec<Member>,
 }
@@ -118,6 +117,11 @@ impl Books {
         self.batches.range(self.next_plan..).any(|(_, batch)| !batch.blocks.is_empty())
     }
 
+    /// Whether blocks wait in batches that the scheduler does not have.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.batches.range(self.next_hand..).any(|(_, batch)| !batch.blocks.is_empty())
+    }
+
     fn batch(&mut self, number: BatchNumber) -> &mut Batch {
         self.batches.entry(number).or_insert_with(|| Batch {
             stage: Stage::Open,
@@ -157,7 +161,7 @@ impl Books {
         let (batch, holders, receiver_on) = (block.batch, block.holders.clone(), block.info.holder);
         let entry = self.batches.get_mut(&batch)?;
         entry.awaiting.remove(&id);
-        Some(Marked { receiver_on, batch, stage: entry.stage, holders })
+        Some(Marked { receiver_on, stage: entry.stage, holders })
     }
 
     /// One more executor holds a block; nothing if the block is not in the books.
@@ -167,7 +171,7 @@ impl Books {
             block.holders.push(holder);
         }
         let (batch, holders, receiver_on) = (block.batch, block.holders.clone(), block.info.holder);
-        Some(Marked { receiver_on, batch, stage: self.batches.get(&batch)?.stage, holders })
+        Some(Marked { receiver_on, stage: self.batches.get(&batch)?.stage, holders })
     }
 
     /// Who holds a block.
@@ -206,16 +210,18 @@ impl Books {
         struck
     }
 
-    /// `member` holds nothing any more. Gives the blocks that nobody holds now.
-    pub(super) fn forget_holder(&mut self, member: Member) -> Vec<BlockId> {
-        let mut lost = Vec::new();
+    /// `member` holds nothing any more. Returns how many blocks it held, and those of them that nobody holds now.
+    pub(super) fn forget_holder(&mut self, member: Member) -> (u64, Vec<BlockId>) {
+        let (mut held, mut lost) = (0, Vec::new());
         for (id, block) in &mut self.blocks {
+            let before = block.holders.len();
             block.holders.retain(|holder| *holder != member);
+            held += (before - block.holders.len()) as u64;
             if block.holders.is_empty() {
                 lost.push(*id);
             }
         }
-        lost
+        (held, lost)
     }
 
     /// A batch's time has come.

@@ -209,7 +209,7 @@ impl GeneratorCore {
         {
             out.push(Action::Note(GeneratorNote::BlockCopied { block, to }));
             if marked.stage >= Stage::Handed {
-                out.push(Action::BlockHeld { batch: marked.batch, block, holders: marked.holders });
+                out.push(Action::BlockHeld { block, holders: marked.holders });
             }
         }
     }

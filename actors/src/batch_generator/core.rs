@@ -45,6 +45,8 @@ pub struct GeneratorCore {
     pub(super) copies: Copies,
     /// Those of whom it was told that nothing of theirs is needed.
     pub(super) drained: BTreeSet<Member>,
+    /// Whether the scheduler was told that blocks wait while everybody leaves.
+    pub(super) waiting_told: bool,
     pub(super) ranges: Ranges,
     /// Receivers may be placed from then on.
     placing_at: Option<Time>,
@@ -76,6 +78,7 @@ impl GeneratorCore {
             lives: Lives::new(receivers, config.rate_initial, backoff, config.seed),
             copies: Copies::default(),
             drained: BTreeSet::new(),
+            waiting_told: false,
             ranges: Ranges::new(planned, interval, config.planned_records_max),
             placing_at: None,
             wall_at: Time::ZERO,
@@ -110,6 +113,9 @@ impl GeneratorCore {
                 "AvailableNow reads planned sources only, and there is a received one".to_owned(),
             ));
         }
+        if !self.has_interval() && self.config.streams.is_empty() {
+            self.begin_static(now);
+        }
     }
 
     fn set_wall(&mut self, now: Time, wall: Duration) {
@@ -130,7 +136,11 @@ impl GeneratorCore {
 
     fn on_executor_down(&mut self, now: Time, member: Member, out: &mut Vec<Action>) {
         let ends = self.lives.member_down(now, member, self.is_stopping());
-        let lost = self.books.forget_holder(member);
+        let (held, lost) = self.books.forget_holder(member);
+        // Of one that was drained nothing was needed, or it is elsewhere.
+        if held > 0 && !self.drained.contains(&member) {
+            out.push(Action::Note(GeneratorNote::HolderLost { member, blocks: held }));
+        }
         for after in ends {
             self.end_life(after, "its executor is gone".to_owned(), out);
         }
@@ -200,10 +210,21 @@ impl GeneratorCore {
         }
     }
 
-    /// A replica on an executor that died meanwhile does not count: the receiver hears of the death too, and has the block
-    /// copied again.
+    fn on_started(&mut self, now: Time, receiver: ReceiverId, out: &mut Vec<Action>) {
+        if let Some(on) = self.lives.started(now, receiver) {
+            out.push(Action::Note(GeneratorNote::ReceiverStarted { receiver, on }));
+        }
+    }
+
+    /// A replica on an executor that died meanwhile, or that leaves while another could hold it, does not count: the receiver
+    /// hears of both too, and has the block copied again.
     fn on_safe(&mut self, block: BlockId, replica: Option<Member>, out: &mut Vec<Action>) {
-        if replica.is_some_and(|replica| !self.lives.members.contains(&replica)) {
+        let cut_on = self.books.holding(block).map(|held| held.cut_on);
+        let is_void = |replica| {
+            !self.lives.members.contains(&replica)
+                || cut_on.is_some_and(|cut_on| !self.lives.may_hold(replica, cut_on))
+        };
+        if replica.is_some_and(is_void) {
             return;
         }
         let Some(marked) = self.books.mark_safe(block, replica) else {
@@ -217,18 +238,22 @@ impl GeneratorCore {
             out.push(Action::RecordSafe { member: marked.receiver_on, block });
         }
         if marked.stage == Stage::Handed && replica.is_some() {
-            out.push(Action::BlockHeld { batch: marked.batch, block, holders: marked.holders });
+            out.push(Action::BlockHeld { block, holders: marked.holders });
         }
     }
 
     fn on_stop(&mut self, graceful: bool, out: &mut Vec<Action>) {
         let stopped = self.lives.stop();
         out.extend(stopped.into_iter().map(|(member, receiver)| Action::StopReceiver { member, receiver }));
-        if self.phase == Phase::Running && graceful && self.has_interval() {
-            self.phase = Phase::Stopping;
-        } else if self.phase != Phase::Ended {
-            self.phase = Phase::Ended;
-            out.push(Action::Ended);
+        match self.phase {
+            Phase::Running if graceful && self.has_interval() => self.phase = Phase::Stopping,
+            // The last batch is on its way already.
+            Phase::Stopping | Phase::Last(_) if graceful => {}
+            Phase::Ended => {}
+            _ => {
+                self.phase = Phase::Ended;
+                out.push(Action::Ended);
+            }
         }
     }
 
@@ -257,7 +282,7 @@ impl GeneratorCore {
     fn replan(&mut self, struck: &Struck, out: &mut Vec<Action>) {
         for batch in &struck.replan {
             if let Some((plan, holders)) = plan::write(&self.config, &self.books, *batch) {
-                out.push(Action::Replan { batch: *batch, plan, holders });
+                out.push(Action::Replan { plan, holders });
             }
         }
     }
@@ -397,8 +422,9 @@ impl Core for GeneratorCore {
             Event::ExecutorAt(member, machine) => self.lives.set_machine(member, machine),
             Event::ExecutorDown(member) => self.on_executor_down(now, member, out),
             Event::ExecutorLeaving(member) => self.on_leaving(member, out),
+            Event::ExecutorSuspected { member, suspected } => self.lives.suspect(member, suspected),
             Event::BlockCopied { block, to, kept } => self.on_copied(block, to, kept, out),
-            Event::ReceiverStarted(receiver) => self.lives.started(now, receiver),
+            Event::ReceiverStarted(receiver) => self.on_started(now, receiver, out),
             Event::BlockAdded(info) => self.on_block(info, out),
             Event::BlockSafe { block, replica } => self.on_safe(block, replica, out),
             Event::EndOfBatch { receiver, batch } => self.lives.end_of_batch(receiver, batch),
@@ -425,6 +451,7 @@ impl Core for GeneratorCore {
         }
         self.copy_blocks(now, out);
         self.report_drained(out);
+        self.report_waiting(out);
         // Also after the end: the last batches are still to become safe.
         while let Some(batch) = self.books.next_safe() {
             out.push(Action::BatchSafe(batch));

@@ -24,6 +24,16 @@ impl GeneratorCore {
         self.copies.refresh(&self.books, &self.lives);
     }
 
+    /// While everybody leaves: says whether blocks wait behind the batches that the scheduler has. It would leave these to whoever
+    /// comes next if they held none, and the blocks would go with those who leave.
+    pub(super) fn report_waiting(&mut self, out: &mut Vec<Action>) {
+        let all_leave = !self.lives.leaving.is_empty() && !self.lives.somebody_stays();
+        let waits = all_leave && self.books.has_waiting();
+        if std::mem::replace(&mut self.waiting_told, waits) != waits {
+            out.push(Action::BlocksWait(waits));
+        }
+    }
+
     /// Says once of each executor that leaves when nothing of it is needed any more.
     pub(super) fn report_drained(&mut self, out: &mut Vec<Action>) {
         if self.lives.leaving.len() == self.drained.len() {

@@ -99,6 +99,8 @@ pub(super) struct Lives {
     pub(super) members: BTreeSet<Member>,
     /// Those among them that are about to leave.
     pub(super) leaving: BTreeSet<Member>,
+    /// Those among them that were not heard of for longer than usual.
+    suspected: BTreeSet<Member>,
     /// Where they run, as far as it is known.
     machines: BTreeMap<Member, Machine>,
     backoff: Backoff,
@@ -134,6 +136,7 @@ impl Lives {
             lives: receivers.into_iter().map(life).collect(),
             members: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            suspected: BTreeSet::new(),
             machines: BTreeMap::new(),
             backoff,
             rng: SeededRng::new(seed),
@@ -156,6 +159,21 @@ impl Lives {
         if self.members.contains(&member) {
             self.machines.insert(member, machine);
         }
+    }
+
+    /// Notes what the failure detector thinks of an executor.
+    pub(super) fn suspect(&mut self, member: Member, suspected: bool) {
+        self.suspected.remove(&member);
+        if suspected && self.members.contains(&member) {
+            self.suspected.insert(member);
+        }
+    }
+
+    /// Whether a copy on a living executor counts for a block that was cut on `cut_on`: one that leaves takes it along, and
+    /// will do only where nobody else could have it.
+    pub(super) fn may_hold(&self, replica: Member, cut_on: Member) -> bool {
+        let mut staying = self.members.difference(&self.leaving);
+        !self.leaving.contains(&replica) || staying.all(|member| *member == cut_on)
     }
 
     /// Whether two executors are known to run on one machine.
@@ -209,7 +227,7 @@ impl Lives {
         }
         let due = |life: &&mut Life| matches!(life.state, State::Waiting { not_before } if not_before <= now);
         let life = self.lives.values_mut().find(due)?;
-        let member = placement::choose(&load, life.avoid)?;
+        let member = placement::choose(&load, &self.suspected, life.avoid)?;
         if life.member.is_some() {
             life.id.incarnation = life.id.incarnation.next();
         }
@@ -235,10 +253,11 @@ impl Lives {
         waits.min()
     }
 
-    pub(super) fn started(&mut self, now: Time, id: ReceiverId) {
-        if let Some(life) = self.get_mut(id).filter(|life| life.state == State::Starting) {
-            life.state = State::Running { since: now };
-        }
+    /// A life has begun to read; returns where, if it was awaited.
+    pub(super) fn started(&mut self, now: Time, id: ReceiverId) -> Option<Member> {
+        let life = self.get_mut(id).filter(|life| life.state == State::Starting)?;
+        life.state = State::Running { since: now };
+        life.member
     }
 
     pub(super) fn end_of_batch(&mut self, id: ReceiverId, batch: BatchNumber) {
@@ -315,6 +334,7 @@ impl Lives {
     pub(super) fn member_down(&mut self, now: Time, member: Member, stopping: bool) -> Vec<After> {
         self.members.remove(&member);
         self.leaving.remove(&member);
+        self.suspected.remove(&member);
         self.machines.remove(&member);
         let mut ends = Vec::new();
         for life in self.lives.values_mut().filter(|life| life.member == Some(member)) {
@@ -398,6 +418,7 @@ impl Lives {
 
     pub(super) fn assert_invariants(&self) {
         assert!(self.leaving.is_subset(&self.members), "whoever leaves is still there");
+        assert!(self.suspected.is_subset(&self.members), "whoever is suspected is still there");
         assert!(self.machines.keys().all(|m| self.members.contains(m)), "places are those of the living");
         for life in self.iter() {
             if life.is_live() {

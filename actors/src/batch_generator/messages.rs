@@ -1,6 +1,6 @@
 //! What the batch generator is told, what it asks for, its limits, and the ways out that it needs.
 
-use crate::seam::{BatchPlan, Machine, PlannedRange, StreamInfo};
+use crate::seam::{BatchPlan, Machine, RangesFound, StreamInfo};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -94,15 +94,6 @@ impl Default for GeneratorConfig {
     }
 }
 
-/// The answer of a planned source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RangesFound {
-    /// The ranges of the batch, in order of partition; empty: nothing new.
-    pub ranges: Vec<PlannedRange>,
-    /// Whether there will never be more after these.
-    pub exhausted: bool,
-}
-
 /// What the batch generator is told.
 #[derive(Clone, Debug)]
 pub enum GeneratorEvent {
@@ -124,6 +115,13 @@ pub enum GeneratorEvent {
     ExecutorDown(Member),
     /// An executor wants to leave: its receivers move, and what only it holds is copied.
     ExecutorLeaving(Member),
+    /// What the failure detector thinks of an executor.
+    ExecutorSuspected {
+        /// Which.
+        member: Member,
+        /// Whether it was not heard of for longer than usual: receivers rather go elsewhere.
+        suspected: bool,
+    },
     /// The answer to `CopyBlock`.
     BlockCopied {
         /// The block.
@@ -251,8 +249,6 @@ pub enum GeneratorAction {
     },
     /// A handed batch is planned anew: blocks were struck from it.
     Replan {
-        /// The batch.
-        batch: BatchNumber,
         /// Its plan from now on.
         plan: Arc<BatchPlan>,
         /// Who holds each of its blocks.
@@ -260,8 +256,6 @@ pub enum GeneratorAction {
     },
     /// A block of a handed batch has a new holder.
     BlockHeld {
-        /// The batch.
-        batch: BatchNumber,
         /// The block.
         block: BlockId,
         /// All holders.
@@ -292,6 +286,8 @@ pub enum GeneratorAction {
         /// To whom.
         to: Member,
     },
+    /// While all executors leave: whether blocks wait in batches that the scheduler does not have. Told when it changes.
+    BlocksWait(bool),
     /// No receiver and no block needs this leaving executor any more. Told once.
     Drained(Member),
     /// Look at the wall clock; answered by `Wall`.
@@ -317,6 +313,20 @@ pub enum GeneratorNote {
         after: Duration,
         /// From where it goes on.
         resume_after: Option<Position>,
+    },
+    /// A receiver reads.
+    ReceiverStarted {
+        /// Which.
+        receiver: ReceiverId,
+        /// Where.
+        on: Member,
+    },
+    /// An executor is gone, and blocks with it: copies take their place, or their sender repeats them.
+    HolderLost {
+        /// Who.
+        member: Member,
+        /// How many blocks of batches that are not released it held.
+        blocks: u64,
     },
     /// Blocks were struck from undecided batches because their sender repeats them.
     BlocksStruck {
@@ -359,9 +369,11 @@ pub trait PlanOutlet: Send + Sync {
     /// The plan of a batch that was handed over before has changed. A decided batch keeps its old one.
     fn replan(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>);
     /// A block has other holders now.
-    fn block_held(&self, batch: BatchNumber, block: BlockId, holders: Vec<Member>);
+    fn block_held(&self, block: BlockId, holders: Vec<Member>);
     /// The batch may be decided, as far as its blocks are concerned.
     fn batch_safe(&self, batch: BatchNumber);
+    /// While all executors leave: whether blocks wait behind the batches that were handed over.
+    fn blocks_wait(&self, wait: bool);
     /// No receiver and no block needs this leaving executor any more.
     fn drained(&self, member: Member);
     /// For logs and listeners.

@@ -44,9 +44,10 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
+pub use crate::seam::RangesFound;
 pub use actor::{GeneratorPerformer, GeneratorPorts};
 pub use core::GeneratorCore;
 pub use messages::{
     BatchInterval, ExecutorOutlet, GeneratorAction, GeneratorConfig, GeneratorEvent, GeneratorNote,
-    PlanOutlet, RangesFound,
+    PlanOutlet,
 };

@@ -1,11 +1,8 @@
 //! Planned streams: how far each is planned, and whose answer is waited for. One batch is asked for at a time, because
 //! the next one begins where it ends.
 
-use super::{
-    allowance::Allowance,
-    messages::{GeneratorAction, RangesFound},
-};
-use crate::seam::PlannedRange;
+use super::{allowance::Allowance, messages::GeneratorAction};
+use crate::seam::{PlannedRange, RangesFound};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

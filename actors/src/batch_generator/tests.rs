@@ -165,11 +165,7 @@ fn a_batch_waits_for_every_running_receiver_and_is_planned_in_block_order() {
         desk.safe(703, block_id(r0, 0), 2),
         vec![
             Action::RecordSafe { member: member(1), block: block_id(r0, 0) },
-            Action::BlockHeld {
-                batch: BatchNumber(0),
-                block: block_id(r0, 0),
-                holders: vec![member(1), member(2)]
-            },
+            Action::BlockHeld { block: block_id(r0, 0), holders: vec![member(1), member(2)] },
         ]
     );
     assert!(desk.safe(704, block_id(r1, 0), 1).contains(&Action::BatchSafe(BatchNumber(0))));
@@ -308,6 +304,18 @@ fn available_now_without_anything_ends_without_a_batch() {
     };
     let (mut desk, _) = Desk::new(config, 1_000, &[]);
     assert_eq!(desk.found(1, 0, vec![], true), vec![Action::Ended]);
+}
+
+#[test]
+fn available_now_with_static_data_alone_is_one_batch() {
+    let config = GeneratorConfig { interval: BatchInterval::AvailableNow, ..GeneratorConfig::default() };
+    let (mut desk, out) = Desk::new(config, 1_000, &[1]);
+    let [Action::PlanReady { plan, .. }, Action::Ended, Action::BatchSafe(BatchNumber(0))] = &out[..] else {
+        panic!("{out:?}")
+    };
+    assert_eq!((plan.batch, plan.time), (BatchNumber(0), BatchTime(1_000)));
+    assert_eq!(desk.wake(1_000), vec![]);
+    assert_eq!(desk.0.next_deadline(), None);
 }
 
 #[test]

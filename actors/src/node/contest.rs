@@ -6,11 +6,14 @@
 //!
 //! | what happens first | then |
 //! |---|---|
-//! | the newer one says that the older one's process has ended (`Registration::says_ended`): who started both saw it | nobody is asked: the older one is down (`Ended`), the newer one is admitted |
+//! | the newer one says that the older one's process has ended (`Registration::says_ended`): the agent that started both saw it | nobody is asked: the older one is down (`Ended`), the newer one is admitted |
 //! | the older one answers the question itself | the newer one is refused (`NodeInUse`), the older one notices nothing |
 //! | the older one's connection ends, or it is declared dead | the newer one is admitted |
 //! | 500 ms of the driver's waking time pass | the older one is down (`Replaced`), the newer one is admitted |
 //! | the newer one's connection ends | the question is forgotten |
+//!
+//! Another agent with a copy of the same folder counts the same numbers, and sees its own processes of them end: so what one says
+//! counts only of processes that the same start of an agent has started (`Registration::agent`).
 //!
 //! What the older one had sent before it died does not count as an answer: only the question's own nonce does.
 
@@ -52,6 +55,7 @@ impl Membership {
         let Some(living) = self.live.get(&member.node).filter(|living| living.link != link) else {
             return self.admit(now, link, registration, out);
         };
+        let has_ended = registration.says_ended(&living.registration);
         let living = living.registration.member;
         let waiting = self.contenders.get(&member.node);
         if let Some(waiting) = waiting.filter(|waiting| waiting.registration.member >= member) {
@@ -63,7 +67,7 @@ impl Membership {
             let member = older.registration.member;
             refuse(older.link, Refusal::StaleIncarnation { member, known }, out);
         }
-        if registration.says_ended(living.incarnation) {
+        if has_ended {
             return self.admit(now, link, registration, out);
         }
         self.nonce += 1;
@@ -109,7 +113,7 @@ impl Membership {
             self.live.iter().filter(|(node, e)| is_replaced(node, e.link)).map(|(node, _)| *node).collect();
         for old in replaced.iter().filter_map(|node| self.live.remove(node)).collect::<Vec<_>>() {
             let gone = old.registration.member;
-            let has_ended = gone.node == member.node && registration.says_ended(gone.incarnation);
+            let has_ended = gone.node == member.node && registration.says_ended(&old.registration);
             let reason = if has_ended { DownReason::Ended } else { DownReason::Replaced };
             out.push(Action::Count(Counter::Down));
             out.push(Action::ExecutorDown { member: gone, reason });

@@ -30,6 +30,7 @@ fn registration(member: Member) -> Registration {
         made_of: ProgramPrint::default(),
         ended: None,
         ended_since: None,
+        agent: None,
     }
 }
 

@@ -40,9 +40,9 @@ pub struct BatchInfo {
     pub records: u64,
     /// The inputs that brought any, by key.
     pub inputs: Vec<InputLoad>,
-    /// From its cut until its first task started.
+    /// From its cut until its first task was launched.
     pub scheduling_delay: Duration,
-    /// From then until its last task was done.
+    /// From then until it was published.
     pub processing_time: Duration,
     /// From its cut until it was published.
     pub total_delay: Duration,

@@ -261,7 +261,7 @@ mod hands {
             BlockHold, BlockSink, ReceiverAction as Action, ReceiverConfig, ReceiverCore,
             ReceiverEvent as Event, ReceiverPerformer, ReceiverPorts, Replicator, SourceEnd, TellDriver,
         },
-        seam::{Held, PlannedRange, SourceError, SourceHost},
+        seam::{Held, RangesFound, SourceError, SourceHost},
         shell::{ShellAddress, ShellInbox},
     };
     use futures_util::future::BoxFuture;
@@ -359,12 +359,8 @@ mod hands {
             _stream: StreamId,
             _planned: &BTreeMap<PartitionId, u64>,
             _records_max: Option<u64>,
-        ) -> BoxFuture<'static, Result<Vec<PlannedRange>, SourceError>> {
-            Box::pin(async { Ok(Vec::new()) })
-        }
-
-        fn is_exhausted(&self, _stream: StreamId, _planned: &BTreeMap<PartitionId, u64>) -> bool {
-            true
+        ) -> BoxFuture<'static, Result<RangesFound, SourceError>> {
+            Box::pin(async { Ok(RangesFound::default()) })
         }
     }
 

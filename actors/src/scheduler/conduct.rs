@@ -12,12 +12,13 @@
 //! overtaken by its copy is a slow one. An executor that fails everything on purpose of the program (a panic in a closure) is
 //! like all others then; that the last one is never excluded is the caller's business.
 
+use super::executors::Standing;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 use tidemill_protocol::{
-    id::{Member, TaskKey},
+    id::{Member, NodeId, TaskKey},
     time::Time,
 };
 
@@ -88,11 +89,12 @@ struct Record {
     is_excluded: bool,
 }
 
-/// The memory of all executors that live and of whom there was a complaint.
+/// The memory of all nodes of whom there was a complaint. A process that is started again does not make a bad machine a good
+/// one, so what counts is the node.
 #[derive(Clone, Debug)]
 pub(super) struct Conduct {
     limits: ConductLimits,
-    records: BTreeMap<Member, Record>,
+    records: BTreeMap<NodeId, Record>,
 }
 
 impl Conduct {
@@ -100,15 +102,26 @@ impl Conduct {
         Conduct { limits, records: BTreeMap::new() }
     }
 
-    /// It is gone.
-    pub fn forget(&mut self, member: Member) {
-        self.records.remove(&member);
+    /// This life of it is gone: of the node only an exclusion or a probation is remembered, until its time is over.
+    pub fn forget(&mut self, node: NodeId) {
+        if self.standing(node) == Standing::Good {
+            self.records.remove(&node);
+        }
+    }
+
+    /// What its past has earned it.
+    pub fn standing(&self, node: NodeId) -> Standing {
+        match self.records.get(&node) {
+            Some(record) if record.is_excluded => Standing::Excluded,
+            Some(Record { probation: Some(_), .. }) => Standing::OnProbation,
+            _ => Standing::Good,
+        }
     }
 
     /// A task failed on it by its own fault; true if it should be excluded.
     pub fn task_failed(&mut self, now: Time, on: Member, task: TaskKey) -> bool {
         let limits = self.limits;
-        let record = self.records.entry(on).or_default();
+        let record = self.records.entry(on.node).or_default();
         record.failures.retain(|(at, failed)| now.since(*at) <= limits.failures_period && *failed != task);
         record.failures.push_back((now, task));
         !record.is_excluded && record.failures.len() >= limits.failures_max
@@ -127,10 +140,10 @@ impl Conduct {
         for (member, (against, pro)) in verdicts {
             if against <= pro {
                 // Of those of whom there was never a complaint nothing is remembered.
-                self.records.entry(member).and_modify(|record| record.slow_batches = 0);
+                self.records.entry(member.node).and_modify(|record| record.slow_batches = 0);
                 continue;
             }
-            let record = self.records.entry(member).or_default();
+            let record = self.records.entry(member.node).or_default();
             record.slow_batches += 1;
             let most = if record.probation.is_some() { 1 } else { self.limits.slow_batches_max };
             if record.slow_batches >= most && !record.is_excluded {
@@ -171,7 +184,7 @@ impl Conduct {
     /// It is excluded from now on; gives for how long.
     pub fn exclude(&mut self, now: Time, member: Member) -> Duration {
         let limits = self.limits;
-        let record = self.records.entry(member).or_default();
+        let record = self.records.entry(member.node).or_default();
         let last = time_of(&limits, record.exclusions);
         if record.until.is_none_or(|until| now.since(until) >= last) {
             record.exclusions = 0;
@@ -188,7 +201,7 @@ impl Conduct {
 
     /// Nobody else is there: its exclusion is over before its time.
     pub fn pardon(&mut self, now: Time, member: Member) {
-        if let Some(record) = self.records.get_mut(&member) {
+        if let Some(record) = self.records.get_mut(&member.node) {
             record.is_excluded = false;
             record.until = Some(now);
             record.probation = None;
@@ -196,16 +209,16 @@ impl Conduct {
     }
 
     /// Whose exclusion is over (true) and whose probation is (false), by id.
-    pub fn due(&mut self, now: Time) -> Vec<(Member, bool)> {
+    pub fn due(&mut self, now: Time) -> Vec<(NodeId, bool)> {
         let mut found = Vec::new();
-        for (member, record) in &mut self.records {
+        for (node, record) in &mut self.records {
             if record.is_excluded && record.until.is_some_and(|until| until <= now) {
                 record.is_excluded = false;
                 record.probation = Some(now + self.limits.exclusion_min);
-                found.push((*member, true));
+                found.push((*node, true));
             } else if record.probation.is_some_and(|until| until <= now) {
                 record.probation = None;
-                found.push((*member, false));
+                found.push((*node, false));
             }
         }
         found

@@ -97,10 +97,14 @@ pub struct Scheduler {
     pub(super) publishing: Option<(BatchNumber, SinkId)>,
     /// Batches that were safe before their plan came.
     safe_early: BTreeSet<BatchNumber>,
+    /// While all executors leave: blocks wait in batches that are still to be planned.
+    pub(super) blocks_wait: bool,
     /// After a failure or a stop: batches from this one on are not taken.
     pub(super) limit: Option<BatchNumber>,
-    has_failed: bool,
+    pub(super) has_failed: bool,
     pub(super) has_stopped: bool,
+    /// After a failure or a stop: what is decided and not published by then is given up.
+    pub(super) give_up_at: Option<Time>,
     /// Gathered during one event, so that each executor gets one message.
     cancels: BTreeMap<Member, Vec<TaskId>>,
     pub(super) drops: BTreeMap<Member, Vec<DataKey>>,
@@ -121,9 +125,11 @@ impl Scheduler {
             next: config.first,
             publishing: None,
             safe_early: BTreeSet::new(),
+            blocks_wait: false,
             limit: None,
             has_failed: false,
             has_stopped: false,
+            give_up_at: None,
             cancels: BTreeMap::new(),
             drops: BTreeMap::new(),
         }
@@ -146,6 +152,7 @@ impl Scheduler {
                     job.submitted = replaced.submitted;
                     job.first_launch = replaced.first_launch;
                     job.failures = replaced.failures;
+                    job.deaths = replaced.deaths;
                 }
                 self.jobs.insert(batch, job);
                 self.wake_tasks(batch);
@@ -227,13 +234,19 @@ impl Core for Scheduler {
         match event {
             Event::ExecutorUp { member, slots } => {
                 if self.executors.enter(member, slots, self.config.queue_per_slot) {
+                    self.executors.set_standing(member, self.conduct.standing(member.node));
+                    self.keep_one_usable(now, out);
                     // It may hold a block that was thought lost.
                     self.jobs.keys().for_each(|batch| self.queue.feed(*batch));
                 }
             }
-            Event::ExecutorDown { member } => {
+            Event::ExecutorDown { member, has_ended } => {
+                let poison = if has_ended { self.blame(member) } else { None };
                 self.executor_down(member, out);
                 self.keep_one_usable(now, out);
+                if let Some((batch, text)) = poison {
+                    self.fail(batch, text, out);
+                }
             }
             Event::ExecutorSuspected { member } => {
                 self.executors.suspect(member, true);
@@ -249,6 +262,7 @@ impl Core for Scheduler {
             }
             Event::BlockHolders(place) => self.block_holders(place),
             Event::BatchSafe { batch } => self.batch_safe(batch),
+            Event::BlocksWait { wait } => self.blocks_wait = wait,
             Event::TaskDone(outcome) => self.task_done(now, outcome, out),
             Event::TaskFailed(failure) => self.task_failed(now, failure, out),
             Event::NoticeLost { batch, reader } => self.doubt(batch, Some(reader), out),
@@ -272,7 +286,7 @@ impl Core for Scheduler {
         self.speculate(now, out);
         let due = self.releases.due(now).into_iter();
         out.extend(due.map(|(member, up_to)| Action::ReleaseOutputs { member, up_to }));
-        self.stop_if_drained(out);
+        self.stop_if_drained(now, out);
     }
 
     fn wake() -> Event {
@@ -285,6 +299,7 @@ impl Core for Scheduler {
             self.conduct.next_deadline(),
             self.releases.next_deadline(),
             self.look_at,
+            self.give_up_at.filter(|_| !self.has_stopped),
         ];
         deadlines.into_iter().flatten().min()
     }

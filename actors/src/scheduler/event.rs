@@ -23,6 +23,8 @@ pub enum Event {
     ExecutorDown {
         /// Which life of which node.
         member: Member,
+        /// Whether its process is known to have ended, rather than to be out of reach.
+        has_ended: bool,
     },
     /// An executor leaves: it is given nothing more; answered by [`Action::ExecutorDrained`].
     ExecutorLeaving {
@@ -58,6 +60,11 @@ pub enum Event {
         /// The batch.
         batch: BatchNumber,
     },
+    /// While all executors leave: whether blocks wait in batches that are still to be planned.
+    BlocksWait {
+        /// Whether they do.
+        wait: bool,
+    },
     /// A task has ended well.
     TaskDone(TaskOutcome),
     /// A task has ended badly.
@@ -85,7 +92,7 @@ pub enum Event {
     },
     /// The deadline has come.
     Wake,
-    /// Decided batches are published, all others dropped; then [`Action::Stopped`].
+    /// Decided batches are published, within 10 s, and all others dropped; then [`Action::Stopped`].
     Stop,
 }
 
@@ -248,7 +255,7 @@ pub enum Action {
         /// Which.
         member: Member,
     },
-    /// After a failure or [`Event::Stop`]: there is nothing left to do. Told once.
+    /// After a failure or [`Event::Stop`]: there is nothing left to do, or what there is has taken too long. Told once.
     Stopped,
     /// Add to a counter.
     Count(Counter, u64),
@@ -308,6 +315,8 @@ impl Counter {
 pub struct BatchTimings {
     /// Its number.
     pub batch: BatchNumber,
+    /// Which of its plans was run.
+    pub version: u32,
     /// Its time.
     pub time: BatchTime,
     /// When its plan arrived.

@@ -2,7 +2,7 @@
 //! trusted; kept in the order in which placement asks, so that a task costs the same among 10 executors and among 300.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tidemill_protocol::id::Member;
+use tidemill_protocol::id::{Member, NodeId};
 
 /// How far an executor is trusted with tasks by what its tasks have done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,7 +292,14 @@ impl Executors {
     /// Whether there is anybody, full or not, who is not among `avoid` and may be given tasks.
     pub fn has_others(&self, avoid: &[Member]) -> bool {
         let is_included = |member: &&Member| self.get(**member).is_some_and(|e| e.is_included());
-        self.included > avoid.iter().filter(is_included).count()
+        // Somebody may be named twice: as one who failed a task, and as one who was overtaken, more than once.
+        let avoided: BTreeSet<&Member> = avoid.iter().filter(is_included).collect();
+        self.included > avoided.len()
+    }
+
+    /// The newest life of a node, if one is there.
+    pub fn of_node(&self, node: NodeId) -> Option<Member> {
+        self.live.keys().rev().find(|member| member.node == node).copied()
     }
 
     /// The excluded ones, by id.

@@ -188,6 +188,8 @@ pub(super) struct Job {
     pub first_launch: Option<Time>,
     pub decided: Option<Time>,
     pub failures: u64,
+    /// How many processes have ended while a task ran there.
+    pub deaths: BTreeMap<At, u16>,
     /// Whose attempts were overtaken by their copies.
     pub overtaken: Vec<Member>,
     /// The number of the first attempt of each task: what readers that were sent ahead are promised.
@@ -254,6 +256,7 @@ impl Job {
             first_launch: None,
             decided: None,
             failures: 0,
+            deaths: BTreeMap::new(),
             overtaken: Vec::new(),
             first: Attempt(next_attempt),
             looked_ahead: false,

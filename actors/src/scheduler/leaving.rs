@@ -15,8 +15,10 @@ impl Scheduler {
     /// Whether tasks of `batch` are left to whoever comes next.
     pub(super) fn is_left(&self, batch: BatchNumber) -> bool {
         let holds_blocks = |job: &Job| !job.block_bytes.is_empty();
-        // Batches are decided in turn, so that one with blocks needs all before it.
-        self.executors.all_leave() && !self.jobs.range(batch..).any(|(_, job)| holds_blocks(job))
+        // Batches are decided in turn, so that one with blocks needs all before it, also if it is not here yet.
+        self.executors.all_leave()
+            && !self.blocks_wait
+            && !self.jobs.range(batch..).any(|(_, job)| holds_blocks(job))
     }
 
     /// Says once of each executor that leaves when no task runs there and nobody will ask for an output of it.

@@ -17,7 +17,7 @@ impl Scheduler {
         if !self.executors.strike(member) {
             return;
         }
-        self.conduct.forget(member);
+        self.conduct.forget(member.node);
         self.releases.forget(member);
         let batches: Vec<BatchNumber> = self.jobs.keys().copied().collect();
         for batch in batches {

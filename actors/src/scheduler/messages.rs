@@ -37,7 +37,7 @@ pub trait Followers: 'static {
     fn excluded(&self, member: Member, time: Duration, why: Misconduct);
     /// Nothing from this batch on will be published, for this reason.
     fn failed(&self, batch: BatchNumber, text: &str);
-    /// After a failure or a stop: all that could be published has been.
+    /// After a failure or a stop: all that could be published in time has been.
     fn stopped(&self);
 }
 

@@ -46,6 +46,7 @@ mod outbox;
 mod outcome;
 mod pace;
 mod placement;
+mod poison;
 mod publish;
 mod queue;
 mod recall;

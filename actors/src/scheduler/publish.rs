@@ -14,10 +14,14 @@ use super::{
     event::{Action, BatchTimings, Counter, PreparedPart, PublishFailure},
     job::{At, Job, TaskState},
 };
+use std::time::Duration;
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, SinkId},
     time::Time,
 };
+
+/// How long decided batches may take to be published after a failure or a stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Scheduler {
     /// The sink that is being given this batch.
@@ -55,13 +59,25 @@ impl Scheduler {
         }
     }
 
-    /// After a failure or a stop: says when nothing is left to do.
-    pub(super) fn stop_if_drained(&mut self, out: &mut Vec<Action>) {
-        let is_drained = self.limit.is_some() && self.jobs.is_empty() && self.publishing.is_none();
-        if is_drained && !self.has_stopped {
-            self.has_stopped = true;
-            out.push(Action::Stopped);
+    /// After a failure or a stop: says when nothing is left to do, or when what is left takes too long.
+    pub(super) fn stop_if_drained(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.limit.is_none() || self.has_stopped {
+            return;
         }
+        let give_up_at = *self.give_up_at.get_or_insert(now + PATIENCE);
+        let is_drained = self.jobs.is_empty() && self.publishing.is_none();
+        if !is_drained && now < give_up_at {
+            return;
+        }
+        if !is_drained && !self.has_failed {
+            let batch = self.jobs.keys().next().copied().unwrap_or(self.next);
+            let text =
+                format!("{batch} is decided, and could not be published within {PATIENCE:?} of the stop");
+            self.has_failed = true;
+            out.push(Action::PipelineFailed { batch, text });
+        }
+        self.has_stopped = true;
+        out.push(Action::Stopped);
     }
 
     fn release(&mut self, now: Time, batch: BatchNumber, decided: Time, out: &mut Vec<Action>) {
@@ -73,6 +89,7 @@ impl Scheduler {
         out.push(Action::Count(Counter::BatchesPublished, 1));
         out.push(Action::Completed(BatchTimings {
             batch,
+            version: job.version,
             time: job.plan.time,
             submitted: job.submitted,
             first_launch: job.first_launch.unwrap_or(job.submitted),

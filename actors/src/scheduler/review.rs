@@ -15,7 +15,11 @@ impl Scheduler {
         if self.conduct.next_deadline().is_none_or(|at| at > now) {
             return;
         }
-        for (member, was_excluded) in self.conduct.due(now) {
+        for (node, was_excluded) in self.conduct.due(now) {
+            let Some(member) = self.executors.of_node(node) else {
+                self.conduct.forget(node);
+                continue;
+            };
             let standing = if was_excluded { Standing::OnProbation } else { Standing::Good };
             self.executors.set_standing(member, standing);
             if was_excluded {

@@ -240,7 +240,7 @@ fn safe(batch: u64) -> Event {
 }
 
 fn down(n: u16) -> Event {
-    Event::ExecutorDown { member: node(n) }
+    Event::ExecutorDown { member: node(n), has_ended: false }
 }
 
 /// A good outcome with 1 record of 8 bytes for each of `partitions`.

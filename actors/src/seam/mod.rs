@@ -23,5 +23,5 @@ pub use program::{
     StagePlan, StorageLevel, StreamInfo, StreamInput, StreamKind,
 };
 pub use sink::{PublishError, Published, SinkHost};
-pub use source::{SourceError, SourceHost};
+pub use source::{RangesFound, SourceError, SourceHost};
 pub use tasks::{InputData, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks};

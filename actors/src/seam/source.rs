@@ -18,16 +18,23 @@ pub trait SourceHost: Send + Sync {
     ) -> BoxFuture<'static, Result<(), SourceError>>;
 
     /// The ranges of a planned stream that the next batch shall hold, given how far each partition was planned (missing:
-    /// from the start) and how many records are permitted (`None`: no limit). An empty answer: nothing new.
+    /// from the start) and how many records are permitted (`None`: no limit). An empty answer: nothing new. The future must
+    /// not block: whoever waits for it has a time limit, and drops it then.
     fn next_ranges(
         &self,
         stream: StreamId,
         planned: &BTreeMap<PartitionId, u64>,
         records_max: Option<u64>,
-    ) -> BoxFuture<'static, Result<Vec<PlannedRange>, SourceError>>;
+    ) -> BoxFuture<'static, Result<RangesFound, SourceError>>;
+}
 
-    /// Whether a planned stream has ended: no later call of `next_ranges` will give a range.
-    fn is_exhausted(&self, stream: StreamId, planned: &BTreeMap<PartitionId, u64>) -> bool;
+/// The answer of a planned source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangesFound {
+    /// The ranges of the batch, in order of partition; empty: nothing new.
+    pub ranges: Vec<PlannedRange>,
+    /// Whether there will never be more after these.
+    pub exhausted: bool,
 }
 
 /// A source cannot go on. Retryable: the receiver is started again, with backoff, from its last safe position.

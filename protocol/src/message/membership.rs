@@ -26,13 +26,19 @@ pub struct Registration {
     /// With `ended`: the first of the lives up to that one whose processes have all certainly ended. Without it that one alone has.
     #[serde(default)]
     pub ended_since: Option<Incarnation>,
+    /// Which start of which agent has started this process: a number drawn by lot. Only of its own processes an agent knows
+    /// that they have ended; another one that was given the same number counts lives of its own.
+    #[serde(default)]
+    pub agent: Option<u64>,
 }
 
 impl Registration {
-    /// Whether the process of this life of the node has certainly ended.
+    /// Whether the process of another life of the node has certainly ended: this one's agent has started it, and has seen that.
     #[must_use]
-    pub fn says_ended(&self, life: Incarnation) -> bool {
-        self.ended.is_some_and(|last| self.ended_since.unwrap_or(last) <= life && life <= last)
+    pub fn says_ended(&self, other: &Registration) -> bool {
+        let life = other.member.incarnation;
+        let is_named = |last| self.ended_since.unwrap_or(last) <= life && life <= last;
+        self.agent == other.agent && self.ended.is_some_and(is_named)
     }
 }
 

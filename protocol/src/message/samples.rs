@@ -120,7 +120,7 @@ samples!(ToDriver {
             member: member(1), slots: 4, program: ProgramId(0xfeed_f00d),
             bulk_address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7001))),
             made_of: ProgramPrint { executable: 1, partitions: 4, parameters: 2, operators: vec![3, u64::MAX] },
-            ended: Some(Incarnation(2)), ended_since: Some(Incarnation(1)),
+            ended: Some(Incarnation(2)), ended_since: Some(Incarnation(1)), agent: Some(0xa6e7),
         });
     ReceiverStarted => ToDriver::ReceiverStarted { receiver: receiver() };
     BlockAdded =>

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     Running, StartError, StreamContext,
     cluster::process::{
-        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, PastLives, Renewing, join_address,
-        member, next_life, run_executor,
+        Agent, AgentEnd, AgentSpec, DriverOptions, ExecutorSpec, Launch, Origin, PastLives, Renewing,
+        join_address, member, next_life, run_executor, take_folder,
     },
 };
 use std::{
@@ -145,7 +145,10 @@ impl App {
         };
         let spec = ExecutorSpec {
             member: member(args.node, args.incarnation),
-            ended: args.ended.map(|last| PastLives::new(args.ended_since.unwrap_or(last), last)),
+            origin: Origin {
+                agent: args.agent,
+                ended: args.ended.map(|last| PastLives::new(args.ended_since.unwrap_or(last), last)),
+            },
             driver: args.driver,
             ip: args.listen,
             slots: args.slots,
@@ -222,12 +225,13 @@ async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
         )));
     }
     let executors: Vec<NodeId> = nodes.into_iter().take(wanted).collect();
+    let lock = take_folder(&args.data).map_err(Refusal::usage)?;
     let life = next_life(&world.files, &args.data).map_err(Refusal::usage)?;
     let (ip, slots, data) = (args.listen, args.slots, args.data.clone());
     let renewal = join_address(driver)
         .map(|server| Renewing { identity, at: Renewal { local: SocketAddr::new(args.listen, 0), server } });
     let launch = Launch { driver, ip, slots, data, spill_dir: args.spill_dir.clone(), is_heard: true };
-    Ok(AgentSpec { launch, executors, life, renewal })
+    Ok(AgentSpec { launch, executors, life, renewal, _lock: Some(Arc::new(lock)) })
 }
 
 async fn join_cluster(

@@ -151,6 +151,9 @@ pub struct ExecutorArgs {
     /// Its incarnation
     #[arg(long)]
     pub incarnation: u32,
+    /// Which start of its agent has started it
+    #[arg(long)]
+    pub agent: Option<u64>,
     /// The incarnation before it, whose process has ended
     #[arg(long)]
     pub ended: Option<u32>,

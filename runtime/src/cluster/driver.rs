@@ -15,7 +15,6 @@
 
 use super::{
     figures,
-    holdings::Holdings,
     inbox::fail_when_full,
     ledger::Ledger,
     prepared::{Prepared, Reported},
@@ -50,7 +49,7 @@ use tidemill_actors::{
     transport::Transport,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, BlockId, Epoch, Member, StreamId, TaskId, TaskKey},
+    id::{BatchNumber, BlockId, Epoch, Member, ReceiverId, StreamId, TaskId, TaskKey},
     message::{PeerInfo, ToExecutor},
     world::World,
 };
@@ -127,9 +126,6 @@ impl Roles {
     }
 }
 
-/// How long the batches before a failed one may take to be published.
-const FAILURE_PATIENCE: Duration = Duration::from_secs(10);
-
 /// What the driver's roles tell each other through: shared by their performers.
 pub(super) struct Wires<L> {
     pub(super) roles: Roles,
@@ -141,8 +137,6 @@ pub(super) struct Wires<L> {
     pub(super) has_cuts: bool,
     pub(super) peers: Option<PeersListener>,
     pub(super) alive: Mutex<BTreeMap<Member, PeerInfo>>,
-    /// What executors hold; kept where they do not say themselves what went with them.
-    pub(super) holdings: Option<Mutex<Holdings>>,
     /// What reports have brought for sinks.
     pub(super) reported: Arc<Reported>,
 }
@@ -154,11 +148,6 @@ impl<L: TellExecutors + Send + Sync> ExecutorOutlet for Wires<L> {
 }
 
 impl<L> Wires<L> {
-    pub(super) fn holdings<T>(&self, change: impl FnOnce(&mut Holdings) -> T) -> Option<T> {
-        let holdings = self.holdings.as_ref()?;
-        Some(change(&mut holdings.lock().unwrap_or_else(PoisonError::into_inner)))
-    }
-
     fn hand_over(&self, plan: Arc<BatchPlan>, holders: BTreeMap<BlockId, Vec<Member>>) {
         let version = self.ledger.plan(&plan);
         // The generator's books decide what becomes of a block without holders: the scheduler waits for them.
@@ -183,13 +172,17 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
         self.hand_over(plan, holders);
     }
 
-    fn block_held(&self, _batch: BatchNumber, block: BlockId, holders: Vec<Member>) {
+    fn block_held(&self, block: BlockId, holders: Vec<Member>) {
         let place = BlockPlace { block, holders };
         self.roles.scheduler.tell(scheduler::Event::BlockHolders(place));
     }
 
     fn batch_safe(&self, batch: BatchNumber) {
         self.roles.scheduler.tell(scheduler::Event::BatchSafe { batch });
+    }
+
+    fn blocks_wait(&self, wait: bool) {
+        self.roles.scheduler.tell(scheduler::Event::BlocksWait { wait });
     }
 
     fn drained(&self, member: Member) {
@@ -203,6 +196,8 @@ impl<L: Send + Sync> PlanOutlet for Wires<L> {
                 metrics::counter!("tidemill_receiver_restarts_total").increment(1);
                 self.report_window(receiver.stream);
             }
+            GeneratorNote::ReceiverStarted { receiver, on } => return self.report_receiver(*receiver, *on),
+            GeneratorNote::HolderLost { member, blocks } => return self.report_holder(*member, *blocks),
             GeneratorNote::BlocksStruck { blocks, records } => {
                 tracing::info!(blocks, records, "unsafe blocks were struck: their sender repeats them");
                 metrics::counter!("tidemill_blocks_struck_total").increment(*blocks as u64);
@@ -235,6 +230,21 @@ impl<L> Wires<L> {
     fn settle(&self) {
         if self.progress.outcome().is_none() {
             self.progress.tell(self.ledger.failure().map_or(ClusterEvent::Ended, ClusterEvent::Failed));
+        }
+    }
+
+    /// A receiver reads; unless its executor was lost meanwhile, which has been told already.
+    fn report_receiver(&self, receiver: ReceiverId, on: Member) {
+        if self.alive.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&on) {
+            self.progress.tell(ClusterEvent::ReceiverStarted { receiver, on });
+        }
+    }
+
+    /// Blocks went with an executor. In one process the executors say so themselves.
+    fn report_holder(&self, member: Member, blocks: u64) {
+        if self.peers.is_some() {
+            tracing::warn!(%member, blocks, "blocks went with an executor: copies take their place, or their sender repeats them");
+            self.progress.tell(ClusterEvent::DataLost { node: member.node, blocks, outputs: 0 });
         }
     }
 
@@ -283,7 +293,6 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
     }
 
     fn released(&self, batch: BatchNumber) {
-        self.0.holdings(|holdings| holdings.released(batch));
         self.0.reported.release(batch);
         self.0.roles.generator.tell(GeneratorEvent::BatchReleased(batch));
     }
@@ -304,14 +313,9 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.progress.tell(ClusterEvent::ExecutorExcluded { member, time });
     }
 
-    /// The batches before the failed one are still to be published; `stopped` says when they are.
+    /// The batches before the failed one are still to be published; `stopped` says when they are, or are given up.
     fn failed(&self, _batch: BatchNumber, text: &str) {
         self.0.ledger.fail(text);
-        let wires = self.0.clone();
-        self.0.world.spawner.spawn(async move {
-            wires.world.clock.sleep(FAILURE_PATIENCE).await;
-            wires.settle();
-        });
     }
 
     fn stopped(&self) {
@@ -334,7 +338,6 @@ where
         ledger: Ledger::default(),
         world: world.clone(),
         has_cuts: matches!(config.batch_interval, BatchInterval::Every(_)),
-        holdings: peers.is_some().then(Mutex::default),
         peers,
         alive: Mutex::default(),
         reported: Arc::default(),

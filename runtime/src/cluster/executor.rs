@@ -13,7 +13,7 @@
 use super::{
     plumbing::{Connected, Die, End, Hears, Leave, Order, Plumbing, Uplink},
     ports::Ports,
-    process::PastLives,
+    process::Origin,
     progress::{ClusterEvent, Progress},
     unconnected::Unconnected,
 };
@@ -59,8 +59,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) cost: Option<CostModel>,
     /// The first incarnation; a process that starts anew on a node takes a higher one.
     pub(crate) first: Incarnation,
-    /// Those before it, whose processes have certainly ended.
-    pub(crate) ended: Option<PastLives>,
+    /// What the agent knows that has started it.
+    pub(crate) origin: Origin,
     /// Sees each action of each core, in simulation.
     pub(crate) observer: Option<Observer>,
     /// How many incarnations it may have before it gives up; none: a thousand in 10 s.
@@ -282,8 +282,9 @@ impl Actor for Agent {
             program: Program::id(&*self.parts.pipeline),
             bulk_address,
             made_of: self.parts.pipeline.made_of(),
-            ended: self.parts.ended.map(|ended| ended.last),
-            ended_since: self.parts.ended.map(|ended| ended.first),
+            ended: self.parts.origin.ended.map(|ended| ended.last),
+            ended_since: self.parts.origin.ended.map(|ended| ended.first),
+            agent: self.parts.origin.agent,
         }));
         self.life = Some(life);
         Ok(())

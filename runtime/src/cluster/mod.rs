@@ -6,7 +6,7 @@
 //!   progress   what the outside sees: events, the last batches, the outcome
 //!   driver     four roles and the wires between them;   ledger: batches between plan and publication
 //!   figures    the metrics that are known by name from the start
-//!              routes: from membership to the other roles;  holdings: who holds which block
+//!              routes: from membership to the other roles
 //!              (role_configs: what the configuration means to them)
 //!   executor   an agent, task slots, receivers: one incarnation after another
 //!   plumbing   what differs between one process (local) and QUIC (quic)
@@ -20,7 +20,6 @@ mod drain;
 mod driver;
 mod executor;
 mod figures;
-mod holdings;
 mod inbox;
 pub(crate) mod lane;
 mod ledger;

@@ -6,7 +6,7 @@ use super::{
     inbox::DriverInbox,
     lane::Lanes,
     plumbing::{Die, Leave, Plumbing},
-    process::PastLives,
+    process::Origin,
     progress::Progress,
     quic::{Answers, Bulk, Door, Gate, QuicLinks},
 };
@@ -97,8 +97,8 @@ impl DriverOverQuic {
 pub(crate) struct ExecutorSite {
     pub(crate) node: NodeId,
     pub(crate) first: Incarnation,
-    /// Those before it, whose processes have certainly ended.
-    pub(crate) ended: Option<PastLives>,
+    /// What the agent knows that has started it.
+    pub(crate) origin: Origin,
     pub(crate) plumbing: Arc<dyn Plumbing>,
     /// Virtual task times, in simulation.
     pub(crate) cost: Option<CostModel>,
@@ -122,7 +122,7 @@ pub(crate) fn start_executor(
         progress,
         cost: own.cost,
         first: own.first,
-        ended: own.ended,
+        origin: own.origin,
         observer: own.observer,
         intensity: own.intensity,
     };

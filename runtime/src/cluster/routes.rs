@@ -64,13 +64,8 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
             alive.remove(&member);
         });
         let wires = &self.0;
-        // Of one that has left in good order nothing is needed, or it is elsewhere.
-        let is_loss = |blocks: &u64| *blocks > 0 && reason != DownReason::Left;
-        if let Some(blocks) = wires.holdings(|holdings| holdings.lost(member)).filter(is_loss) {
-            tracing::warn!(%member, blocks, "blocks went with an executor: copies take their place, or their sender repeats them");
-            wires.progress.tell(ClusterEvent::DataLost { node: member.node, blocks, outputs: 0 });
-        }
-        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member });
+        let has_ended = reason == DownReason::Ended;
+        wires.roles.scheduler.tell(scheduler::Event::ExecutorDown { member, has_ended });
         wires.roles.generator.tell(GeneratorEvent::ExecutorDown(member));
         if reason == DownReason::Left {
             wires.progress.tell(ClusterEvent::ExecutorLeft(member));
@@ -86,20 +81,10 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
         let wires = &self.0;
         match to {
             Destination::BatchGenerator => {
-                if let ToDriver::ReceiverStarted { receiver } = &message {
-                    wires.progress.tell(ClusterEvent::ReceiverStarted { receiver: *receiver, on: from });
+                if let ToDriver::BlockAdded(block) = &message {
+                    figures::block_received(block.bytes);
                 }
-                match &message {
-                    ToDriver::BlockAdded(block) => {
-                        figures::block_received(block.bytes);
-                        wires.holdings(|holdings| holdings.added(block));
-                    }
-                    ToDriver::BlockSafe { block, replica: Some(replica) }
-                    | ToDriver::BlockCopied { block, to: replica, kept: true } => {
-                        wires.holdings(|holdings| holdings.copied(*block, *replica));
-                    }
-                    _ => {}
-                }
+                // What it says counts only if the batch generator finds that it may say it; status hears of it from there.
                 if let Some(what) = generator_event(message).map(Box::new) {
                     wires.roles.generator.tell(GeneratorEvent::Said { by: from, what });
                 }

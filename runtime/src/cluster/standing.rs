@@ -12,10 +12,12 @@ pub(super) fn tell(roles: &Roles, progress: &Progress, member: Member, standing:
     match standing {
         Standing::Suspected => {
             roles.scheduler.tell(scheduler::Event::ExecutorSuspected { member });
+            roles.generator.tell(GeneratorEvent::ExecutorSuspected { member, suspected: true });
             progress.tell(ClusterEvent::ExecutorSuspected(member));
         }
         Standing::Trusted => {
             roles.scheduler.tell(scheduler::Event::ExecutorTrusted { member });
+            roles.generator.tell(GeneratorEvent::ExecutorSuspected { member, suspected: false });
             progress.tell(ClusterEvent::ExecutorTrusted(member));
         }
         Standing::Leaving => {

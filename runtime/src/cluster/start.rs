@@ -16,6 +16,7 @@ use super::{
     lane::BulkThread,
     local::LocalPlumbing,
     plumbing::Die,
+    process::Origin,
     progress::{ClusterEvent, Progress},
     role_configs::inputs_by_name,
     running::Running,
@@ -324,7 +325,7 @@ fn assemble(parts: Parts) -> Assembled {
             progress: progress.clone(),
             cost: None,
             first: Incarnation(1),
-            ended: None,
+            origin: Origin::default(),
             observer: None,
             intensity: None,
         }));

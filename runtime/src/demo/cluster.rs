@@ -50,7 +50,7 @@ impl Cluster {
         let driver = running.address().ok_or("the driver does not listen")?;
         let launch =
             Launch { driver, ip: LOOPBACK, slots: Some(slots), data, spill_dir: None, is_heard: false };
-        let agent = AgentThread::start(AgentSpec { launch, executors, life: 1, renewal: None })?;
+        let agent = AgentThread::start(AgentSpec { launch, executors, life: 1, renewal: None, _lock: None })?;
         Ok(Cluster { agent: Some(agent), running: Some(running), _folder: Some(folder) })
     }
 

@@ -5,7 +5,8 @@ use futures_util::future::{BoxFuture, ready};
 use std::collections::BTreeMap;
 use tidemill_actors::{
     receiver::BlockSink,
-    seam::{PlannedRange, PublishError, Published, SinkHost, SourceError, SourceHost},
+    seam::{PublishError, Published, RangesFound, SinkHost, SourceError, SourceHost},
+    supervision::panic::catch,
 };
 use tidemill_protocol::id::{PartitionId, Position, ReceiverId, RunId, SinkId, StreamId, TaskId};
 
@@ -25,22 +26,30 @@ impl SourceHost for Pipeline {
         }
     }
 
+    /// Sources that say their ranges may block (files), so they are asked where that is allowed.
     fn next_ranges(
         &self,
         stream: StreamId,
         planned: &BTreeMap<PartitionId, u64>,
         records_max: Option<u64>,
-    ) -> BoxFuture<'static, Result<Vec<PlannedRange>, SourceError>> {
+    ) -> BoxFuture<'static, Result<RangesFound, SourceError>> {
         let source = self.streams.get(usize::from(stream.0)).map(|node| node.source.clone());
-        let (files, planned) = (self.files.clone(), planned.clone());
-        Box::pin(async move {
+        let (files, mut planned) = (self.files.clone(), planned.clone());
+        let ask = move || -> Result<RangesFound, SourceError> {
             let source = source.ok_or_else(|| SourceError(format!("{stream} is not in this program")))?;
-            source.next_ranges(&files, &planned, records_max)
-        })
-    }
-
-    fn is_exhausted(&self, stream: StreamId, planned: &BTreeMap<PartitionId, u64>) -> bool {
-        self.streams.get(usize::from(stream.0)).is_some_and(|node| node.source.is_exhausted(planned))
+            let ranges = source.next_ranges(&files, &planned, records_max)?;
+            planned.extend(ranges.iter().map(|range| (range.partition, range.to)));
+            Ok(RangesFound { exhausted: source.is_exhausted(&planned), ranges })
+        };
+        let ask =
+            move || catch(ask).unwrap_or_else(|panic| Err(SourceError(format!("it panicked: {panic}"))));
+        match self.world.get().map(|world| world.spawner.clone()) {
+            Some(spawner) => Box::pin(async move {
+                let found = spawner.blocking(ask).await;
+                found.unwrap_or_else(|| Err(SourceError("the process is ending".into())))
+            }),
+            None => Box::pin(ready(ask())),
+        }
     }
 }
 
@@ -56,5 +65,75 @@ impl SinkHost for Pipeline {
         if let Some(node) = self.sinks.get(usize::from(sink.0)) {
             node.sink.discard(run, sink, task, &self.files);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        StreamContext,
+        graph::{BuildOptions, PlannedSource, Push, SourceSpec, TaskEnv},
+    };
+    use futures_util::FutureExt;
+    use std::sync::{
+        Mutex,
+        mpsc::{Receiver, sync_channel},
+    };
+    use tidemill_actors::seam::{PlannedRange, TaskError};
+    use tidemill_protocol::world::{Files, World};
+
+    /// Answers when it is told to, and panics when nobody is left to tell it.
+    struct Slow(Mutex<Receiver<()>>);
+
+    impl PlannedSource<u64> for Slow {
+        fn next_ranges(
+            &self,
+            _: &Files,
+            _: &BTreeMap<PartitionId, u64>,
+            _: Option<u64>,
+        ) -> Result<Vec<PlannedRange>, SourceError> {
+            self.0.lock().unwrap().recv().expect("the sun shines");
+            Ok(vec![PlannedRange { partition: PartitionId(0), from: 0, to: 7, rows: 7 }])
+        }
+
+        fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool {
+            planned.get(&PartitionId(0)) == Some(&7)
+        }
+
+        fn read(
+            &self,
+            _: PartitionId,
+            _: u64,
+            _: u64,
+            _: &mut dyn Push<u64>,
+            _: &TaskEnv,
+        ) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn a_source_that_blocks_or_panics_holds_no_thread_of_the_user_runtime() {
+        let (tell, told) = sync_channel(1);
+        let context = StreamContext::new();
+        let stream = context.register_source(SourceSpec::planned("slow", Slow(Mutex::new(told))));
+        let _ = stream.foreach_batch(|_, _| Ok(()));
+        let world = World::real();
+        let pipeline = context.build(BuildOptions::default(), world.files.clone()).unwrap();
+        pipeline.attach(world);
+        let mut asked = pipeline.next_ranges(StreamId(0), &BTreeMap::new(), None);
+        assert!((&mut asked).now_or_never().is_none(), "whoever waits for it goes on");
+        tell.send(()).unwrap();
+        let found = block_on(asked).unwrap();
+        let range = PlannedRange { partition: PartitionId(0), from: 0, to: 7, rows: 7 };
+        assert_eq!(found, RangesFound { ranges: vec![range], exhausted: true });
+        drop(tell);
+        let error = block_on(pipeline.next_ranges(StreamId(0), &BTreeMap::new(), None)).unwrap_err();
+        assert!(error.0.starts_with("it panicked: the sun shines: RecvError at "), "{error}");
     }
 }

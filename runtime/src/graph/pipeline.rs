@@ -59,6 +59,11 @@ impl Pipeline {
         self.streams.get(usize::from(stream.0)).is_some_and(|node| node.source.counts_records())
     }
 
+    /// Whether a planned stream has ended: no later question will give a range.
+    pub(crate) fn is_exhausted(&self, stream: StreamId, planned: &BTreeMap<PartitionId, u64>) -> bool {
+        self.streams.get(usize::from(stream.0)).is_some_and(|node| node.source.is_exhausted(planned))
+    }
+
     /// What this program is made of, for those who must run the same.
     pub(crate) fn made_of(&self) -> ProgramPrint {
         let BuildOptions { executable, default_partitions, parameters, .. } = &self.options;

@@ -16,10 +16,11 @@ use tidemill_protocol::{
 /// A source that tasks read by range, and read again when a task is lost: exactly once.
 pub trait PlannedSource<T>: Send + Sync + 'static {
     /// The ranges of the next batch, in order of partition: as
-    /// [`SourceHost::next_ranges`](tidemill_actors::seam::SourceHost::next_ranges).
+    /// [`SourceHost::next_ranges`](tidemill_actors::seam::SourceHost::next_ranges). It may block, for 30 s at most.
     ///
     /// # Errors
-    /// [`SourceError`] if the source cannot be asked; it is asked again later.
+    /// [`SourceError`] if the source cannot be asked; it is asked again later. The tenth failure in a row fails the pipeline; a
+    /// panic, also of [`is_exhausted`](Self::is_exhausted), and no answer within 30 s are failures too.
     fn next_ranges(
         &self,
         files: &Files,

@@ -111,11 +111,12 @@ impl LocalRunner {
         for stream in streams {
             let planned = self.planned.entry(stream.id).or_default();
             alive |= !self.pipeline.is_exhausted(stream.id, planned);
-            let ranges = self
+            let found = self
                 .pipeline
                 .next_ranges(stream.id, planned, None)
                 .now_or_never()
                 .ok_or(RunError::Waits)??;
+            let ranges = found.ranges;
             planned.extend(ranges.iter().map(|range| (range.partition, range.to)));
             inputs.insert(stream.id, StreamInput::Ranges(ranges));
         }

@@ -1,7 +1,13 @@
 //! Agents: their executors never outlive them, however they end.
 
-use crate::support::{Cluster, Folder, Process, TIDEMILL, done, executors, free_address, signal, until};
-use std::{fs, net::UdpSocket, os::unix::fs::OpenOptionsExt, process::Command, time::Duration};
+use crate::support::{Cluster, Folder, Process, TIDEMILL, done, executors, free_address, run, signal, until};
+use std::{
+    fs,
+    net::UdpSocket,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    process::Command,
+    time::Duration,
+};
 
 /// Opening does not wait for the other end (Linux).
 const O_NONBLOCK: i32 = 0o4000;
@@ -40,6 +46,42 @@ fn executors_end_with_their_agent_killed_or_told_to_end() {
         let living = status["executors"].as_array()?;
         (living.len() == 1 && living[0]["executor"]["incarnation"].as_u64()? >= 2 << 16).then_some(())
     });
+}
+
+#[test]
+fn an_agent_with_a_copied_folder_is_refused_and_the_first_keeps_its_processes() {
+    let cluster = Cluster::start("copied", free_address());
+    let first = cluster.node_of("first", TIDEMILL, "1");
+    let one_is_there = |status: &serde_json::Value| {
+        let living = status["executors"].as_array()?;
+        (living.len() == 1).then(|| living[0]["executor"]["incarnation"].as_u64())
+    };
+    let incarnation = cluster.status("it is there", one_is_there);
+    let processes = executors(&cluster.folder.path("first"));
+    assert_eq!(processes.len(), 1);
+
+    // A copy from before the first start: it counts the same lives.
+    let (from, to) = (cluster.folder.path("first"), cluster.folder.path("second"));
+    fs::DirBuilder::new().mode(0o700).create(&to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_name() != "life" && entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    let mut second = Process::start(TIDEMILL, &["node", "--data", &cluster.folder.text("second")]);
+    assert_eq!(second.wait("it is refused").code(), Some(3), "{}", second.log());
+    let log = second.log();
+    assert!(log.contains("of this node has been here"), "it counts the same lives:\n{log}");
+    assert!(log.contains("two processes have been given one number"), "{log}");
+
+    // The same folder on the same machine is refused before anything is started.
+    let again = run(&["node", "--data", &cluster.folder.text("first")]);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert_eq!(again.status.code(), Some(2), "{said}");
+    assert!(said.contains("a node runs with ") && said.lines().count() == 1, "{said}");
+
+    assert_eq!(cluster.status("it is still there", one_is_there), incarnation);
+    assert_eq!(executors(&cluster.folder.path("first")), processes, "{}", first.log());
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod paused;
 mod plain_window;
 mod refused;
 mod senders;
+mod static_data;
 mod stuck;
 mod support;
 mod text_files;

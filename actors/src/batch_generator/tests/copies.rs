@@ -113,7 +113,7 @@ fn a_copy_of_a_handed_batch_is_told_to_the_scheduler_and_one_of_a_released_batch
     desk.wake(700);
     desk.end(701, receiver(0, 0), 0);
     assert_eq!(copies(&down(&mut desk, 800, 1)), vec![(0, 2, 3), (1, 2, 3)]);
-    let held = Action::BlockHeld { batch: BatchNumber(0), block: id(0), holders: vec![member(2), member(3)] };
+    let held = Action::BlockHeld { block: id(0), holders: vec![member(2), member(3)] };
     assert!(copied(&mut desk, 810, 0, 3, true).contains(&held));
     desk.tell(820, Event::BatchReleased(BatchNumber(0)));
     let drop = Action::DropBlocks { member: member(3), blocks: vec![id(1)] };

@@ -86,6 +86,33 @@ fn a_replica_on_it_is_replaced_by_the_receiver_and_then_it_is_drained() {
 }
 
 #[test]
+fn a_copy_on_one_that_leaves_makes_no_block_safe() {
+    let mut desk = running(&[1, 2, 3]);
+    desk.add(10, id(0), 0, 10, 1);
+    leave(&mut desk, 20, 2);
+    // It was sent before the executor that cut it knew who leaves; that copies it again.
+    assert_eq!(desk.safe(21, id(0), 2), vec![]);
+    let recorded = Action::RecordSafe { member: member(1), block: id(0) };
+    assert_eq!(desk.safe(22, id(0), 3), vec![recorded]);
+}
+
+#[test]
+fn a_copy_on_one_that_leaves_counts_where_nobody_else_can_hold_it() {
+    let recorded = Action::RecordSafe { member: member(1), block: id(0) };
+    // Only the one that cut it stays.
+    let mut desk = running(&[1, 2]);
+    desk.add(10, id(0), 0, 10, 1);
+    leave(&mut desk, 20, 2);
+    assert!(desk.safe(21, id(0), 2).contains(&recorded));
+    // Nobody stays.
+    let mut desk = running(&[1, 2]);
+    desk.add(10, id(0), 0, 10, 1);
+    leave(&mut desk, 20, 2);
+    leave(&mut desk, 21, 1);
+    assert!(desk.safe(22, id(0), 2).contains(&recorded));
+}
+
+#[test]
 fn with_one_other_executor_one_copy_must_do_and_with_none_the_release_is_awaited() {
     let mut desk = running(&[1, 2]);
     desk.add(10, id(0), 0, 10, 1);
@@ -134,7 +161,8 @@ fn when_all_leave_they_stay_for_the_last_blocks_until_these_are_released() {
     desk.add(10, id(0), 0, 10, 1);
     leave(&mut desk, 20, 1);
     assert!(is_drained(&leave(&mut desk, 21, 2), 2), "node 3 stays");
-    assert_eq!(leave(&mut desk, 22, 3), vec![], "nobody else can take the last block");
+    let waits = vec![Action::BlocksWait(true)];
+    assert_eq!(leave(&mut desk, 22, 3), waits, "nobody else can take the last block");
     let out = stopped(&mut desk, 23);
     assert!(!is_drained(&out, 1) && !is_drained(&out, 3), "{out:?}");
     let out = desk.safe(24, id(0), 3);
@@ -175,4 +203,38 @@ fn a_receiver_that_nobody_can_host_waits_without_a_timer() {
     assert_eq!(desk.0.next_deadline(), Some(at(700)));
     let out = desk.tell(30, Event::ExecutorUp(member(3)));
     assert_eq!(orders(&out).iter().map(|(node, _)| *node).collect::<Vec<_>>(), vec![3]);
+}
+
+#[test]
+fn while_all_leave_it_is_told_whether_blocks_wait_behind_the_batches_in_flight() {
+    let streams = vec![stream(0, StreamKind::Acknowledged, 1)];
+    let config = GeneratorConfig { in_flight_max: 1, ..every(1_000, streams) };
+    let (mut desk, _) = Desk::new(config, 5_300, &[1]);
+    desk.tell(1, Event::ReceiverStarted(receiver(0, 0)));
+    desk.wake(700);
+    assert_eq!(plans(&desk.end(701, receiver(0, 0), 0)), vec![(0, vec![])]);
+    desk.add(710, id(0), 1, 10, 1);
+    let waits = |actions: &[Action]| {
+        let wait = |a: &Action| if let Action::BlocksWait(wait) = a { Some(*wait) } else { None };
+        actions.iter().filter_map(wait).collect::<Vec<_>>()
+    };
+    assert_eq!(waits(&leave(&mut desk, 720, 1)), [true]);
+    // Of the last one that leaves nobody takes a copy: its sender repeats the block, so nothing waits.
+    let mut alone = desk;
+    assert_eq!(waits(&stopped(&mut alone, 730)), [false]);
+    // Two that leave give each other copies; the block goes on to its batch.
+    let streams = vec![stream(0, StreamKind::Acknowledged, 1)];
+    let config = GeneratorConfig { in_flight_max: 1, ..every(1_000, streams) };
+    let (mut desk, _) = Desk::new(config, 5_300, &[1, 2]);
+    desk.tell(1, Event::ReceiverStarted(receiver(0, 0)));
+    desk.wake(700);
+    desk.end(701, receiver(0, 0), 0);
+    desk.add(710, id(0), 1, 10, 1);
+    desk.safe(711, id(0), 2);
+    assert_eq!(waits(&leave(&mut desk, 720, 1)), Vec::<bool>::new(), "node 2 stays");
+    assert_eq!(waits(&leave(&mut desk, 721, 2)), [true]);
+    stopped(&mut desk, 722);
+    assert_eq!(waits(&desk.wake(1_700)), Vec::<bool>::new(), "batch 0 is in flight, and it has room for one");
+    let out = desk.tell(1_800, Event::BatchDecided(BatchNumber(0)));
+    assert_eq!((plans(&out), waits(&out)), (vec![(1, vec![id(0)])], vec![false]));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::batch_generator::{GeneratorNote, placement::choose};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tidemill_protocol::message::ReceiverExitReason;
 
 fn acknowledged(receivers: u16) -> GeneratorConfig {
@@ -25,14 +25,39 @@ fn failed(desk: &mut Desk, ms: u64, receiver: ReceiverId) -> Vec<Action> {
 fn receivers_are_spread_evenly_with_ties_by_id_and_not_where_they_just_failed() {
     let load =
         |counts: &[(u16, usize)]| counts.iter().map(|(n, c)| (member(*n), *c)).collect::<BTreeMap<_, _>>();
-    assert_eq!(choose(&load(&[(2, 1), (3, 0), (1, 1)]), None), Some(member(3)));
-    assert_eq!(choose(&load(&[(2, 1), (1, 1)]), None), Some(member(1)));
-    assert_eq!(choose(&load(&[(2, 5), (1, 0)]), Some(member(1))), Some(member(2)));
-    assert_eq!(choose(&load(&[(1, 0)]), Some(member(1))), Some(member(1)));
-    assert_eq!(choose(&load(&[]), None), None);
+    let choose = |counts: &[(u16, usize)], avoid: Option<u16>| {
+        choose(&load(counts), &BTreeSet::new(), avoid.map(member)).map(|chosen| chosen.node.0)
+    };
+    assert_eq!(choose(&[(2, 1), (3, 0), (1, 1)], None), Some(3));
+    assert_eq!(choose(&[(2, 1), (1, 1)], None), Some(1));
+    assert_eq!(choose(&[(2, 5), (1, 0)], Some(1)), Some(2));
+    assert_eq!(choose(&[(1, 0)], Some(1)), Some(1));
+    assert_eq!(choose(&[], None), None);
     let (_, out) = Desk::new(GeneratorConfig { executors_expected: 3, ..acknowledged(7) }, 0, &[1, 2, 3]);
     let placed: Vec<u16> = orders(&out).into_iter().map(|(node, _)| node).collect();
     assert_eq!(placed, vec![1, 2, 3, 1, 2, 3, 1]);
+}
+
+#[test]
+fn a_receiver_is_started_on_a_suspected_executor_only_if_all_others_are_suspected_or_have_just_failed_it() {
+    let mut desk = running(StreamKind::Acknowledged, &[1, 2, 3]);
+    let suspect = |desk: &mut Desk, ms: u64, node: u16, suspected: bool| {
+        desk.tell(ms, Event::ExecutorSuspected { member: member(node), suspected });
+    };
+    let placed = |out: &[Action]| orders(out).into_iter().map(|(node, _)| node).collect::<Vec<_>>();
+    suspect(&mut desk, 5, 2, true);
+    assert_eq!(placed(&desk.tell(10, Event::ExecutorDown(member(1)))), [3], "node 2 may be dead");
+    suspect(&mut desk, 15, 2, false);
+    assert_eq!(placed(&desk.tell(20, Event::ExecutorDown(member(3)))), [2]);
+    // What was thought of a dead one is forgotten; nobody else is there.
+    suspect(&mut desk, 25, 2, true);
+    desk.tell(30, Event::ExecutorDown(member(2)));
+    assert_eq!(placed(&desk.tell(40, Event::ExecutorUp(member(4)))), [4]);
+    suspect(&mut desk, 45, 4, true);
+    desk.tell(50, Event::ReceiverStarted(receiver(0, 3)));
+    desk.tell(60, Event::ExecutorUp(member(5)));
+    suspect(&mut desk, 65, 5, true);
+    assert_eq!(placed(&desk.tell(70, Event::ExecutorDown(member(4)))), [5], "rather there than nowhere");
 }
 
 #[test]
@@ -184,6 +209,37 @@ fn a_graceful_stop_plans_what_was_received_before_its_time() {
 }
 
 #[test]
+fn a_second_graceful_stop_changes_nothing() {
+    let mut desk = running(StreamKind::Acknowledged, &[1, 2]);
+    let life = receiver(0, 0);
+    desk.add(50, block_id(life, 0), 0, 10, 1);
+    desk.safe(51, block_id(life, 0), 2);
+    let again = |desk: &mut Desk, ms| desk.tell(ms, Event::Stop { graceful: true });
+    again(&mut desk, 100);
+    assert_eq!(again(&mut desk, 101), vec![], "the receiver is still stopping");
+    let out = desk.tell(102, Event::ReceiverExited { receiver: life, reason: ReceiverExitReason::Stopped });
+    assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0)])], "what was acknowledged is planned");
+    assert!(out.contains(&Action::Ended));
+    assert_eq!(again(&mut desk, 103), vec![]);
+}
+
+#[test]
+fn a_second_graceful_stop_does_not_cost_the_last_batch_that_waits_for_its_ranges() {
+    let streams = vec![stream(0, StreamKind::Planned, 0)];
+    let (mut desk, _) = Desk::new(every(1_000, streams), 5_300, &[1]);
+    let out = desk.tell(100, Event::Stop { graceful: true });
+    assert!(matches!(out.as_slice(), [Action::AskRanges { .. }]), "{out:?}");
+    assert_eq!(desk.tell(101, Event::Stop { graceful: true }), vec![]);
+    let out = desk.found(102, 0, vec![range(0, 0, 5)], false);
+    assert_eq!(plans(&out).len(), 1, "{out:?}");
+    assert!(out.contains(&Action::Ended));
+    // Without grace it ends at once, also after a graceful one.
+    let (mut desk, _) = Desk::new(every(1_000, vec![stream(0, StreamKind::Planned, 0)]), 5_300, &[1]);
+    desk.tell(100, Event::Stop { graceful: true });
+    assert_eq!(desk.tell(101, Event::Stop { graceful: false }), vec![Action::Ended]);
+}
+
+#[test]
 fn a_stop_without_grace_ends_at_once() {
     let mut desk = running(StreamKind::Acknowledged, &[1, 2]);
     let out = desk.tell(100, Event::Stop { graceful: false });
@@ -255,4 +311,60 @@ fn an_executor_speaks_for_its_own_receivers_and_blocks_only() {
     let out = desk.wake(700);
     assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0), block_id(life, 1)])]);
     assert!(desk.safe(701, block_id(life, 1), 2).contains(&Action::Ended));
+}
+
+#[test]
+fn what_is_said_of_anothers_receiver_changes_neither_status_nor_holdings() {
+    let config = every(1_000, vec![stream(0, StreamKind::Acknowledged, 1)]);
+    let (mut desk, _) = Desk::new(config, 5_300, &[1, 2, 3]);
+    let life = receiver(0, 0);
+    let says = |by: u16, what: Event| Event::Said { by: member(by), what: Box::new(what) };
+    let refused = vec![Action::Note(GeneratorNote::WordRefused { by: member(2) })];
+    let info = |holder: u16, batch: u64| BlockInfo {
+        block: block_id(life, holder.into()),
+        batch: BatchNumber(batch),
+        rows: 10,
+        bytes: 100,
+        first: None,
+        last: None,
+        holder: member(holder),
+        awaits_safety: true,
+    };
+    // The receiver lives on node 1, so that node 2 has nothing to say of it.
+    assert_eq!(desk.tell(1, says(2, Event::ReceiverStarted(life))), refused);
+    assert_eq!(desk.tell(2, says(2, Event::BlockAdded(info(2, u64::MAX)))), refused);
+    let started = GeneratorNote::ReceiverStarted { receiver: life, on: member(1) };
+    assert_eq!(desk.tell(3, says(1, Event::ReceiverStarted(life))), vec![Action::Note(started)]);
+    assert_eq!(desk.tell(4, says(1, Event::ReceiverStarted(life))), vec![], "said twice");
+    assert_eq!(desk.tell(5, says(1, Event::BlockAdded(info(1, u64::MAX)))), vec![]);
+    let lost = |actions: &[Action]| -> Vec<(u16, u64)> {
+        let lost = |action: &Action| match action {
+            Action::Note(GeneratorNote::HolderLost { member, blocks }) => Some((member.node.0, *blocks)),
+            _ => None,
+        };
+        actions.iter().filter_map(lost).collect()
+    };
+    assert_eq!(lost(&desk.tell(6, Event::ExecutorDown(member(2)))), vec![]);
+    assert_eq!(lost(&desk.tell(7, Event::ExecutorDown(member(1)))), vec![(1, 1)]);
+}
+
+#[test]
+fn what_went_with_an_executor_is_counted_as_long_as_its_batch_is_not_released() {
+    let mut desk = running(StreamKind::Acknowledged, &[1, 2, 3]);
+    let life = receiver(0, 0);
+    for sequence in 0..3 {
+        // Stamped with a batch that never comes: the books know better.
+        desk.add(10, block_id(life, sequence), [0, 1, u64::MAX][sequence as usize], 10 * (sequence + 1), 1);
+        desk.safe(11, block_id(life, sequence), 2);
+    }
+    desk.wake(700);
+    desk.end(701, life, 0);
+    desk.tell(702, Event::BatchReleased(BatchNumber(0)));
+    let out = desk.tell(703, Event::ExecutorDown(member(2)));
+    let note = GeneratorNote::HolderLost { member: member(2), blocks: 2 };
+    assert!(out.contains(&Action::Note(note)), "{out:?}");
+    // One that was drained takes nothing along that is needed.
+    desk.tell(704, Event::ExecutorLeaving(member(3)));
+    let out = desk.tell(705, Event::ExecutorDown(member(3)));
+    assert!(!out.iter().any(|a| matches!(a, Action::Note(_))), "{out:?}");
 }

@@ -178,3 +178,31 @@ fn lives_outside_of_those_that_have_ended_are_asked() {
         t.gives(1, successor_of_many(life(1, 6), since, ended), &["ping node-1.i3 1"]);
     }
 }
+
+#[test]
+fn of_two_agents_with_a_copied_folder_the_second_is_refused_and_the_first_does_not_notice() {
+    let of_agent = |link: u64, member: Member, agent: u64, ended: Option<u32>| {
+        let ended = ended.map(Incarnation);
+        says(
+            link,
+            member,
+            ToDriver::Register(Registration { agent: Some(agent), ended, ..registration(member) }),
+        )
+    };
+    let mut t = Table::new();
+    t.membership.on_event(Time(0), of_agent(1, life(1, 1), 77, None), &mut Vec::new());
+    // The other agent counts the same lives. Its first is refused, and ends; it has seen that, and says so of life 1.
+    let stale = "refuse 2: node-1.i1 is refused: i1 of this node has been here; start the node again, so that it gets a higher one";
+    t.gives(1, of_agent(2, life(1, 1), 88, None), &[stale]);
+    t.gives(2, of_agent(3, life(1, 2), 88, Some(1)), &["ping node-1.i1 1"]);
+    let in_use = "refuse 3: node-1.i2 is refused: node-1.i1 of this node is alive and answers; two processes have been given one \
+                  number, so give one of them another";
+    t.gives(3, answers(1, life(1, 1), 1), &[in_use]);
+    t.gives(4, says(1, life(1, 1), leaked()), &["deliver node-1.i1 to Scheduler"]);
+    // One that does not say who has started it knows as little.
+    t.gives(5, successor(life(1, 3), 1), &["ping node-1.i1 2"]);
+    t.gives(6, answers(1, life(1, 1), 2), &[&in_use.replace("refuse 3: node-1.i2", "refuse 2: node-1.i3")]);
+    // Of its own processes an agent knows.
+    let expected = [&["down node-1.i1: Ended", "close 1"][..], &UP[..]].concat();
+    t.gives(7, of_agent(2, life(1, 2), 77, Some(1)), &expected);
+}

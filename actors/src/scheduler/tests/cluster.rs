@@ -278,7 +278,7 @@ impl World {
             };
             *holder != member || !*full || out_of_reach
         });
-        self.tell(Event::ExecutorDown { member });
+        self.tell(Event::ExecutorDown { member, has_ended: false });
     }
 
     /// A process dies and the scheduler does not know yet.

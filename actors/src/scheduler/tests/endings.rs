@@ -92,6 +92,46 @@ fn a_stop_publishes_what_is_decided_and_drops_the_rest() {
 }
 
 #[test]
+fn stop_now_ends_though_a_decided_batch_cannot_be_published() {
+    let mut t = Table::with(&[(1, 1)]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
+    t.gives(Event::Stop, &[]);
+    assert_eq!(t.wakes_in(), Some(Duration::from_secs(10)));
+    // A second one does not prolong it.
+    t.later(Duration::from_secs(9));
+    t.gives(Event::Stop, &[]);
+    t.later(Duration::from_secs(1));
+    let text = "failed: batch-0 is decided, and could not be published within 10s of the stop";
+    t.gives(Event::Wake, &[text, "stopped"]);
+    assert_eq!(t.wakes_in(), None);
+    // The same where its outputs are gone and nobody is there to make them again.
+    let mut t = Table::with(&[(1, 1)]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
+    t.gives(down(1), &[]);
+    t.gives(not_published(0, 0, PublishFailure::Missing(output("0/0/0.0", 0))), &["discard sink 0: 0/0/0.0"]);
+    t.gives(Event::Stop, &[]);
+    t.later(Duration::from_secs(10));
+    t.gives(Event::Wake, &[text, "stopped"]);
+}
+
+#[test]
+fn after_a_failure_the_batches_before_it_have_the_same_time_and_its_words_stay() {
+    let mut t = Table::with(&[(1, 2)]);
+    t.gives(plan(0, maps_only(1), vec![place(0, &[1])]), &["run 1: 0/0/0.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/0/0.0@1"]);
+    let broken = JobPlan { stages: vec![stage(1, vec![], StageOutput::Sink(SinkId(0)))] };
+    let text = "failed: batch-1 has no job: the job's stage stage-1 is not at its place";
+    t.gives(plan(1, broken, vec![]), &[text]);
+    t.later(Duration::from_secs(10));
+    t.gives(Event::Wake, &["stopped"]);
+}
+
+#[test]
 fn a_program_with_a_broken_job_is_named() {
     let mut t = Table::with(&[(1, 1)]);
     let job =

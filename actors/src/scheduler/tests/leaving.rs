@@ -66,3 +66,21 @@ fn when_all_leave_what_can_be_read_again_waits_for_the_next_executor() {
     t.gives(plan(0, job, vec![]), &[]);
     t.gives(Event::ExecutorUp { member: node(2), slots: 1 }, &["run 2: 0/0/0.0"]);
 }
+
+#[test]
+fn when_all_leave_batches_without_blocks_run_as_long_as_blocks_wait_behind_them() {
+    let mut t = Table::with(&[(1, 1)]);
+    t.gives(leaving(1), &["drained 1"]);
+    let range = PlannedRange { partition: PartitionId(0), from: 0, to: 1, rows: 1 };
+    let inputs = vec![vec![vec![PlannedPart::Range(StreamId(0), range)]]];
+    let job = JobPlan { stages: vec![stage(0, inputs, StageOutput::Sink(SinkId(0)))] };
+    t.gives(plan(0, job, vec![]), &[]);
+    t.gives(Event::BlocksWait { wait: true }, &["run 1: 0/0/0.0"]);
+    // With the next plan the blocks are here.
+    t.gives(plan(1, maps_only(1), vec![place(0, &[1])]), &[]);
+    t.gives(Event::BlocksWait { wait: false }, &[]);
+    t.gives(safe(0), &[]);
+    t.gives(safe(1), &[]);
+    let out = ["decided 0", "publish 0 sink 0: 0/0/0.0@1", "run 1: 1/0/0.0"];
+    t.gives(done("0/0/0.0", 1, &[0]), &out);
+}

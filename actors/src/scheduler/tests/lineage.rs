@@ -368,7 +368,7 @@ impl Run {
         self.expected = needed.iter().filter(|key| !goes_on(key)).copied().collect();
         self.told.clear();
         let running = self.running.len();
-        self.tell(Event::ExecutorDown { member });
+        self.tell(Event::ExecutorDown { member, has_ended: false });
         assert_eq!(self.told, told, "seed {}: what the loss of {member} costs", self.seed);
         self.widest = self.widest.max(self.running.len().saturating_sub(running));
         self.assert_spread();

@@ -259,3 +259,66 @@ fn two_runs_of_a_task_that_is_not_deterministic_are_not_mixed_in_a_sink_that_was
     t.gives(missed, &expected);
     t.gives(done("0/0/0.1", 2, &[0, 1]), &["run 2: 0/1/0.1"]);
 }
+
+fn ended(n: u16) -> Event {
+    Event::ExecutorDown { member: node(n), has_ended: true }
+}
+
+#[test]
+fn a_task_that_has_taken_down_four_processes_ends_the_pipeline_with_its_name_and_inputs() {
+    let mut t = Table::with(&[(1, 1), (2, 1), (3, 1), (4, 1), (5, 1)]);
+    let everywhere = vec![place(0, &[1, 2, 3, 4, 5])];
+    t.gives(plan(0, maps_only(1), everywhere), &["run 1: 0/0/0.0"]);
+    for n in 1..4 {
+        let attempt = n - 1;
+        let discard = format!("discard sink 0: 0/0/0.{attempt}");
+        let (lost, run) = (format!("lost {n} of 0: 0/0"), format!("run {}: 0/0/0.{n}", n + 1));
+        t.gives(ended(n), &[&discard, &lost, &run]);
+    }
+    let text = "failed: 4 processes of executors have ended while batch-0/stage-0/p0 ran there, last on node-4; \
+                it reads stream-0/r0.i0#0";
+    t.gives(ended(4), &["discard sink 0: 0/0/0.3", "lost 4 of 0: 0/0", text, "stopped"]);
+}
+
+#[test]
+fn silence_cuts_and_ends_while_a_task_only_waited_say_nothing_of_it() {
+    let mut t = Table::with(&[(1, 1), (2, 1), (3, 1), (4, 1), (5, 1)]);
+    let everywhere = vec![place(0, &[1, 2, 3, 4, 5])];
+    t.gives(plan(0, maps_only(1), everywhere.clone()), &["run 1: 0/0/0.0"]);
+    for n in 1..5 {
+        let discard = format!("discard sink 0: 0/0/0.{}", n - 1);
+        let (lost, run) = (format!("lost {n} of 0: 0/0"), format!("run {}: 0/0/0.{n}", n + 1));
+        t.gives(down(n), &[&discard, &lost, &run]);
+    }
+    // Two slots and a queue: the third task waits behind the first two, which are blamed alone.
+    let mut scheduler = Scheduler::new(SchedulerConfig { prescheduling: None, ..SchedulerConfig::default() });
+    let mut out = Vec::new();
+    let mut tell = |scheduler: &mut Scheduler, event| {
+        scheduler.on_event(Time(1), event, &mut out);
+        scheduler.assert_invariants();
+        out.drain(..).filter_map(|action| line(&action)).collect::<Vec<_>>()
+    };
+    tell(&mut scheduler, Event::ExecutorUp { member: node(1), slots: 2 });
+    let places = (0..3).map(|n| place(n, &[1, 2])).collect();
+    assert_eq!(tell(&mut scheduler, plan(0, maps_only(3), places)), ["run 1: 0/0/0.0 0/0/1.0 0/0/2.0"]);
+    tell(&mut scheduler, ended(1));
+    let blamed: Vec<u32> = scheduler.jobs[&BatchNumber(0)].deaths.keys().map(|at| at.1.0).collect();
+    assert_eq!(blamed, [0, 1]);
+}
+
+#[test]
+fn only_a_task_that_ran_at_every_end_is_blamed_and_a_new_plan_does_not_clear_it() {
+    let mut t = Table::with(&[(1, 1), (2, 1), (3, 1), (4, 1), (5, 1)]);
+    let all = [1, 2, 3, 4, 5];
+    // Task 1 is done before the second end; task 0 runs at each.
+    let places = vec![place(0, &[1]), place(1, &[2])];
+    t.gives(plan(0, maps_only(2), places), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
+    t.gives(ended(2), &["discard sink 0: 0/0/1.0", "lost 2 of 0: 0/1"]);
+    t.gives(Event::BlockHolders(place(0, &all)), &[]);
+    t.gives(ended(1), &["discard sink 0: 0/0/0.0", "lost 1 of 0: 0/0", "run 3: 0/0/0.1"]);
+    // Planned anew without block 1: what is known of task 0 stays.
+    let out = ["discard sink 0: 0/0/0.1", "cancel 3: 0/0/0.1", "run 3: 0/0/0.2"];
+    t.gives(replan(0, 1, maps_only(1), vec![place(0, &all)]), &out);
+    let deaths = &t.scheduler.jobs[&BatchNumber(0)].deaths;
+    assert_eq!(deaths.iter().map(|(at, n)| (at.1.0, *n)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
+}

@@ -53,6 +53,16 @@ fn placement_prefers_a_free_slot_then_locality_then_load_then_the_lower_id() {
 }
 
 #[test]
+fn one_that_was_overtaken_as_often_as_there_are_executors_is_still_avoided() {
+    let two = executors(&[(1, 1, 0), (2, 1, 0)]);
+    let avoid = [node(1), node(1)];
+    assert_eq!(Placement { bytes_at: &[], avoid: &avoid }.decide(&two), Some(node(2)));
+    // Waiting for node 2 is better too, as for one that is named once.
+    let two = executors(&[(1, 1, 0), (2, 1, 2)]);
+    assert_eq!(Placement { bytes_at: &[], avoid: &avoid }.decide(&two), None);
+}
+
+#[test]
 fn placement_by_the_order_is_that_of_a_look_at_all_executors() {
     let mut rng = SeededRng::new(5);
     for round in 0..5_000 {

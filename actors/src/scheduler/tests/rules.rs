@@ -34,6 +34,7 @@ fn the_timings_of_a_batch_are_those_of_its_events() {
     t.gives(published(0, 0), &["completed 0", "release 0 at [1]"]);
     let expected = BatchTimings {
         batch: BatchNumber(0),
+        version: 0,
         time: BatchTime(1_000),
         submitted: Time(100),
         first_launch: Time(130),

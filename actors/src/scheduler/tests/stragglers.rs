@@ -155,6 +155,51 @@ fn an_executor_on_which_two_tasks_fail_gets_none_for_10_s_then_one_at_a_time() {
     assert!(lines.contains(&"run 1: 0/0/0.2 0/0/1.2".to_owned()), "{lines:?}");
 }
 
+/// Node 1 is excluded for 10 s, with nothing on it; node 2 is full, and batch 1 waits.
+fn one_excluded() -> Table {
+    let mut t = Table::with(&[(1, 2), (2, 4)]);
+    t.gives(ranges(0, 4), &["run 1: 0/0/0.0 0/0/3.0", "run 2: 0/0/1.0 0/0/2.0"]);
+    t.gives(failed("0/0/0.0", 1, "no"), &["discard sink 0: 0/0/0.0", "run 2: 0/0/0.1"]);
+    let excluded = "exclude 1 for 10s: Failures";
+    t.gives(failed("0/0/3.0", 1, "no"), &["discard sink 0: 0/0/3.0", excluded, "run 2: 0/0/3.1"]);
+    t.gives(ranges(1, 2), &[]);
+    t
+}
+
+/// Node 1 in its second life.
+fn again() -> Event {
+    Event::ExecutorUp { member: Member { incarnation: Incarnation(2), ..node(1) }, slots: 2 }
+}
+
+#[test]
+fn a_process_that_starts_again_does_not_end_the_exclusion_of_its_node() {
+    let mut t = one_excluded();
+    t.later(4_000 * MS);
+    t.gives(down(1), &[]);
+    t.gives(again(), &[]);
+    assert_eq!(t.wakes_in(), Some(6_000 * MS));
+    t.later(6_000 * MS);
+    t.gives(Event::Wake, &["include 1", "run 1: 1/0/0.0"]);
+}
+
+#[test]
+fn an_excluded_node_that_starts_again_is_used_if_it_is_the_last() {
+    let mut t = one_excluded();
+    t.gives(down(1), &[]);
+    let lost = (0..4).map(|n| format!("discard sink 0: 0/0/{n}.{}", if n % 3 == 0 { 1 } else { 0 }));
+    let expected: Vec<String> = lost.chain(["lost 2 of 0: 0/0 0/1 0/2 0/3".to_owned()]).collect();
+    t.gives(down(2), &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    t.gives(again(), &["include 1", "run 1: 0/0/0.2 0/0/1.1"]);
+    // Its time is over while nobody was there: then it is on probation, as if it had stayed.
+    let mut t = one_excluded();
+    t.gives(down(1), &[]);
+    t.later(10_000 * MS);
+    t.gives(Event::Wake, &[]);
+    t.gives(again(), &["run 1: 1/0/0.0"]);
+    t.later(10_000 * MS);
+    t.gives(Event::Wake, &["run 1: 1/0/1.0"]);
+}
+
 #[test]
 fn a_suspected_executor_is_used_when_all_others_are_full() {
     let mut t = Table::with(&[(1, 1), (2, 1)]);
@@ -224,13 +269,13 @@ fn exclusions_double_up_to_the_limit_and_a_time_of_good_conduct_begins_anew() {
         assert_eq!(conduct.exclude(now, node(1)), Duration::from_secs(seconds));
         now = now + Duration::from_secs(seconds);
         assert_eq!(conduct.next_deadline(), Some(now));
-        assert_eq!(conduct.due(now), [(node(1), true)]);
+        assert_eq!(conduct.due(now), [(node(1).node, true)]);
         // On probation one slow batch is enough.
         let slow = vec![sample(1, 9, 10), sample(2, 3, 10), sample(3, 3, 10)];
         assert_eq!(conduct.batch_ended(&[slow], &[]), [node(1)]);
     }
     now = now + Duration::from_secs(10);
-    assert_eq!(conduct.due(now), [(node(1), false)], "the probation is over");
+    assert_eq!(conduct.due(now), [(node(1).node, false)], "the probation is over");
     assert_eq!(conduct.next_deadline(), None);
     now = now + Duration::from_secs(300);
     assert_eq!(conduct.exclude(now, node(1)), Duration::from_secs(10));

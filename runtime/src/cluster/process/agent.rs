@@ -11,12 +11,13 @@
 
 use super::{
     launch::Launch,
-    lives::{PROCESSES_MAX, PastLives, incarnation},
+    lives::{Origin, PROCESSES_MAX, PastLives, incarnation},
     serial,
 };
 use crate::{app::EXIT_REFUSED, cluster::drain};
 use std::{
     collections::BTreeMap,
+    fs::File,
     process::ExitStatus,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -68,6 +69,8 @@ pub(crate) struct AgentSpec {
     pub(crate) life: u32,
     /// How the certificate is renewed; none: it lasts longer than the agent.
     pub(crate) renewal: Option<Renewing>,
+    /// The lock on its folder; none where nobody else can know of that.
+    pub(crate) _lock: Option<Arc<File>>,
 }
 
 /// A certificate that is renewed as long as the agent runs.
@@ -80,6 +83,8 @@ pub(crate) struct Renewing {
 /// What an agent and its executors share.
 struct Desk {
     spec: AgentSpec,
+    /// Which start of an agent this is, for all who may have the same numbers.
+    nonce: u64,
     is_leaving: AtomicBool,
     /// The processes that run, by node.
     running: watch::Sender<BTreeMap<NodeId, u32>>,
@@ -121,6 +126,7 @@ impl Agent {
         drain::forget(&spec.launch.data, &executors);
         let desk = Arc::new(Desk {
             spec,
+            nonce: world.entropy.seed("agent"),
             is_leaving: AtomicBool::new(false),
             running: watch::Sender::default(),
             ended: Mutex::default(),
@@ -247,11 +253,12 @@ impl Actor for Process {
         })?;
         let member = Member { node: self.node, incarnation };
         let ended = self.desk.ended().get(&self.node).copied();
+        let origin = Origin { agent: Some(self.desk.nonce), ended };
         let mut child = self
             .desk
             .spec
             .launch
-            .start(member, ended)
+            .start(member, origin)
             .map_err(|error| ActorError::new(format!("cannot start a process: {error}")))?;
         let pid = child.id().unwrap_or(0);
         tracing::info!(executor = %member, pid, "an executor's process has started");

@@ -1,6 +1,6 @@
 //! The process of an executor: it asks the driver what to run, builds the same graph, and is one incarnation.
 
-use super::{PastLives, serial};
+use super::{Origin, serial};
 use crate::{
     Config, GraphError, Params, StreamContext,
     app::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, complain},
@@ -49,8 +49,8 @@ const ORPHANED: Duration = Duration::from_millis(500);
 /// Which executor this process is, and where it belongs.
 pub(crate) struct ExecutorSpec {
     pub(crate) member: Member,
-    /// The lives before it, whose end the agent has seen.
-    pub(crate) ended: Option<PastLives>,
+    /// What its agent knows.
+    pub(crate) origin: Origin,
     pub(crate) driver: SocketAddr,
     /// The address of this machine at which others fetch; its ports are the system's choice.
     pub(crate) ip: IpAddr,
@@ -211,7 +211,7 @@ async fn start(
     let own = ExecutorSite {
         node: spec.member.node,
         first: spec.member.incarnation,
-        ended: spec.ended,
+        origin: spec.origin,
         plumbing: plumbing.clone(),
         cost: None,
         observer: None,

@@ -1,6 +1,6 @@
 //! Starts the processes of executors: the one place where this program starts another.
 
-use super::PastLives;
+use super::Origin;
 use std::{
     ffi::OsString,
     io,
@@ -35,10 +35,9 @@ pub(crate) struct Launch {
 impl Launch {
     /// Starts a process; it is killed when the handle is dropped, and ends by itself when its standard input does. It has a
     /// process group of its own, so that Ctrl-C in a terminal reaches only its agent, which then ends it in good order.
-    /// `ended` are the incarnations of this executor whose processes have ended, the last one among them.
-    pub(crate) fn start(&self, member: Member, ended: Option<PastLives>) -> io::Result<Child> {
+    pub(crate) fn start(&self, member: Member, origin: Origin) -> io::Result<Child> {
         Command::new(OWN_FILE)
-            .args(self.arguments(member, ended))
+            .args(self.arguments(member, origin))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(if self.is_heard { Stdio::inherit() } else { Stdio::null() })
@@ -47,7 +46,7 @@ impl Launch {
             .spawn()
     }
 
-    fn arguments(&self, member: Member, ended: Option<PastLives>) -> Vec<OsString> {
+    fn arguments(&self, member: Member, origin: Origin) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["executor".into()];
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         option("--driver", self.driver.to_string().into());
@@ -55,7 +54,10 @@ impl Launch {
         option("--node", member.node.0.to_string().into());
         option("--incarnation", member.incarnation.0.to_string().into());
         option("--data", self.data.clone().into());
-        if let Some(ended) = ended {
+        if let Some(agent) = origin.agent {
+            option("--agent", agent.to_string().into());
+        }
+        if let Some(ended) = origin.ended {
             option("--ended", ended.last.0.to_string().into());
             option("--ended-since", ended.first.0.to_string().into());
         }

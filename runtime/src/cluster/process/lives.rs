@@ -1,7 +1,11 @@
 //! Numbers that rise: each start of a node takes the next life, and in it each process of an executor the next incarnation,
 //! so that nothing of a dead process is ever taken for its successor's.
 
-use std::path::Path;
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::Path,
+};
 use tidemill_protocol::{id::Incarnation, world::Files};
 
 /// The file in a node's data folder.
@@ -64,6 +68,37 @@ impl PastLives {
     }
 }
 
+/// What an executor's process was told of itself by the agent that has started it; nothing where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Which start of which agent: a number drawn by lot.
+    pub(crate) agent: Option<u64>,
+    /// The lives before it whose end that agent has seen.
+    pub(crate) ended: Option<PastLives>,
+}
+
+/// The file in a node's data folder that is locked as long as its agent lives.
+const LOCK: &str = "agent.lock";
+
+/// Takes a node's folder for this process, until what is returned is dropped: two agents would give their executors the same
+/// numbers.
+///
+/// # Errors
+/// That another process has it, or what the file system says.
+pub(crate) fn take_folder(folder: &Path) -> Result<File, String> {
+    let path = folder.join(LOCK);
+    let cannot = |error: io::Error| format!("cannot lock {}: {error}", path.display());
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "a node runs with {} already: end it first, or join with a new token in another folder",
+            folder.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +109,19 @@ mod tests {
             [(1, 0), (1, 1), (1, 65_535), (2, 0), (3, 7)].map(|(life, process)| incarnation(life, process));
         assert!(all.iter().all(Option::is_some) && all.is_sorted_by(|a, b| a < b), "{all:?}");
         assert_eq!(incarnation(1, 65_536), None);
+    }
+
+    #[test]
+    fn a_folder_is_taken_by_one_agent_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("tidemill-agent-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let first = take_folder(&folder).unwrap();
+        let refused = take_folder(&folder).unwrap_err();
+        assert!(refused.starts_with("a node runs with /") && refused.contains("end it first"), "{refused}");
+        drop(first);
+        take_folder(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(take_folder(&folder).unwrap_err().starts_with("cannot lock /"));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use driver::DriverOptions;
 pub(crate) use driver::join_address;
 pub(crate) use executor::{ExecutorSpec, member, run_executor};
 pub(crate) use launch::Launch;
-pub(crate) use lives::{PastLives, next_life};
+pub(crate) use lives::{Origin, PastLives, next_life, take_folder};
 
 use tidemill_protocol::endpoint::Identity;
 

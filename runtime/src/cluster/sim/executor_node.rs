@@ -4,6 +4,7 @@ use super::{Build, CONTROL_PORT, SimBuilder, SimWorld, StartError, by_hand::ByHa
 use crate::cluster::{
     over_quic::{ExecutorSite, Site, start_executor},
     plumbing::{Die, Leave},
+    process::Origin,
     progress::Progress,
     quic::QuicPlumbing,
     users,
@@ -77,7 +78,7 @@ impl ExecutorNode {
                 Some(hands) => Arc::new(ByHand { quic: plumbing.clone(), hands }),
             },
             first: Incarnation(1 + process * INCARNATIONS_OF_A_PROCESS),
-            ended: None,
+            origin: Origin::default(),
             cost: Some(spec.cost),
             observer: spec.observer(sim, node),
             intensity: None,
