@@ -18,18 +18,18 @@ use tidemill_protocol::{
     world::{SeededRng, World},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
+pub const SECOND: Duration = Duration::from_secs(1);
 /// A multiple of 6.
 const NUMBERS: u64 = 9_000;
 /// Where a simulated driver listens.
-const CONTROL_PORT: u16 = 7_000;
+pub const CONTROL_PORT: u16 = 7_000;
 /// Where the network begins to choose ports: a driver's bulk endpoint, an executor's two, in the order in which they are bound.
-const FIRST_PORT: u16 = 49_152;
+pub const FIRST_PORT: u16 = 49_152;
 /// A machine of the cluster that runs no executor.
-const STRANGER: NodeId = NodeId(9);
+pub const STRANGER: NodeId = NodeId(9);
 
 /// Runs the count of remainders while `strike` does what it does; gives what was seen.
-fn counted(builder: SimBuilder, strike: impl AsyncFnOnce(&mut SimCluster)) -> Seen {
+pub fn counted(builder: SimBuilder, strike: impl AsyncFnOnce(&mut SimCluster)) -> Seen {
     let seen = Seen::default();
     let (into, watched) = (seen.clone(), seen.clone());
     let pipeline = move |context: &tidemill::StreamContext| {
@@ -49,7 +49,7 @@ fn counted(builder: SimBuilder, strike: impl AsyncFnOnce(&mut SimCluster)) -> Se
 }
 
 /// An endpoint on a host of its own.
-fn endpoint_of(cluster: &SimCluster, host: u8, identity: Identity) -> quinn::Endpoint {
+pub fn endpoint_of(cluster: &SimCluster, host: u8, identity: Identity) -> quinn::Endpoint {
     let mut config = EndpointConfig::new(identity, Some(u64::from(host)));
     config.control.mtu = Mtu::Smallest;
     let World { udp, .. } = cluster.host(host);

@@ -94,10 +94,21 @@ pub fn dropped(port: SocketAddr) -> u64 {
     sockets().into_iter().filter(|row| row.0 == port.port()).map(|row| row.3).sum()
 }
 
-pub fn resident_kib(pid: u32) -> u64 {
+fn memory_kib(pid: u32, line: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    let line = status.lines().find_map(|text| text.strip_prefix(line)).expect("a process has memory");
     line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What a process has in memory; from here on the system watches how much it becomes (proc(5), `clear_refs`).
+pub fn watched_kib(pid: u32) -> u64 {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+    memory_kib(pid, "VmRSS:")
+}
+
+/// The most that it has had in memory since then.
+pub fn peak_kib(pid: u32) -> u64 {
+    memory_kib(pid, "VmHWM:")
 }
 
 /// The driver's page of metrics.
