@@ -256,3 +256,11 @@ fn an_executor_speaks_for_its_own_receivers_and_blocks_only() {
     assert_eq!(plans(&out), vec![(0, vec![block_id(life, 0), block_id(life, 1)])]);
     assert!(desk.safe(701, block_id(life, 1), 2).contains(&Action::Ended));
 }
+
+#[test]
+fn a_receiver_whose_records_cannot_be_copied_is_not_started_again_and_the_pipeline_fails_with_its_words() {
+    let mut desk = running(StreamKind::Unacknowledged, &[1, 2]);
+    let reason = ReceiverExitReason::Uncopyable("it does not survive the wire".to_owned());
+    let out = desk.tell(10, Event::ReceiverExited { receiver: receiver(0, 0), reason });
+    assert_eq!(out, [Action::Fail("it does not survive the wire".to_owned())]);
+}
