@@ -175,9 +175,12 @@ impl GeneratorCore {
     }
 
     fn on_exited(&mut self, now: Time, id: ReceiverId, reason: ReceiverExitReason, out: &mut Vec<Action>) {
+        if let ReceiverExitReason::Uncopyable(why) = reason {
+            return out.push(Action::Fail(why));
+        }
         if let Some(after) = self.lives.exited(now, id, &reason, self.is_stopping()) {
             let reason = match reason {
-                ReceiverExitReason::Failed(why) => why,
+                ReceiverExitReason::Failed(why) | ReceiverExitReason::Uncopyable(why) => why,
                 ReceiverExitReason::Panicked(why) => format!("panicked: {why}"),
                 ReceiverExitReason::Stopped => "stopped by its executor".to_owned(),
                 ReceiverExitReason::Exhausted => "exhausted".to_owned(),

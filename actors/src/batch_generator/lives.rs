@@ -307,7 +307,9 @@ impl Lives {
         let failed = match reason {
             ReceiverExitReason::Exhausted => false,
             ReceiverExitReason::Stopped => was != State::Stopping,
-            ReceiverExitReason::Failed(_) | ReceiverExitReason::Panicked(_) => true,
+            ReceiverExitReason::Failed(_)
+            | ReceiverExitReason::Panicked(_)
+            | ReceiverExitReason::Uncopyable(_) => true,
         };
         // One that ended well leaves whole blocks behind, which go on to safety without it.
         let struck = if failed { life.take_repeated() } else { Vec::new() };

@@ -3,20 +3,21 @@
 //! ```text
 //!   0 ──────────────────── bytes_max ──── + outputs_over_max ───────────────────────────────── limit()
 //!     blocks, copies, outputs   outputs only      sure shares, whatever else is held:
-//!                                                 copies ½ · permitted reads ⅛ · inputs ½ · first asks 1/16 · sending ⅛
+//!                                                 copies ½ · permitted reads ⅛ · inputs ½ · first asks 1/16 · sending ⅛ · work 1
 //! ```
 //!
 //! A *sure share* is what somebody may always take who would otherwise close a circle of waits: a copy of another's block
 //! (or no block would ever be safe), what was read before its receiver was stopped, inputs of a task (or its batch would
 //! never be published). Within a share one waits only for those who hold the same share, in the order of asking, and all
-//! at once: who holds inputs never waits for more of them.
+//! at once: who holds inputs never waits for more of them. For the share of work nobody waits who has some of it: a
+//! task that builds more than is left of it fails.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 use tidemill_protocol::message::{Exhausted, Resource};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How much memory the data of an executor may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,14 @@ impl Budget {
             Share::Inputs => self.bytes_max / 2,
             Share::FirstAsks => self.bytes_max / 16,
             Share::Sending => self.bytes_max / 8,
+            Share::Work => self.bytes_max,
         }
     }
 
     /// What is never exceeded, whatever is asked for: all shares used up at the same time.
     pub fn limit(&self) -> u64 {
-        let shares = [Share::Inputs, Share::FirstAsks, Share::Sending].map(|share| self.share(share));
+        let shares = [Share::Inputs, Share::FirstAsks, Share::Sending, Share::Work];
+        let shares = shares.map(|share| self.share(share));
         let (copies, permitted) = (self.bytes_max / 2, self.bytes_max / 8);
         shares.into_iter().fold(self.outputs_max() + copies + permitted, u64::saturating_add)
     }
@@ -76,6 +79,9 @@ pub enum Share {
     FirstAsks,
     /// What is encoded for others and not sent yet.
     Sending,
+    /// What running tasks build: outputs until they are in the store, tables, whole partitions; and inputs that they read from this
+    /// process's disk. It is not among the bytes in use, for blocks are not to be refused because tasks compute.
+    Work,
 }
 
 impl std::fmt::Display for Share {
@@ -84,6 +90,7 @@ impl std::fmt::Display for Share {
             Share::Inputs => "the inputs of a task",
             Share::FirstAsks => "first requests for inputs",
             Share::Sending => "what is being sent",
+            Share::Work => "what running tasks build and read from disk",
         })
     }
 }
@@ -106,7 +113,8 @@ pub struct ResourcesExhausted {
 impl ResourcesExhausted {
     /// As the driver is told.
     pub fn wire(&self) -> Exhausted {
-        Exhausted { resource: Resource::Inputs, needed: self.needed, max: self.max }
+        let resource = if self.share == Share::Work { Resource::Outputs } else { Resource::Inputs };
+        Exhausted { resource, needed: self.needed, max: self.max }
     }
 }
 
@@ -140,11 +148,11 @@ pub(super) struct Books {
     received: AtomicU64,
     /// Of `bytes`, those of copies of others' blocks.
     copies: AtomicU64,
-    room: Notify,
     has_room: watch::Sender<bool>,
     inputs: Pool,
     first_asks: Pool,
     sending: Pool,
+    work: Pool,
 }
 
 impl Books {
@@ -155,11 +163,11 @@ impl Books {
             bytes_high_water: AtomicU64::new(0),
             received: AtomicU64::new(0),
             copies: AtomicU64::new(0),
-            room: Notify::new(),
             has_room: watch::Sender::new(budget.bytes_max > 0),
             inputs: Pool::new(budget.share(Share::Inputs)),
             first_asks: Pool::new(budget.share(Share::FirstAsks)),
             sending: Pool::new(budget.share(Share::Sending)),
+            work: Pool::new(budget.share(Share::Work)),
         }
     }
 
@@ -169,10 +177,6 @@ impl Books {
 
     pub(super) fn bytes_high_water(&self) -> u64 {
         self.bytes_high_water.load(Ordering::Acquire)
-    }
-
-    pub(super) fn room(&self) -> &Notify {
-        &self.room
     }
 
     pub(super) fn has_room(&self) -> watch::Receiver<bool> {
@@ -197,7 +201,6 @@ impl Books {
         if let Some(share) = self.of_kind(kind) {
             share.fetch_sub(bytes, Ordering::AcqRel);
         }
-        self.room.notify_waiters();
         self.tell_room();
     }
 
@@ -260,7 +263,34 @@ impl Books {
             Share::Inputs => &self.inputs,
             Share::FirstAsks => &self.first_asks,
             Share::Sending => &self.sending,
+            Share::Work => &self.work,
         }
+    }
+
+    /// `bytes` of the share of work, at once or not at all: what is to be given back.
+    pub(super) fn take_work(&self, bytes: u64) -> Result<Units, ResourcesExhausted> {
+        let pool = self.pool(Share::Work);
+        let units = u32::try_from(bytes.div_ceil(pool.unit)).unwrap_or(u32::MAX);
+        match pool.permits.try_acquire_many(units) {
+            Ok(permit) => {
+                permit.forget();
+                Ok(Units(units as usize))
+            }
+            Err(_) => {
+                let free = (pool.permits.available_permits() as u64).saturating_mul(pool.unit);
+                let needed = pool.max.saturating_sub(free).saturating_add(bytes);
+                Err(ResourcesExhausted { share: Share::Work, needed, max: pool.max })
+            }
+        }
+    }
+
+    /// The whole units in `bytes` of the share of work.
+    pub(super) fn units_of_work(&self, bytes: u64) -> usize {
+        usize::try_from(bytes / self.work.unit).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn give_back_work(&self, Units(units): Units) {
+        self.work.permits.add_permits(units);
     }
 
     /// `bytes` of a share, all at once, in the order of asking.
@@ -281,6 +311,10 @@ impl Books {
         Ok(Reserved { books: self.clone(), kind: Kind::Output, bytes, permit, unit: pool.unit })
     }
 }
+
+/// What was taken of a pool, in its units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Units(pub(super) usize);
 
 /// Bytes to be given out and taken back, in units, because a semaphore counts to 2^32 only.
 struct Pool {

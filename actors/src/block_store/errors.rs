@@ -8,7 +8,7 @@ use tidemill_protocol::{
 /// A block was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutBlockError {
-    /// The budget is used up. Wait for [`BlockStore::wait_for_room`](super::BlockStore::wait_for_room) and try again.
+    /// The budget is used up. Try another executor, or this one later.
     #[error("no room for a block of {needed} bytes: {used} of {bytes_max} bytes are in use")]
     Full {
         /// The block's bytes.

@@ -1,4 +1,4 @@
-//! The store itself: a concurrent map, books that are exact, and a wake-up for those who wait for room.
+//! The store itself: a concurrent map, and books that are exact.
 
 use super::{
     budget::{Books, Budget, Kind, Reserved, ResourcesExhausted, Share},
@@ -6,14 +6,14 @@ use super::{
     ledger::{Ledger, Warmth},
     spill::{Spill, SpillConfig, Spilled},
 };
-use crate::seam::{Held, PayloadCodec};
+use crate::{
+    seam::{Held, PayloadCodec},
+    supervision::panic::catch,
+};
 use dashmap::{DashMap, Entry as Place};
-use std::{
-    pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 use tidemill_protocol::{
     id::{BatchNumber, BlockId, DataKey, PartitionId, TaskId},
@@ -270,24 +270,27 @@ impl BlockStore {
 
     /// Drops the data of `key`; says whether there were any.
     pub fn remove(&self, key: DataKey) -> bool {
-        let removed = {
-            let mut ledger = self.0.ledger();
-            let Some((_, entry)) = self.0.data.remove(&key) else {
-                return false;
-            };
-            if let At::Memory(_, warmth) = entry.at {
-                ledger.forget(warmth);
-            }
-            entry
-        };
-        self.let_go(removed);
-        true
+        self.withdraw(key).is_some()
+    }
+
+    /// Takes the data of `key` out of the store. Their memory is free when the result is dropped, which runs the records' own code
+    /// and may take a while: not on the control thread.
+    pub fn withdraw(&self, key: DataKey) -> Option<Withdrawn> {
+        let mut ledger = self.0.ledger();
+        let (_, entry) = self.0.data.remove(&key)?;
+        if let At::Memory(_, warmth) = entry.at {
+            ledger.forget(warmth);
+        }
+        Some(Withdrawn { store: self.clone(), entry: Some(entry) })
     }
 
     fn let_go(&self, entry: Entry) {
         match entry.at {
             At::Memory(held, _) => {
-                drop(held);
+                // Dropping records runs their own code. Whatever it does, their memory is no longer ours to count.
+                if let Err(panic) = catch(|| drop(held)) {
+                    tracing::error!(%panic, "a record panicked while it was dropped");
+                }
                 self.0.books.give_back(entry.kind, entry.bytes);
             }
             // Removing a file may take a while, and this may be the control thread.
@@ -304,8 +307,13 @@ impl BlockStore {
 
     /// Drops the outputs of all batches up to and including `up_to`, now and for the future; says how many there were.
     pub fn release_outputs(&self, up_to: BatchNumber) -> usize {
+        self.withdraw_outputs(up_to).len()
+    }
+
+    /// As [`release_outputs`](Self::release_outputs), where another thread drops them: see [`withdraw`](Self::withdraw).
+    pub fn withdraw_outputs(&self, up_to: BatchNumber) -> Vec<Withdrawn> {
         let keys = self.0.ledger().release(up_to);
-        keys.into_iter().filter(|key| self.remove(*key)).count()
+        keys.into_iter().filter_map(|key| self.withdraw(key)).collect()
     }
 
     /// Counts `bytes` that are held outside the store for its executor's sake until the result is dropped. Never refused:
@@ -350,22 +358,6 @@ impl BlockStore {
         self.bytes() >= self.0.books.limit_of_copy(1)
     }
 
-    /// Waits until a block of `bytes` would be taken. Completes at once where waiting is of no use: a block larger than
-    /// the budget, a closed store. Another may take the room first: put again, and wait again.
-    pub async fn wait_for_room(&self, bytes: u64) {
-        let books = &self.0.books;
-        loop {
-            let mut freed = pin!(books.room().notified());
-            // Listening begins before looking, or a release between the two would be missed.
-            freed.as_mut().enable();
-            let fits = self.bytes().saturating_add(bytes) <= books.limit_of_copy(bytes);
-            if bytes > books.budget.bytes_max || self.is_closed() || fits {
-                return;
-            }
-            freed.await;
-        }
-    }
-
     /// Drops everything and closes the store: its executor was killed, and memory does not come back.
     pub fn clear(&self) -> Lost {
         let mut gone = Vec::new();
@@ -389,13 +381,26 @@ impl BlockStore {
         if let Some(spill) = &self.0.spill {
             spill.close();
         }
-        self.0.books.room().notify_waiters();
         lost
     }
 
     /// Whether the store was cleared.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
+    }
+}
+
+/// Data that are out of the store, and in its books until this is dropped.
+pub struct Withdrawn {
+    store: BlockStore,
+    entry: Option<Entry>,
+}
+
+impl Drop for Withdrawn {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.store.let_go(entry);
+        }
     }
 }
 

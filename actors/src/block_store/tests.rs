@@ -5,7 +5,7 @@ mod spill;
 
 use super::{BlockStore, Budget, Lost, PutBlockError, PutOutputError, numbers::held};
 use crate::seam::Held;
-use std::{collections::BTreeMap, future::Future, pin::pin, task::Poll};
+use std::{collections::BTreeMap, pin::pin};
 use tidemill_protocol::{
     id::{
         Attempt, BatchNumber, BlockId, DataKey, Incarnation, PartitionId, ReceiverId, ReceiverIndex, StageId,
@@ -90,28 +90,6 @@ fn a_killed_executors_store_is_counted_and_stays_closed() {
     assert_eq!(store.put_block(block(1), data(1)), Err(PutBlockError::Closed));
     assert_eq!(store.put_output(task(0, 0), PartitionId(0), data(1)), Err(PutOutputError::Closed));
     assert_eq!(store.clear(), Lost::default());
-}
-
-#[tokio::test]
-async fn who_waits_for_room_is_woken_by_what_is_freed() {
-    let store = store(80, 40);
-    store.put_block(block(0), data(8)).expect("there is room");
-    let fetched = store.reserve(16);
-    let mut waits = pin!(store.wait_for_room(24));
-    std::future::poll_fn(|context| {
-        assert!(waits.as_mut().poll(context).is_pending());
-        Poll::Ready(())
-    })
-    .await;
-    drop(fetched);
-    std::future::poll_fn(|context| {
-        assert!(waits.as_mut().poll(context).is_pending(), "64 + 24 is still more than 80");
-        Poll::Ready(())
-    })
-    .await;
-    assert!(store.remove(DataKey::Block(block(0))));
-    waits.await;
-    store.wait_for_room(1_000).await;
 }
 
 /// The books as one would keep them by hand.

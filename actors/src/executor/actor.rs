@@ -4,7 +4,9 @@ use super::{Action, Counted, Event, ExecutorCore, Lifecycle, Report, SlotIndex, 
 use crate::{
     core::Perform,
     shell::ShellAddress,
-    slots::{Assignment, CostModel, Fetched, Fetches, Flags, Notifications, SlotWork, Slots},
+    slots::{
+        Assignment, CostModel, Fetched, Fetches, Flags, Notifications, SlotWork, Slots, in_background, let_go,
+    },
 };
 use metrics::{Counter, Gauge, Histogram};
 use std::{sync::Arc, time::Duration};
@@ -58,23 +60,18 @@ impl Performer {
         let store = &self.work.source.store;
         match action {
             Action::Fetch { spec } => self.fetches.start(spec, self.work.source.clone(), report.clone()),
-            Action::Forget { task } => self.fetches.forget(task),
+            Action::Forget { task } => let_go(&self.spawner, self.fetches.take(task)),
             Action::Start { slot, facts, spec } => self.start(slot, facts, spec, report.clone()),
             Action::SetCancel { task } => self.slots.set_cancel(task),
             Action::ReadProgress => report.report(Event::Progress { counters: self.slots.progress() }),
             Action::ReplaceSlot { slot, .. } => self.slots.replace(slot),
-            Action::DropData { keys } => keys.into_iter().for_each(|key| {
-                store.remove(key);
-            }),
-            Action::ReleaseOutputs { up_to } => {
-                store.release_outputs(up_to);
+            Action::DropData { keys } => {
+                let_go(&self.spawner, keys.into_iter().filter_map(|key| store.withdraw(key)));
             }
+            Action::ReleaseOutputs { up_to } => let_go(&self.spawner, store.withdraw_outputs(up_to)),
             Action::Discard { task, facts } => {
-                let (work, spawner) = (self.work.clone(), self.spawner.clone());
-                // The answer says only that it was done.
-                self.spawner.spawn(async move {
-                    _ = spawner.blocking(move || work.discard(task, &facts)).await;
-                });
+                let work = self.work.clone();
+                in_background(&self.spawner, move || work.discard(task, &facts));
             }
             Action::Notify { notice, bring } => {
                 self.notifications.send(notice, bring, self.work.source.clone(), report.clone());

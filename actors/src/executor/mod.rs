@@ -7,8 +7,8 @@
 //!   other executors <── Notify ── a task has ended whose outputs are read there ── Noticed ──> ExecutorCore
 //! ```
 //!
-//! Who starts it: the node, once it knows its incarnation. A restart is a new incarnation: what ran is forgotten, the block
-//! store, which stands beside it, is offered again.
+//! Who starts it: the node, once it knows its incarnation. A restart is a new incarnation: what ran is forgotten, and the block store,
+//! which stands beside it, was cleared and is another one.
 //!
 //! The life of an attempt; every other move is ignored, since orders and ends may cross:
 //!

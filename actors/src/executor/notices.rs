@@ -152,8 +152,8 @@ impl Notices {
                         let told = batch?
                             .told
                             .get(&(*stage, *attempt))
-                            .filter(|told| told.len() >= *writers as usize)?;
-                        named.extend(in_order(told, *partition).map(|(writer, told)| {
+                            .filter(|told| are_all_there(told, *writers))?;
+                        named.extend(in_order(told, *writers, *partition).map(|(writer, told)| {
                             let key = TaskKey { batch: facts.batch, stage: *stage, partition: writer };
                             let task = TaskId { key, attempt: *attempt };
                             let own = told.kept.contains(partition).then_some(me);
@@ -199,12 +199,19 @@ impl Notices {
     }
 }
 
+/// Whether all of `writers` tasks were told of. Who tells of one that does not exist completes nothing.
+fn are_all_there(told: &BTreeMap<PartitionId, Told>, writers: u32) -> bool {
+    let count = writers as usize;
+    told.len() >= count && told.range(..PartitionId(writers)).count() == count
+}
+
 /// The outputs for `partition`, in the order of the value: that of the tasks that made them.
 fn in_order(
     told: &BTreeMap<PartitionId, Told>,
+    writers: u32,
     partition: PartitionId,
 ) -> impl Iterator<Item = (PartitionId, &Told)> {
-    let full = told.iter().filter(move |(_, told)| told.outputs.contains(&partition));
+    let full = told.range(..PartitionId(writers)).filter(move |(_, told)| told.outputs.contains(&partition));
     let mut full: Vec<(PartitionId, &Told)> = full.map(|(writer, told)| (*writer, told)).collect();
     if planted!(MergeByArrival) {
         full.sort_by_key(|(_, told)| told.arrival);

@@ -72,17 +72,15 @@ impl ReceiverPerformer {
 
     fn replicate(&self, block: BlockId, to: Member, me: &ShellAddress<ReceiverCore>) {
         let (me, driver) = (me.clone(), self.ports.driver.clone());
-        let copied = self.ports.replicator.replicate(block, to);
+        let replicator = self.ports.replicator.clone();
         self.world.spawner.spawn(async move {
-            let (sequence, peer, kept) = (block.sequence, to, copied.await);
-            if kept && !me.alive() {
+            // Copying runs a record's own code, and nobody looks at the end of a spawned piece of work.
+            let ended = catch_future(async { replicator.replicate(block, to).await }).await;
+            if matches!(ended, Ok(Ok(()))) && !me.alive() {
                 // Nobody is left here who would look after the copy.
-                return driver.tell(ToDriver::BlockCopied { block, to, kept });
+                return driver.tell(ToDriver::BlockCopied { block, to, kept: true });
             }
-            me.tell(match kept {
-                true => Event::Replicated { sequence, peer },
-                false => Event::ReplicaFailed { sequence, peer },
-            });
+            me.tell(Event::of_copy(block.sequence, to, ended));
         });
     }
 

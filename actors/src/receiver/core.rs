@@ -195,6 +195,15 @@ impl ReceiverCore {
         }
     }
 
+    /// Its blocks could never be safe: the driver fails the pipeline, also when the source has ended meanwhile.
+    fn on_uncopyable(&mut self, why: String, out: &mut Vec<Action>) {
+        let (receiver, reason) = (self.order.receiver, ReceiverExitReason::Uncopyable(short_text(why)));
+        match self.is_reading() {
+            true => self.end(reason, out),
+            false => out.push(Action::TellDriver(ToDriver::ReceiverExited { receiver, reason })),
+        }
+    }
+
     fn on_source_ended(&mut self, end: SourceEnd, out: &mut Vec<Action>) {
         let reason = match (&self.phase, end) {
             (Phase::Stopping { .. }, _) => ReceiverExitReason::Stopped,
@@ -323,6 +332,7 @@ impl Core for ReceiverCore {
             Event::Replicated { .. } | Event::ReplicaFailed { .. } | Event::Peers { .. } => {
                 self.on_copies(now, event, out);
             }
+            Event::Uncopyable { why } => self.on_uncopyable(why, out),
             Event::SafeRecorded { block } => self.on_recorded(block, out),
             Event::Released { blocks } => self.on_released(&blocks, out),
             Event::SetRate { records_per_s_max } => out.push(Action::SetRate { records_per_s_max }),

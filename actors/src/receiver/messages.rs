@@ -1,10 +1,10 @@
 //! What the receiver is told, what it asks for, what it needs from its executor, and the sink that sources write to.
 
+use super::copied::Replicator;
 use super::gate::{BlockContent, Change, Gate, Permit};
 use super::token_bucket::UNLIMITED;
 use crate::seam::{Held, Payload, SourceError};
 use crate::supervision::panic::PanicText;
-use futures_util::future::BoxFuture;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -129,6 +129,11 @@ pub enum ReceiverEvent {
         /// Who.
         peer: Member,
     },
+    /// What is in a block cannot be copied to anybody.
+    Uncopyable {
+        /// Where, why, and what to do.
+        why: String,
+    },
     /// The live executors.
     Peers {
         /// All of them; this one may be among them.
@@ -168,7 +173,7 @@ pub enum ReceiverAction {
     RunSource,
     /// Take the open block out of the gate, keep it, and say `Closed`.
     CloseBlock,
-    /// Have a block copied; the end comes back as `Replicated` or `ReplicaFailed`.
+    /// Have a block copied; the end comes back as `Replicated`, `ReplicaFailed` or `Uncopyable`.
     Replicate {
         /// Which.
         block: BlockId,
@@ -203,12 +208,6 @@ pub trait BlockHold: Send + Sync {
 
     /// Whether receivers may read: false while the executor's memory budget is used up.
     fn room(&self) -> watch::Receiver<bool>;
-}
-
-/// Who copies blocks to other executors.
-pub trait Replicator: Send + Sync {
-    /// Copies a block that is held here to `to`; true once it is held there.
-    fn replicate(&self, block: BlockId, to: Member) -> BoxFuture<'static, bool>;
 }
 
 /// The way to the driver.
@@ -456,7 +455,7 @@ impl BlockSink {
     }
 
     /// Counts something that an operator of the cluster wants to know: one of a small set of names (`bad_utf8`,
-    /// `line_too_long`, `cut_line`, `reconnect`, `lost_connection`).
+    /// `line_too_long`, `cut_line`, `reconnect`, `lost_connection`, `sender_does_not_read`).
     pub fn report(&self, what: &'static str, count: u64) {
         if self.shared.gate().report(what, count) {
             (self.shared.tell)(ReceiverEvent::Reported);

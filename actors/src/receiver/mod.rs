@@ -22,12 +22,14 @@
 //! | (open) | closed, no peer | waiting |
 //! | sending | `Replicated` | told (`BlockSafe` goes to the driver) |
 //! | sending | `ReplicaFailed`, the peer has gone | sending (another peer) or waiting |
+//! | sending | `Uncopyable`: what is in it does not survive the wire | sending: the receiver ends, and the pipeline fails |
 //! | waiting | a peer comes, or the time to try again | sending |
 //! | told | `SafeRecorded` | recorded: counts for the position that is acknowledged |
 //! | told, recorded | the copy's executor has gone | sending (it is copied again) |
 //! | any | `Released` | (forgotten) |
 
 mod actor;
+mod copied;
 mod core;
 mod gate;
 mod messages;
@@ -37,9 +39,10 @@ mod tests;
 pub mod token_bucket;
 
 pub use actor::ReceiverPerformer;
+pub use copied::{NotCopied, Replicator};
 pub use core::ReceiverCore;
 pub use gate::BlockContent;
 pub use messages::{
-    BlockHold, BlockSink, ReceiverAction, ReceiverConfig, ReceiverEvent, ReceiverPorts, Replicator,
-    SinkClosed, SourceEnd, TellDriver,
+    BlockHold, BlockSink, ReceiverAction, ReceiverConfig, ReceiverEvent, ReceiverPorts, SinkClosed,
+    SourceEnd, TellDriver,
 };

@@ -258,7 +258,7 @@ mod hands {
     use crate::{
         core::Perform,
         receiver::{
-            BlockHold, BlockSink, ReceiverAction as Action, ReceiverConfig, ReceiverCore,
+            BlockHold, BlockSink, NotCopied, ReceiverAction as Action, ReceiverConfig, ReceiverCore,
             ReceiverEvent as Event, ReceiverPerformer, ReceiverPorts, Replicator, SourceEnd, TellDriver,
         },
         seam::{Held, RangesFound, SourceError, SourceHost},
@@ -311,8 +311,15 @@ mod hands {
     }
 
     impl Replicator for Surroundings {
-        fn replicate(&self, _block: BlockId, to: Member) -> BoxFuture<'static, bool> {
-            Box::pin(async move { to.node == NodeId(2) })
+        fn replicate(&self, _block: BlockId, to: Member) -> BoxFuture<'static, Result<(), NotCopied>> {
+            Box::pin(async move {
+                match to.node.0 {
+                    2 => Ok(()),
+                    3 => Err(NotCopied::Refused),
+                    4 => Err(NotCopied::Broken("it cannot be read".to_owned())),
+                    _ => panic!("its codec panics"),
+                }
+            })
         }
     }
 
@@ -433,7 +440,9 @@ mod hands {
         assert_eq!(*hands.world.held.lock().expect("whole"), vec![(block, 10)]);
         hands.perform(Action::CloseBlock);
         assert_eq!(hands.events().await, vec!["Closed { content: None }"]);
-        for (node, said) in [(2, "Replicated"), (3, "ReplicaFailed")] {
+        let broken = "Uncopyable { why: \"it cannot";
+        let ends = [(2, "Replicated"), (3, "ReplicaFailed"), (4, broken), (5, "ReplicaFailed")];
+        for (node, said) in ends {
             let to = Member { node: NodeId(node), incarnation: Incarnation(0) };
             hands.perform(Action::Replicate { block, to });
             assert!(hands.events().await[0].starts_with(said));

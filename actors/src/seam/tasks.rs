@@ -1,7 +1,10 @@
 //! Running one task: synchronous, on a slot's thread, with everything it may know in its context.
 
 use super::Held;
-use crate::supervision::{Address, AskError, Message};
+use crate::{
+    block_store::{ResourcesExhausted, WorkMeter},
+    supervision::{Address, AskError, Message},
+};
 use std::{
     sync::{
         Arc,
@@ -68,6 +71,8 @@ pub struct TaskContext {
     pub progress: Arc<AtomicU64>,
     /// Files, for sinks that stage them and sources that read them.
     pub files: Files,
+    /// What it builds is counted here, chunk by chunk.
+    pub work: WorkMeter,
 }
 
 impl TaskContext {
@@ -124,4 +129,7 @@ pub enum TaskError {
     /// The result is no longer wanted.
     #[error("cancelled")]
     Cancelled,
+    /// It has built more than there is memory for. It may succeed on an executor with a larger budget.
+    #[error(transparent)]
+    Exhausted(#[from] ResourcesExhausted),
 }

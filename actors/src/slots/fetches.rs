@@ -73,11 +73,6 @@ impl Fetches {
             None => None,
         }
     }
-
-    /// Stops fetching for `task` and drops what is there.
-    pub fn forget(&mut self, task: TaskId) {
-        drop(self.take(task));
-    }
 }
 
 impl Drop for Fetches {

@@ -1,7 +1,7 @@
 //! From the parts that a task names to the data it reads.
 
 use crate::{
-    block_store::{BlockStore, Reserved, ResourcesExhausted, Share},
+    block_store::{BlockStore, Reserved, ResourcesExhausted, Share, Weight},
     seam::{Held, InputData},
     transport::{FetchError, Transport},
 };
@@ -79,10 +79,9 @@ impl InputSource {
     /// How many records the inputs at hand have; what is not at hand counts as none.
     pub fn rows_now(&self, spec: &TaskSpec) -> u64 {
         let rows = |part: &InputPart| match part {
-            InputPart::Held { key, holders } => match self.store.weight(*key) {
-                Some(weight) => weight.rows,
-                None => self.held_now(*key, holders).map_or(0, |held| held.rows()),
-            },
+            InputPart::Held { key, holders } => {
+                self.weight_now(*key, holders).map_or(0, |weight| weight.rows)
+            }
             InputPart::Range { from, to, .. } => to.saturating_sub(*from),
             InputPart::Shuffle { .. } => 0,
         };
@@ -202,6 +201,12 @@ impl InputSource {
 
     fn own(&self, key: DataKey, held: Held) -> Result<Held, InputError> {
         self.transport.own(key, held).map_err(|error| InputError::none_of(key).and(key, &error))
+    }
+
+    /// What a part at hand weighs, where it would be read.
+    pub(super) fn weight_now(&self, key: DataKey, holders: &[Member]) -> Option<Weight> {
+        let others = || holders.iter().filter(|holder| **holder != self.me);
+        self.store.weight(key).or_else(|| others().find_map(|holder| self.transport.weight_now(*holder, key)))
     }
 
     fn held_now(&self, key: DataKey, holders: &[Member]) -> Result<Held, InputError> {

@@ -7,6 +7,7 @@
 //!             ── notify ─> Notifications ── bulk runtime: Transport::notify
 //! ```
 
+mod background;
 mod cost;
 mod fetches;
 mod inputs;
@@ -14,10 +15,12 @@ mod notifications;
 mod pool;
 #[cfg(test)]
 mod rig;
+mod room;
 mod run;
 #[cfg(test)]
 mod tests;
 
+pub use background::{in_background, let_go};
 pub use cost::CostModel;
 pub use fetches::Fetches;
 pub use inputs::{Fetched, InputError, InputSource};

@@ -125,8 +125,8 @@ impl FileSystem for NoFiles {
     }
 }
 
-/// What the stages of the tests do: 0 deals numbers out to even and odd, 1 adds up, 2 panics, 3 fails, 4 waits for the
-/// gate and hears nothing else.
+/// What the stages of the tests do: 0 deals numbers out to even and odd, 1 adds up, 2 panics, 3 fails, 5 builds as many bytes as
+/// the numbers say, 4 waits for the gate and hears nothing else.
 struct Stages {
     gate: Arc<(Mutex<bool>, Condvar)>,
     waiting: SyncSender<TaskId>,
@@ -150,6 +150,10 @@ impl Tasks for Stages {
             1 => vec![(PartitionId(0), held(&[read.iter().sum()]))],
             2 => panic!("no luck with {read:?}"),
             3 => return Err(TaskError::Failed("no such file".into())),
+            5 => {
+                read.iter().try_for_each(|bytes| context.work.charge(*bytes))?;
+                Vec::new()
+            }
             _ => {
                 let _ = self.waiting.send(request.task);
                 let (open, opened) = &*self.gate;

@@ -2,6 +2,7 @@
 
 use super::{Fetched, Flags, InputSource};
 use crate::{
+    block_store::WorkMeter,
     executor::TaskEnd,
     seam::{Held, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks},
     supervision::panic::catch,
@@ -74,15 +75,19 @@ impl SlotWork {
         if flags.cancelled.load(Ordering::Relaxed) {
             return TaskEnd::Cancelled;
         }
+        let work = self.source.store.work_meter();
+        // Also where the task panics, or has left a copy of its context somewhere.
+        let _built = Built(&work);
         let (inputs, _reserved) = match fetched {
             Some(fetched) => (fetched.inputs, Some(fetched.reserved)),
-            None => match self.source.now(&spec) {
+            None => match self.source.read_now(&spec, &flags, &work) {
                 Ok(inputs) => (inputs, None),
-                Err(error) => return error.into(),
+                Err(end) => return end,
             },
         };
         let Flags { cancelled, progress } = flags.clone();
-        let context = TaskContext { facts, task: spec.task, cancelled, progress, files: self.files.clone() };
+        let (task, files) = (spec.task, self.files.clone());
+        let context = TaskContext { facts, task, cancelled, progress, files, work: work.clone() };
         let started = self.clock.now();
         let ended = self.tasks.run(TaskRequest { task: spec.task, inputs }, &context);
         let ended_at = self.clock.now();
@@ -96,7 +101,14 @@ impl SlotWork {
             _ if context.is_cancelled() => TaskEnd::Cancelled,
             Err(TaskError::Cancelled) => TaskEnd::Cancelled,
             Err(TaskError::Failed(message)) => TaskEnd::failed(message),
-            Ok(output) => self.keep(spec.task, output, run_time),
+            Err(TaskError::Exhausted(error)) => {
+                TaskEnd::Failed { message: format!("{}: {error}", spec.task), exhausted: Some(error.wire()) }
+            }
+            Ok(output) => {
+                // From here on the store counts it.
+                work.release();
+                self.keep(spec.task, output, run_time)
+            }
         }
     }
 
@@ -119,6 +131,15 @@ impl SlotWork {
         }
         let run_ns = u64::try_from(run_time.as_nanos()).unwrap_or(u64::MAX);
         TaskEnd::Done { outputs, rows_in: output.rows_in, run_ns, prepared }
+    }
+}
+
+/// Gives back what a task has built, however it ends.
+struct Built<'a>(&'a WorkMeter);
+
+impl Drop for Built<'_> {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 

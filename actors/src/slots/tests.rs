@@ -1,5 +1,8 @@
 //! From order to answer, on real threads: what ends well, what ends badly, and what does not end.
 
+mod drops;
+mod on_disk;
+
 use super::{
     CostModel, InputSource,
     rig::{PATIENCE, Rig, clock, member, output, part, range, store, task},
@@ -14,7 +17,7 @@ use crate::{
     executor::{Event, TaskEnd},
     seam::{Held, InputData},
     transport::{
-        BulkClient, BulkError, FetchAnswer, LocalTransport, QuicTransport, StoreAnswer, serve_fetch,
+        BulkClient, BulkError, FetchAnswer, Heard, LocalTransport, QuicTransport, StoreAnswer, serve_fetch,
     },
 };
 use futures_util::future::{BoxFuture, ready};
@@ -184,6 +187,7 @@ impl BulkClient for Peer {
         (): (),
         key: DataKey,
         credit: Option<u64>,
+        _: Heard,
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         let store = self.0.clone();
         Box::pin(async move {
@@ -378,4 +382,20 @@ async fn an_input_that_cannot_be_sent_fails_its_task_in_words_and_is_not_missing
     assert_eq!((failure.missing, failure.exhausted), (None, None));
     assert!(failure.message.contains("cannot be sent by node-2.i0"), "{}", failure.message);
     assert!(failure.message.contains("cannot be written"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_task_that_builds_more_than_there_is_fails_as_exhausted_and_gives_back_what_it_had() {
+    let mut rig = Rig::local(member(1));
+    for _ in 0..2 {
+        rig.run(task(5, 0), vec![range(400, 402)]);
+        let ToDriver::TaskFailed(failure) = rig.told(Time::ZERO).await else { panic!("800 bytes are all") };
+        let said = "batch-3/stage-5/p0/a0: resources exhausted: 801 bytes of memory for what running tasks build and read from disk, of which \
+                    there can be 800: raise memory_bytes_max, or use more partitions";
+        assert_eq!(failure.message, said);
+        let exhausted = Exhausted { resource: Resource::Outputs, needed: 801, max: 800 };
+        assert_eq!(failure.exhausted, Some(exhausted));
+    }
+    rig.run(task(5, 0), vec![range(399, 401)]);
+    assert!(matches!(rig.told(Time::ZERO).await, ToDriver::TaskDone(_)));
 }

@@ -2,7 +2,7 @@
 
 use super::{Ear, FetchError, Noticed, NotifyError, ReplicateError, Transport, through_the_wire};
 use crate::{
-    block_store::{BlockStore, PutBlockError},
+    block_store::{BlockStore, PutBlockError, Weight},
     seam::{Held, PayloadCodec},
 };
 use futures_util::future::{self, BoxFuture, FutureExt};
@@ -150,6 +150,10 @@ impl Transport for LocalTransport {
 
     fn fetch_now(&self, from: Member, key: DataKey) -> Option<Result<Held, FetchError>> {
         Some(self.take(from, key))
+    }
+
+    fn weight_now(&self, from: Member, key: DataKey) -> Option<Weight> {
+        self.store_of(from)?.weight(key)
     }
 
     fn own(&self, key: DataKey, held: Held) -> Result<Held, FetchError> {

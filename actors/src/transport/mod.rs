@@ -27,11 +27,14 @@ mod wire_check;
 
 pub use local::{LocalTransport, RegisterError};
 pub use notice::{Ear, Noticed, NotifyError, fill_notice, take_notice};
-pub use quic::{BulkClient, BulkError, QuicTransport, StoreAnswer};
+pub use quic::{BulkClient, BulkError, Heard, QuicTransport, StoreAnswer};
 pub use serve::{FetchAnswer, serve_fetch, serve_store};
 pub use wire_check::through_the_wire;
 
-use crate::seam::{Held, PayloadError};
+use crate::{
+    block_store::Weight,
+    seam::{Held, PayloadError},
+};
 use futures_util::future::BoxFuture;
 use tidemill_protocol::{
     id::{BlockId, DataKey, Member},
@@ -73,6 +76,11 @@ pub trait Transport: Send + Sync {
 
     /// The data of `key`, without waiting, if `from` lives in this process; `None` if it does not.
     fn fetch_now(&self, _from: Member, _key: DataKey) -> Option<Result<Held, FetchError>> {
+        None
+    }
+
+    /// What the data of `key` weigh, if `from` lives in this process and has them.
+    fn weight_now(&self, _from: Member, _key: DataKey) -> Option<Weight> {
         None
     }
 

@@ -22,8 +22,10 @@ use tidemill_protocol::{
     message::{Notice, PeerInfo, Piece},
     world::Clock,
 };
+use tokio::sync::Notify;
 
-/// How long one request may take, connecting included, before its peer counts as out of reach.
+/// How long one request may take, connecting included, before its peer counts as out of reach. For data that are fetched it is the
+/// time without a piece of them: what is much over a slow link takes longer than this, and comes.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The client's side of bulk connections, as this transport needs it. Nothing here needs a deadline of its own.
@@ -41,12 +43,14 @@ pub trait BulkClient: Send + Sync + 'static {
     /// Whether the connection is still of use.
     fn is_open(&self, connection: &Self::Connection) -> bool;
 
-    /// Asks for the pieces of `key`, with `credit` bytes kept ready for them (`None`: as many as it takes).
+    /// Asks for the pieces of `key`, with `credit` bytes kept ready for them (`None`: as many as it takes). Tells `heard` of each
+    /// piece that has come.
     fn fetch(
         &self,
         connection: Self::Connection,
         key: DataKey,
         credit: Option<u64>,
+        heard: Heard,
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>>;
 
     /// Gives the peer a copy of `block`.
@@ -63,6 +67,17 @@ pub trait BulkClient: Send + Sync + 'static {
         connection: Self::Connection,
         notice: Notice,
     ) -> BoxFuture<'static, Result<bool, BulkError>>;
+}
+
+/// Where a client says that something of an answer has come.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Notify>);
+
+impl Heard {
+    /// Something has come: the peer lives, and has the whole time for what follows.
+    pub fn tell(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// What a peer says to a copy.
@@ -174,9 +189,31 @@ impl<B: BulkClient> Shared<B> {
         }
     }
 
+    /// As [`in_time`](Self::in_time), where the time begins anew with whatever is heard.
+    async fn while_heard<T>(
+        &self,
+        heard: &Heard,
+        answer: impl Future<Output = Result<T, BulkError>>,
+    ) -> Result<T, BulkError> {
+        let (mut answer, mut missing) = (pin!(answer), "no answer");
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                () = heard.0.notified() => missing = "nothing more",
+                () = self.clock.sleep(REQUEST_TIMEOUT) => {
+                    return Err(BulkError(format!("{missing} within {} s", REQUEST_TIMEOUT.as_secs())));
+                }
+            }
+        }
+    }
+
     async fn fetch(&self, from: Member, key: DataKey, credit: Option<u64>) -> Result<Held, FetchError> {
         let gone = |error: BulkError| FetchError::Gone { peer: from, reason: error.0 };
-        let ask = async |credit| self.client.fetch(self.connection_to(from).await?, key, credit).await;
+        let heard = Heard::default();
+        let ask = async |credit| {
+            self.client.fetch(self.connection_to(from).await?, key, credit, heard.clone()).await
+        };
         let again = || {
             let little = credit.map_or(AGAIN_BYTES_MAX, |credit| credit.min(AGAIN_BYTES_MAX));
             let answers_first = credit == Some(little);
@@ -187,7 +224,7 @@ impl<B: BulkClient> Shared<B> {
             };
             asked.boxed()
         };
-        match self.in_time(insist(&self.clock, ask(credit), again)).await.map_err(gone)? {
+        match self.while_heard(&heard, insist(&self.clock, ask(credit), again)).await.map_err(gone)? {
             FetchAnswer::Found(pieces) => Ok(Held::decode(&*self.codec, &pieces)?),
             FetchAnswer::NotHere => Err(FetchError::NotHere { from, key }),
             FetchAnswer::Needs(bytes) => Err(FetchError::NeedsCredit { from, key, bytes }),
@@ -218,7 +255,7 @@ impl<B: BulkClient> Shared<B> {
         let nudge = || {
             let ask = async {
                 let connection = self.connection_to(to).await.ok()?;
-                let _ = self.client.fetch(connection, DataKey::Block(block), Some(0)).await;
+                let _ = self.client.fetch(connection, DataKey::Block(block), Some(0), Heard::default()).await;
                 None
             };
             ask.boxed()

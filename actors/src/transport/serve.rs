@@ -7,6 +7,7 @@ use crate::{
     seam::{Held, PayloadCodec, PayloadError},
 };
 use tidemill_protocol::{
+    endpoint::bulk::FETCH_BYTES_MAX,
     id::{BlockId, DataKey},
     message::Piece,
 };
@@ -35,6 +36,17 @@ pub async fn serve_fetch(
     key: DataKey,
     credit: Option<u64>,
 ) -> Result<(FetchAnswer, Option<Reserved>), PayloadError> {
+    serve_fetch_up_to(FETCH_BYTES_MAX, store, key, credit).await
+}
+
+/// As [`serve_fetch`], where a client takes `bytes_max` bytes: it would cut off whoever sends it more, with all that it has asked
+/// for beside.
+pub(super) async fn serve_fetch_up_to(
+    bytes_max: u64,
+    store: &BlockStore,
+    key: DataKey,
+    credit: Option<u64>,
+) -> Result<(FetchAnswer, Option<Reserved>), PayloadError> {
     let Some(weight) = store.weight(key) else { return Ok((FetchAnswer::NotHere, None)) };
     let credit = credit.unwrap_or(u64::MAX);
     // An estimate; where it is too little, the exact check below says so.
@@ -48,6 +60,12 @@ pub async fn serve_fetch(
     let mut held = store.credit(Share::Sending, share).await.ok();
     let Some(pieces) = store.pieces(key).await? else { return Ok((FetchAnswer::NotHere, None)) };
     let exact: u64 = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+    if exact > bytes_max {
+        let reason = format!(
+            "it has {exact} bytes, and at most {bytes_max} can cross machines at once: use more partitions"
+        );
+        return Ok((FetchAnswer::Unsendable(reason), None));
+    }
     if weight.bytes.saturating_add(exact) > credit {
         return Ok((FetchAnswer::Needs(weight.bytes + exact), None));
     }

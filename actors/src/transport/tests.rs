@@ -1,6 +1,7 @@
 //! Both transports between two stores; the QUIC one over a client that hands requests to the server's functions.
 
 mod again;
+mod large;
 mod notices;
 
 use super::*;
@@ -190,6 +191,7 @@ impl BulkClient for Wire {
         _: u32,
         key: DataKey,
         credit: Option<u64>,
+        _: Heard,
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         Box::pin(self.clone().answer(key, credit))
     }
@@ -292,6 +294,7 @@ impl BulkClient for Silent {
         (): (),
         _: DataKey,
         _: Option<u64>,
+        _: Heard,
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         Box::pin(pending())
     }

@@ -229,3 +229,13 @@ fn what_cannot_be_told_or_kept_is_told_to_the_driver_until_its_batch_is_released
     assert_eq!(desk.on(tells(task(2, 0, 1), OTHER)), [], "there is room again");
     assert_eq!(desk.on(tells(task(2, 0, 2), OTHER)), lost(2, ME));
 }
+
+#[test]
+fn a_notice_of_a_writer_that_does_not_exist_completes_nothing() {
+    let mut desk = Desk::new(1);
+    assert_eq!(desk.on(order(vec![reader(1, 2)], vec![])), []);
+    assert_eq!(desk.on(tells(task(1, 0, 0), OTHER)), []);
+    assert_eq!(desk.on(tells(task(1, 0, 2), OTHER)), [], "the writers are 0 and 1");
+    let spec = named(1, &[(0, &[OTHER]), (1, &[THIRD])]);
+    assert_eq!(desk.on(tells(task(1, 0, 1), THIRD)), [Action::Fetch { spec }]);
+}

@@ -116,11 +116,24 @@ pub async fn fetch_within(
     key: DataKey,
     credit: Option<u64>,
 ) -> Result<FetchOutcome, LinkError> {
+    fetch_heard(connection, key, credit, || ()).await
+}
+
+/// As [`fetch_within`]; calls `heard` for each piece that has come.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fetch_heard(
+    connection: &Connection,
+    key: DataKey,
+    credit: Option<u64>,
+    mut heard: impl FnMut() + Send,
+) -> Result<FetchOutcome, LinkError> {
     let (mut send, mut recv) = connection.open_bi().await?;
     write(&mut send, &BulkRequest::Fetch { key, credit }).await?;
     let _ = send.finish();
     let bytes_max = credit.unwrap_or(FETCH_BYTES_MAX).min(FETCH_BYTES_MAX);
-    read_pieces(&mut recv, bytes_max).await.map_err(|error| cut_off(connection, error))
+    read_pieces(&mut recv, bytes_max, &mut heard).await.map_err(|error| cut_off(connection, error))
 }
 
 /// Gives the peer a copy of a block.
@@ -315,12 +328,22 @@ async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result
 }
 
 /// The answer to a Fetch.
-async fn read_pieces(recv: &mut RecvStream, bytes_max: u64) -> Result<FetchOutcome, LinkError> {
+async fn read_pieces(
+    recv: &mut RecvStream,
+    bytes_max: u64,
+    heard: &mut (impl FnMut() + Send),
+) -> Result<FetchOutcome, LinkError> {
     let mut taken = Taken::new(bytes_max);
     loop {
         match read(recv, taken.frame_bytes_max()).await?.ok_or(LinkError::Ended)? {
-            BulkReply::Piece(piece) => taken.push(piece)?,
-            BulkReply::Packed(packed) => taken.push_packed(&packed)?,
+            BulkReply::Piece(piece) => {
+                taken.push(piece)?;
+                heard();
+            }
+            BulkReply::Packed(packed) => {
+                taken.push_packed(&packed)?;
+                heard();
+            }
             BulkReply::End { pieces } if pieces as usize == taken.pieces.len() => {
                 return Ok(FetchOutcome::Found(taken.pieces));
             }

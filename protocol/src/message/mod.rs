@@ -193,7 +193,8 @@ pub enum ToDriver {
     SourceReport {
         /// Which stream.
         stream: StreamId,
-        /// One of a small set of names: `bad_utf8`, `line_too_long`, `cut_line`, `reconnect`, `lost_connection`.
+        /// One of a small set of names: `bad_utf8`, `line_too_long`, `cut_line`, `reconnect`, `lost_connection`,
+        /// `sender_does_not_read`.
         what: String,
         /// How many since the last report.
         count: u64,

@@ -48,4 +48,6 @@ pub enum ReceiverExitReason {
     Failed(String),
     /// Its code panicked: message and location.
     Panicked(String),
+    /// Its records cannot be copied to any executor, in no life of it: the pipeline fails with this text.
+    Uncopyable(String),
 }

@@ -140,6 +140,9 @@ samples!(ToDriver {
         },
         ToDriver::ReceiverExited {
             receiver: receiver(), reason: ReceiverExitReason::Panicked("index out of bounds at map.rs:7".to_string()),
+        },
+        ToDriver::ReceiverExited {
+            receiver: receiver(), reason: ReceiverExitReason::Uncopyable("it does not survive the wire".to_string()),
         };
     SourceReport => ToDriver::SourceReport { stream: StreamId(1), what: "bad_utf8".to_string(), count: 3 };
     TaskDone =>

@@ -31,10 +31,9 @@ use tidemill_actors::{
     seam::{Machine, PayloadCodec, Program, SourceHost, Tasks},
     shell::{EVENTS_CAPACITY, Observer, Shell, ShellAddress, ShellInbox},
     slots::{CostModel, InputSource, SlotWork},
-    supervision::Address,
     supervision::{
-        Actor, ActorError, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart, Shutdown,
-        Strategy, SupervisorHandle, SupervisorSpec,
+        Actor, ActorError, Address, Backoff, ChildSpec, Context, Exit, Handler, Intensity, Mailbox, Restart,
+        Shutdown, Strategy, SupervisorHandle, SupervisorSpec, panic::catch_future,
     },
     transport::{Ear, Transport},
 };
@@ -320,7 +319,7 @@ impl Agent {
         let (address, pair) = self.parts.shell::<ReceiverCore>();
         let config = receiver_config(&self.parts.config);
         let (kind, storage, member) = (stream.kind, stream.storage, self.member);
-        let ports = Arc::new(Ports { life: life.clone() });
+        let ports = Arc::new(Ports { life: life.clone(), pipeline: self.parts.pipeline.clone() });
         let ports = ReceiverPorts {
             hold: ports.clone(),
             replicator: ports.clone(),
@@ -391,9 +390,10 @@ impl Agent {
     /// Gives another executor a copy of a block that is held here, and tells the driver how it ended.
     fn copy_block(&self, block: BlockId, to: Member) {
         let Some(life) = self.life.clone() else { return };
-        let ports = Ports { life: life.clone() };
+        let ports = Ports { life: life.clone(), pipeline: self.parts.pipeline.clone() };
         self.parts.world.spawner.spawn(async move {
-            let kept = ports.replicate(block, to).await;
+            // The driver waits for an answer, however copying ends.
+            let kept = matches!(catch_future(ports.replicate(block, to)).await, Ok(Ok(())));
             life.connected.uplink.tell(ToDriver::BlockCopied { block, to, kept });
         });
     }

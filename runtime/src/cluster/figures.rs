@@ -5,7 +5,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use tidemill_actors::rate_controller::InputKey;
 
 /// What the sources of the library report; anything else, of users' own receivers, counts as `other`.
-const REPORTS: [&str; 8] = [
+const REPORTS: [&str; 9] = [
     "bad_utf8",
     "line_too_long",
     "record_too_long",
@@ -13,6 +13,7 @@ const REPORTS: [&str; 8] = [
     "connect_failed",
     "reconnect",
     "lost_connection",
+    "sender_does_not_read",
     "window_lost",
 ];
 

@@ -102,7 +102,7 @@ pub enum ClusterEvent {
         time: Duration,
     },
     /// Something about a source: `bad_utf8`, `line_too_long`, `record_too_long` (of a user's own receiver, refused),
-    /// `cut_line`, `connect_failed`, `reconnect`, `lost_connection`, `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
+    /// `cut_line`, `connect_failed`, `reconnect`, `lost_connection`, `sender_does_not_read`, `window_lost` (a receiver whose sender repeats nothing has died), or what a user's own receiver reports.
     SourceReport {
         /// Which stream.
         stream: StreamId,

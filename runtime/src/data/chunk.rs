@@ -1,6 +1,6 @@
 //! What flows between two operators of a task: at most 1,024 records, in a buffer that the upper operator uses again.
 
-use super::{Data, Text, TextChunk};
+use super::{Data, Text, TextChunk, weigh};
 use std::{any::Any, ops::Range, sync::Arc};
 
 /// Some records of a partition, in order. The receiver may take them out; what it leaves is cleared by the sender.
@@ -27,6 +27,18 @@ impl<T: Data> Chunk<T> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// About how many bytes its records have where they are kept. Of texts only what they show: whoever keeps them copies it.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Chunk::Rows(rows) => rows_bytes(rows),
+            Chunk::Shared(rows, range) => rows_bytes(&rows[range.clone()]),
+            Chunk::Text(texts) => {
+                let shown = |&(start, end): &(u32, u32)| u64::from(end - start);
+                size_of_val(texts.ranges.as_slice()) as u64 + texts.ranges.iter().map(shown).sum::<u64>()
+            }
+        }
     }
 
     /// Takes the records out, in order: moved if the chunk owns them, else cloned. Stops at the first error.
@@ -71,6 +83,11 @@ impl<T: Data> Chunk<T> {
             }
         }
     }
+}
+
+/// About how many bytes records have, with what they own.
+pub(crate) fn rows_bytes<T: Data>(rows: &[T]) -> u64 {
+    (size_of_val(rows) as u64).saturating_add(weigh::owned(rows.iter()))
 }
 
 /// A view that moves over the texts of a chunk.

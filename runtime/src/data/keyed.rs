@@ -34,6 +34,11 @@ impl<K: Data, C: Data> Keyed<K, C> {
         let owned = of_keys.saturating_add(weigh::owned(entries.iter().map(|entry| &entry.value)));
         Keyed { entries, keys, hashed, owned }
     }
+
+    /// About how many bytes keys and values own beside themselves.
+    pub(crate) fn owned(&self) -> u64 {
+        self.owned
+    }
 }
 
 impl<K: Data, C: Data> fmt::Debug for Keyed<K, C> {

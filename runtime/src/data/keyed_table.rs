@@ -66,6 +66,16 @@ impl<K: Data + Eq, C> KeyedTable<K, C> {
         self.entries.len()
     }
 
+    /// How many bytes its keys and entries have, with their places in the index, without what keys and values own.
+    pub(crate) fn bytes(&self) -> u64 {
+        const PLACE_BYTES: usize = 16;
+        let keys = match &self.keys {
+            Keys::Plain(keys) => keys.len() * size_of::<K>(),
+            Keys::Text(arena) => arena.len(),
+        };
+        (keys + self.entries.len() * (size_of::<Entry<C>>() + PLACE_BYTES)) as u64
+    }
+
     /// The value of `key`.
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut C> {

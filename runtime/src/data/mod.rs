@@ -25,6 +25,7 @@ mod weigh;
 mod wire_sizes;
 
 pub use chunk::Chunk;
+pub(crate) use chunk::rows_bytes;
 pub(crate) use chunk::{as_text, from_text, is_text};
 pub use codec::{Codec, Stored};
 pub(crate) use codec::{payload_survives, survives, with_payload};

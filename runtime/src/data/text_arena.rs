@@ -28,6 +28,11 @@ impl TextArena {
         &self.0[start as usize..end as usize]
     }
 
+    /// How many bytes were copied to it.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many bytes it has room for.
     pub(crate) fn capacity(&self) -> usize {
         self.0.capacity()

@@ -105,7 +105,10 @@ mod tests {
         Arc,
         atomic::{AtomicU64, Ordering},
     };
-    use tidemill_actors::seam::{InputData, TaskContext, TaskRequest, Tasks};
+    use tidemill_actors::{
+        block_store::WorkMeter,
+        seam::{InputData, TaskContext, TaskRequest, Tasks},
+    };
     use tidemill_protocol::{
         id::{
             Attempt, BatchNumber, Epoch, PartitionId, ProgramId, RunId, StageId, StreamId, TaskId, TaskKey,
@@ -128,7 +131,8 @@ mod tests {
             let facts =
                 TaskFacts { epoch, program, batch: key.batch, time: BatchTime(9), seed: 7, run: RunId(0) };
             let (cancelled, progress) = Default::default();
-            let context = TaskContext { facts, task, cancelled, progress, files: files.clone() };
+            let (files, work) = (files.clone(), WorkMeter::unlimited());
+            let context = TaskContext { facts, task, cancelled, progress, files, work };
             let range = InputData::Range { stream: StreamId(0), partition: PartitionId(0), from: 0, to: 5 };
             pipeline.run(TaskRequest { task, inputs: vec![vec![range]] }, &context)
         };

@@ -22,6 +22,8 @@ mod run;
 mod sink;
 mod source;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 pub use attempts::NotDeterministic;
 pub use build::BuildOptions;

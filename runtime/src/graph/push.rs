@@ -1,7 +1,7 @@
 //! How a task runs: each operator pushes chunks into the next. The chain is built from the end to the beginning, one box an
 //! operator, and costs one dynamic call for each chunk.
 
-use crate::data::{CHUNK_RECORDS_MAX, Chunk, Codec, Data};
+use crate::data::{CHUNK_RECORDS_MAX, Chunk, Codec, Data, rows_bytes};
 use std::{
     any::Any,
     cell::{Cell, RefCell},
@@ -44,7 +44,12 @@ pub struct TaskEnv {
     codec: Codec,
     outputs: RefCell<Vec<(PartitionId, Held)>>,
     rows_in: Cell<u64>,
+    /// What was built and is not charged yet.
+    uncharged: Cell<u64>,
 }
+
+/// So much is charged at once: below it, counting touches nothing that others share.
+const CHARGE_BYTES: u64 = 64 << 10;
 
 impl TaskEnv {
     pub(crate) fn new(context: &TaskContext, seed: u64, partitions: u32, codec: Codec) -> Rc<Self> {
@@ -55,6 +60,7 @@ impl TaskEnv {
             codec,
             outputs: RefCell::default(),
             rows_in: Cell::new(0),
+            uncharged: Cell::new(0),
         })
     }
 
@@ -87,7 +93,8 @@ impl TaskEnv {
         (self.outputs.take(), self.rows_in.get())
     }
 
-    /// Called by leaves before each chunk: counts, shows progress, and stops a task that is not wanted any more.
+    /// Called by leaves before each chunk, and by each [`Buffer`] before it passes one on: counts what is read (a buffer: 0), shows
+    /// progress, and stops a task that is not wanted any more.
     ///
     /// # Errors
     /// [`TaskError::Cancelled`].
@@ -96,29 +103,53 @@ impl TaskEnv {
         self.context.record_progress();
         if self.context.is_cancelled() { Err(TaskError::Cancelled) } else { Ok(()) }
     }
+
+    /// Called by whoever keeps records, tables or texts until the task ends, before or after each chunk: counts `bytes` more
+    /// against the memory for the work of tasks.
+    ///
+    /// # Errors
+    /// [`TaskError::Exhausted`] if there is no more.
+    pub fn charge(&self, bytes: u64) -> Result<(), TaskError> {
+        let uncharged = self.uncharged.get().saturating_add(bytes);
+        if uncharged < CHARGE_BYTES {
+            self.uncharged.set(uncharged);
+            return Ok(());
+        }
+        self.uncharged.set(0);
+        Ok(self.context.work.charge(uncharged)?)
+    }
 }
 
-/// Gathers single records into chunks for the next operator.
+/// A chunk is passed on before it is full once its records have about so many bytes.
+const CHUNK_BYTES_MAX: u64 = 4 << 20;
+
+/// Gathers single records into chunks for the next operator. What makes many records of what it has read once (a merged table, a
+/// whole partition, one long record) shows progress by the chunks that it passes on.
 pub struct Buffer<T> {
     chunk: Chunk<T>,
     down: Box<dyn Push<T>>,
+    env: Rc<TaskEnv>,
+    /// About how many bytes the records of the chunk have, as far as they were looked at.
+    bytes: u64,
 }
 
 impl<T: Data> Buffer<T> {
     /// An empty buffer before `down`.
-    pub fn new(down: Box<dyn Push<T>>) -> Self {
-        Buffer { chunk: Chunk::Rows(Vec::new()), down }
+    pub fn new(down: Box<dyn Push<T>>, env: &Rc<TaskEnv>) -> Self {
+        Buffer { chunk: Chunk::Rows(Vec::new()), down, env: env.clone(), bytes: 0 }
     }
 
     /// Appends a record; passes the chunk on when it is full.
     ///
     /// # Errors
-    /// Those of the next operator.
+    /// Those of the next operator, and [`TaskError::Cancelled`].
     #[inline]
     pub fn push(&mut self, record: T) -> Result<(), TaskError> {
         if let Chunk::Rows(rows) = &mut self.chunk {
             rows.push(record);
-            if rows.len() < CHUNK_RECORDS_MAX {
+            if rows.len() < CHUNK_RECORDS_MAX
+                && !(std::mem::needs_drop::<T>() && is_heavy(rows, &mut self.bytes))
+            {
                 return Ok(());
             }
         }
@@ -128,11 +159,13 @@ impl<T: Data> Buffer<T> {
     /// Passes on what is there.
     ///
     /// # Errors
-    /// Those of the next operator.
+    /// Those of the next operator, and [`TaskError::Cancelled`].
     pub fn flush(&mut self) -> Result<(), TaskError> {
         if self.chunk.is_empty() {
             return Ok(());
         }
+        self.bytes = 0;
+        self.env.admit(0)?;
         self.down.push(&mut self.chunk)?;
         match &mut self.chunk {
             Chunk::Rows(rows) => rows.clear(),
@@ -144,9 +177,22 @@ impl<T: Data> Buffer<T> {
     /// Passes on what is there, and the end.
     ///
     /// # Errors
-    /// Those of the next operator.
+    /// Those of the next operator, and [`TaskError::Cancelled`].
     pub fn finish(&mut self) -> Result<(), TaskError> {
         self.flush()?;
         self.down.finish()
     }
+}
+
+/// Whether a chunk has enough bytes before it has enough records. Its 1st, 2nd, 4th, 8th … record is looked at, for those since
+/// the one before.
+#[inline]
+fn is_heavy<T: Data>(rows: &[T], bytes: &mut u64) -> bool {
+    let count = rows.len();
+    if !count.is_power_of_two() {
+        return false;
+    }
+    let since = (count - count / 2) as u64;
+    *bytes = bytes.saturating_add(rows_bytes(&rows[count - 1..]).saturating_mul(since));
+    *bytes >= CHUNK_BYTES_MAX
 }

@@ -63,6 +63,7 @@ struct Gather<T> {
 
 impl<T: Data> Push<T> for Gather<T> {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
+        self.env.charge(chunk.bytes())?;
         self.rows.push_chunk(chunk)
     }
 

@@ -26,6 +26,8 @@ impl<K: Data + Eq + Hash> Key for K {}
 
 /// How the values of one key become one.
 pub(super) trait Combine<V, C>: Send + Sync + 'static {
+    /// Whether the value of a key grows with each value that comes to it.
+    const KEEPS_ALL: bool = false;
     fn create(&self, value: V) -> C;
     fn add(&self, so_far: &mut C, value: V);
     fn merge(&self, so_far: &mut C, other: &C);
@@ -38,6 +40,7 @@ pub(super) struct Shards<K, C> {
     tables: Vec<KeyedTable<K, C>>,
     scratch: Vec<u8>,
     room: Arc<AtomicUsize>,
+    size: TableSize,
 }
 
 impl<K: Key, C: Data> Shards<K, C> {
@@ -50,7 +53,15 @@ impl<K: Key, C: Data> Shards<K, C> {
             tables: (0..env.partitions()).map(|_| KeyedTable::with_capacity(capacity)).collect(),
             scratch: Vec::new(),
             room: room.clone(),
+            size: TableSize::default(),
         }
+    }
+
+    /// Charges what the tables have grown by since the last chunk. `owned`: what its records own beside themselves.
+    pub(super) fn charge(&mut self, records: usize, owned: u64, keeps_all: bool) -> Result<(), TaskError> {
+        let now = TableSize::of(&self.tables);
+        let grown = self.size.grow_to(now, records, owned, keeps_all);
+        self.env.charge(grown)
     }
 
     #[inline]
@@ -99,6 +110,29 @@ impl<K: Key, C: Data> Shards<K, C> {
     }
 }
 
+/// How large tables are.
+#[derive(Clone, Copy, Default)]
+struct TableSize {
+    keys: usize,
+    bytes: u64,
+}
+
+impl TableSize {
+    fn of<K: Key, C>(tables: &[KeyedTable<K, C>]) -> Self {
+        let keys = tables.iter().map(KeyedTable::len).sum();
+        TableSize { keys, bytes: tables.iter().map(KeyedTable::bytes).sum() }
+    }
+
+    /// By how many bytes tables have grown that are now `now`, after `records` records that own `owned` bytes: what a record
+    /// owns stays with each new key, or with each record where all are kept.
+    fn grow_to(&mut self, now: TableSize, records: usize, owned: u64, keeps_all: bool) -> u64 {
+        let before = std::mem::replace(self, now);
+        let kept = if keeps_all { records } else { now.keys - before.keys };
+        let own = u128::from(owned) * kept as u128 / records.max(1) as u128;
+        (now.bytes - before.bytes).saturating_add(u64::try_from(own).unwrap_or(u64::MAX))
+    }
+}
+
 /// The map side for pairs.
 struct PairShards<K, C, M> {
     shards: Shards<K, C>,
@@ -107,7 +141,12 @@ struct PairShards<K, C, M> {
 
 impl<K: Key, V: Data, C: Data, M: Combine<V, C>> Push<(K, V)> for PairShards<K, C, M> {
     fn push(&mut self, chunk: &mut Chunk<(K, V)>) -> Result<(), TaskError> {
-        chunk.take_each(|(key, value)| self.shards.add(key, value, &*self.combine))
+        let (records, bytes) = (chunk.len(), chunk.bytes());
+        // What all are kept of is in the table with its own size too.
+        let plain = (records * size_of::<(K, V)>()) as u64;
+        let owned = if M::KEEPS_ALL { bytes } else { bytes.saturating_sub(plain) };
+        chunk.take_each(|(key, value)| self.shards.add(key, value, &*self.combine))?;
+        self.shards.charge(records, owned, M::KEEPS_ALL)
     }
 
     fn finish(&mut self) -> Result<(), TaskError> {
@@ -152,7 +191,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
     ) -> DStream<(K, C), S> {
         self.merge(label, vec![exchange], move |inputs, down, env| {
             let table = merged::<K, V, C, M>(inputs.into_iter().flatten(), &combine, env)?;
-            let mut out = crate::graph::Buffer::new(down);
+            let mut out = crate::graph::Buffer::new(down, env);
             table.into_each(|key, value| out.push((key, value)))?;
             out.finish()
         })
@@ -166,14 +205,16 @@ pub(super) fn merged<K: Key, V, C: Data, M: Combine<V, C>>(
     env: &TaskEnv,
 ) -> Result<KeyedTable<K, C>, TaskError> {
     let mut table = KeyedTable::with_capacity(0);
-    let mut scratch = Vec::new();
+    let (mut scratch, mut size) = (Vec::new(), TableSize::default());
     for part in parts {
         let InputData::Held(held) = part else {
             return Err(no_range());
         };
         each_held(&held, |keyed: &Keyed<K, C>| {
             env.admit(keyed.entries.len())?;
-            merge_piece(&mut table, keyed, combine, env.hash_seed(), &mut scratch)
+            merge_piece(&mut table, keyed, combine, env.hash_seed(), &mut scratch)?;
+            let now = TableSize::of(std::slice::from_ref(&table));
+            env.charge(size.grow_to(now, keyed.entries.len(), keyed.owned(), M::KEEPS_ALL))
         })?;
     }
     Ok(table)

@@ -14,19 +14,19 @@ impl<T: Data, S: 'static> DStream<T, S> {
     /// tidemill::testing::check(vec![vec!['a', 'b'], vec![]], |s| s.count(), vec![vec![2u64], vec![0]]);
     /// ```
     pub fn count(&self) -> DStream<u64, S> {
-        let parts = self.narrow("count", |down, _| {
+        let parts = self.narrow("count", |down, env| {
             let step = |n: &mut u64, chunk: &mut Chunk<T>| {
                 *n += chunk.len() as u64;
                 Ok(())
             };
-            Box::new(Fold { state: 0u64, step, end: Some, out: Buffer::new(down) })
+            Box::new(Fold { state: 0u64, step, end: Some, out: Buffer::new(down, env) })
         });
-        parts.dealt("count", Some(1)).narrow("sum", |down, _| {
+        parts.dealt("count", Some(1)).narrow("sum", |down, env| {
             let step = |n: &mut u64, chunk: &mut Chunk<u64>| {
                 chunk.show_each(|part| *n += part);
                 Ok(())
             };
-            Box::new(Fold { state: 0u64, step, end: Some, out: Buffer::new(down) })
+            Box::new(Fold { state: 0u64, step, end: Some, out: Buffer::new(down, env) })
         })
     }
 }

@@ -62,10 +62,19 @@ struct CountShards<T>(Shards<T, u64>);
 
 impl<T: Key> Push<T> for CountShards<T> {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
-        match chunk {
-            Chunk::Text(texts) => self.0.add_texts(texts, (), &Count),
-            other => other.take_each(|record| self.0.add(record, (), &Count)),
-        }
+        let records = chunk.len();
+        let owned = match chunk {
+            Chunk::Text(texts) => {
+                self.0.add_texts(texts, (), &Count)?;
+                0
+            }
+            other => {
+                let owned = other.bytes().saturating_sub((records * size_of::<T>()) as u64);
+                other.take_each(|record| self.0.add(record, (), &Count))?;
+                owned
+            }
+        };
+        self.0.charge(records, owned, false)
     }
 
     fn finish(&mut self) -> Result<(), TaskError> {

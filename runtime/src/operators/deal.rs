@@ -46,6 +46,7 @@ impl<T: Data> Deal<T> {
 
 impl<T: Data> Push<T> for Deal<T> {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
+        self.env.charge(chunk.bytes())?;
         if let [only] = self.hands.as_mut_slice() {
             return only.push_chunk(chunk);
         }

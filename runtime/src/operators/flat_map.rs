@@ -21,8 +21,8 @@ impl<T: Data, S: 'static> DStream<T, S> {
         I: IntoIterator<Item = U> + 'static,
     {
         let f = Arc::new(f);
-        self.narrow("flat_map", move |down, _| {
-            Box::new(FlatMap { f: f.clone(), out: Buffer::new(down), gives: PhantomData::<fn() -> I> })
+        self.narrow("flat_map", move |down, env| {
+            Box::new(FlatMap { f: f.clone(), out: Buffer::new(down, env), gives: PhantomData::<fn() -> I> })
         })
     }
 }

@@ -15,6 +15,10 @@ impl<T: Data> DStream<T> {
     /// that is tried again, or run twice, acts again; make it idempotent in (batch, partition), which are in the context.
     /// An error is a failed task.
     ///
+    /// The runtime sees the call as one step. If it may take longer than `task_stuck_after`, call
+    /// [`record_progress`](TaskContext::record_progress) now and then, and return an error once
+    /// [`is_cancelled`](TaskContext::is_cancelled) says so.
+    ///
     /// ```
     /// use tidemill::{StreamContext, sources::Queue, testing::LocalRunner};
     /// use std::sync::{Arc, atomic::{AtomicI32, Ordering}};
@@ -68,6 +72,7 @@ where
     F: Fn(std::vec::IntoIter<T>, &TaskContext) -> Result<(), String>,
 {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
+        self.env.charge(chunk.bytes())?;
         chunk.take_each(|record| {
             self.rows.push(record);
             Ok(())

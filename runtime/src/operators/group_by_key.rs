@@ -29,6 +29,8 @@ impl<K: Data + Eq + Hash, V: Data, S: 'static> DStream<(K, V), S> {
 pub(super) struct Group;
 
 impl<V: Data> Combine<V, Vec<V>> for Group {
+    const KEEPS_ALL: bool = true;
+
     fn create(&self, value: V) -> Vec<V> {
         vec![value]
     }

@@ -41,7 +41,7 @@ impl<K: Data + Eq + Hash, V: Data, S: 'static> DStream<(K, V), S> {
             let left_parts = inputs.pop().unwrap_or_default();
             let left = merged::<K, V, Vec<V>, _>(left_parts.into_iter(), &Group, env)?;
             let mut right = merged::<K, W, Vec<W>, _>(right_parts.into_iter(), &Group, env)?;
-            let mut out = Buffer::new(down);
+            let mut out = Buffer::new(down, env);
             let (seed, mut scratch) = (env.hash_seed(), Vec::new());
             left.into_each(|key, values| {
                 let hash = crate::data::key_hash(&key, seed, &mut scratch)?;

@@ -24,7 +24,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
         f: impl Fn(T) -> U + Send + Sync + 'static,
     ) -> DStream<U, S> {
         let f = Arc::new(f);
-        self.narrow(label, move |down, _| Box::new(Map { f: f.clone(), out: Buffer::new(down) }))
+        self.narrow(label, move |down, env| Box::new(Map { f: f.clone(), out: Buffer::new(down, env) }))
     }
 }
 

@@ -3,14 +3,15 @@
 use crate::{
     data::{Chunk, Data},
     dstream::DStream,
-    graph::{Buffer, Push},
+    graph::{Buffer, Push, TaskEnv},
 };
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, rc::Rc, sync::Arc};
 use tidemill_actors::seam::TaskError;
 
 impl<T: Data, S: 'static> DStream<T, S> {
     /// Calls `f` once a partition with all its records in order; what it gives goes on. The partition is gathered in memory
-    /// before the call. `f` is called for empty partitions too.
+    /// before the call. `f` is called for empty partitions too. The runtime sees progress where records come out, 1,024 at a time:
+    /// for work that takes long, return an iterator that does it record by record.
     ///
     /// ```
     /// let sum = |all: std::vec::IntoIter<u32>| [all.sum::<u32>()];
@@ -25,12 +26,13 @@ impl<T: Data, S: 'static> DStream<T, S> {
         I: IntoIterator<Item = U> + 'static,
     {
         let f = Arc::new(f);
-        self.narrow("map_partitions", move |down, _| {
+        self.narrow("map_partitions", move |down, env| {
             let rows = Vec::new();
             Box::new(MapPartitions {
                 f: f.clone(),
                 rows,
-                out: Buffer::new(down),
+                env: env.clone(),
+                out: Buffer::new(down, env),
                 gives: PhantomData::<fn() -> I>,
             })
         })
@@ -40,6 +42,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
 struct MapPartitions<T, U, F, I> {
     f: Arc<F>,
     rows: Vec<T>,
+    env: Rc<TaskEnv>,
     out: Buffer<U>,
     gives: PhantomData<fn() -> I>,
 }
@@ -50,6 +53,7 @@ where
     F: Fn(std::vec::IntoIter<T>) -> I,
 {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
+        self.env.charge(chunk.bytes())?;
         chunk.take_each(|record| {
             self.rows.push(record);
             Ok(())

@@ -21,7 +21,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
     }
 
     fn reduced(&self, f: Arc<impl Fn(T, T) -> T + Send + Sync + 'static>) -> DStream<T, S> {
-        self.narrow("reduce", move |down, _| {
+        self.narrow("reduce", move |down, env| {
             let f = f.clone();
             let step = move |total: &mut Option<T>, chunk: &mut Chunk<T>| {
                 chunk.take_each(|record| {
@@ -32,7 +32,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
                     Ok(())
                 })
             };
-            Box::new(Fold { state: None, step, end: |total| total, out: Buffer::new(down) })
+            Box::new(Fold { state: None, step, end: |total| total, out: Buffer::new(down, env) })
         })
     }
 }

@@ -148,11 +148,12 @@ struct Stage {
 
 impl<T: Data + Display> Push<T> for Stage {
     fn push(&mut self, chunk: &mut Chunk<T>) -> Result<(), TaskError> {
+        let before = self.text.len();
         chunk.show_each(|record| {
             // Writing to a String cannot fail.
             let _ = writeln!(self.text, "{record}");
         });
-        Ok(())
+        self.env.charge((self.text.len() - before) as u64)
     }
 
     fn finish(&mut self) -> Result<(), TaskError> {

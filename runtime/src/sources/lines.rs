@@ -79,7 +79,10 @@ impl LineSplitter {
     }
 
     fn complete(&mut self, tail: &[u8], lines: &mut Lines) {
-        let too_long = self.skipping || self.begun.len() + tail.len() > self.line_bytes_max;
+        let last = tail.last().or(self.begun.last());
+        // What ends the line is no part of it.
+        let length = self.begun.len() + tail.len() - usize::from(last == Some(&b'\r'));
+        let too_long = self.skipping || length > self.line_bytes_max;
         if too_long {
             lines.too_long += 1;
         } else if self.begun.is_empty() {
@@ -93,7 +96,8 @@ impl LineSplitter {
     }
 
     fn keep(&mut self, tail: &[u8]) {
-        if self.begun.len() + tail.len() > self.line_bytes_max {
+        // One more than a line may have: it may be the `\r` of its end.
+        if self.begun.len() + tail.len() > self.line_bytes_max.saturating_add(1) {
             self.begun.clear();
             self.skipping = true;
         } else if !self.skipping {
@@ -159,6 +163,16 @@ mod tests {
         let expected = (vec!["1234".to_string(), "ok".into()], 0, 1, false);
         assert_eq!(split(4, &[b"1234\n12345\nok\n"]), expected);
         assert_eq!(split(4, &[b"1234\n123", b"45", b"678901\nok\n"]), expected);
+    }
+
+    #[test]
+    fn the_end_of_a_line_does_not_count_against_its_limit() {
+        let text = b"1234\r\n1234\r5\n12345\r\n12345\n\r\n";
+        let whole = (vec!["1234".to_string(), "".into()], 0, 3, false);
+        assert_eq!(split(4, &[text]), whole);
+        for at in 0..text.len() {
+            assert_eq!(split(4, &[&text[..at], &text[at..]]), whole, "cut at {at}");
+        }
     }
 
     #[test]

@@ -78,6 +78,8 @@ mod lines;
 mod numbered;
 mod outlet;
 mod received;
+#[cfg(all(test, feature = "sim"))]
+mod rig;
 mod tcp_client;
 mod tcp_listener;
 

@@ -13,6 +13,8 @@
 //! one, and what it had sent by then is read to its end: so the successor goes on where this one has stopped, and nothing is sent
 //! twice.
 //!
+//! A sender must read what it is told. One that has not for 10 s is reported (`sender_does_not_read`), and connected to anew.
+//!
 //! Numbers grow by one. After a broken connection the same receiver asks to go on after the last line it *holds*; a receiver
 //! that was started anew asks to go on after the last line that is *safe*, and the sender repeats what it has not been told
 //! is safe. Lines at or below what is held are dropped, so nothing is counted twice.
@@ -25,12 +27,16 @@ use crate::sources::{
 use std::time::Duration;
 use tidemill_protocol::{
     id::Position,
+    time::Time,
     world::{ByteStream, World},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 /// How long a receiver that stops waits for the sender to close its side.
 const ON_THE_WAY_MAX: Duration = Duration::from_millis(500);
+/// How long a sender may take to read what it is told. One that never reads would never hear what it may forget, and would hold up
+/// its stream without a word.
+const SENDER_READS_MAX: Duration = Duration::from_secs(10);
 /// How much it reads meanwhile; what is beyond that is sent again.
 const ON_THE_WAY_BYTES_MAX: usize = 1 << 20;
 
@@ -94,15 +100,14 @@ impl NumberedLines {
     /// One connection; `None` when the receiver is being stopped.
     async fn converse(
         &self,
-        mut stream: Box<dyn ByteStream>,
+        stream: Box<dyn ByteStream>,
         held: &mut Option<Position>,
         (out, world): (&Outlet<Text>, &World),
     ) -> Result<Option<Ended>, SourceError> {
         let resume = held.map_or("-".to_owned(), |p| p.0.to_string());
         let broken = |brought_something| Ok(Some(Ended::Broken { brought_something }));
-        if stream.write_all(format!("RESUME {resume}\n").as_bytes()).await.is_err() {
-            return broken(false);
-        }
+        let (mut stream, mut words) = tokio::io::split(stream);
+        let mut said = Saying::new(format!("RESUME {resume}\n"), world);
         let mut splitter = LineSplitter::new(self.line_bytes_max);
         let mut buffer = vec![0; READ_BYTES];
         let (mut brought_something, mut complete) = (false, false);
@@ -110,26 +115,36 @@ impl NumberedLines {
         let mut told = None;
         loop {
             let acknowledged = *safe.borrow_and_update();
-            if let Some(position) = acknowledged.filter(|_| acknowledged != told) {
-                if stream.write_all(format!("SAFE {}\n", position.0).as_bytes()).await.is_err() {
-                    return broken(brought_something);
-                }
+            // While one is being written the next may come: only the newest is told.
+            if let Some(position) = acknowledged.filter(|_| acknowledged != told && said.is_over()) {
+                said = Saying::new(format!("SAFE {}\n", position.0), world);
                 told = acknowledged;
             }
-            if complete && (held.is_none() || acknowledged >= *held) {
-                let _ = stream.flush().await;
+            if complete && said.is_over() && (held.is_none() || acknowledged >= *held) {
+                let _ = words.flush().await;
                 return Ok(Some(Ended::Complete));
             }
             let length = tokio::select! {
                 biased;
                 () = out.closed() => {
-                    let rest = self.read_to_its_end(&mut stream, &mut splitter, held, out);
+                    let rest = self.read_to_its_end((&mut stream, &mut words), &mut splitter, held, out);
                     tokio::select! {
                         biased;
                         () = rest => {}
                         () = world.clock.sleep(ON_THE_WAY_MAX) => {}
                     }
                     return Ok(None);
+                }
+                written = words.write(&said.rest), if !said.is_over() => match written {
+                    Ok(bytes @ 1..) => {
+                        said.rest.drain(..bytes);
+                        continue;
+                    }
+                    _ => return broken(brought_something),
+                },
+                () = world.clock.sleep_until(said.until), if !said.is_over() => {
+                    out.report("sender_does_not_read", 1);
+                    return broken(brought_something);
                 }
                 changed = safe.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(None) },
                 read = stream.read(&mut buffer), if !complete => match read { Ok(n) if n > 0 => n, _ => {
@@ -153,13 +168,13 @@ impl NumberedLines {
     /// Tells the sender that nothing more is read, by the end of our side, and takes what it had sent until then.
     async fn read_to_its_end(
         &self,
-        stream: &mut Box<dyn ByteStream>,
+        (stream, words): (&mut ReadHalf<Box<dyn ByteStream>>, &mut WriteHalf<Box<dyn ByteStream>>),
         splitter: &mut LineSplitter,
         held: &mut Option<Position>,
         out: &Outlet<Text>,
     ) {
         let (mut buffer, mut taken) = (vec![0; READ_BYTES], 0);
-        if stream.shutdown().await.is_err() {
+        if words.shutdown().await.is_err() {
             return;
         }
         while taken < ON_THE_WAY_BYTES_MAX {
@@ -174,6 +189,22 @@ impl NumberedLines {
                 }
             }
         }
+    }
+}
+
+/// A line for the sender, on its way.
+struct Saying {
+    rest: Vec<u8>,
+    until: Time,
+}
+
+impl Saying {
+    fn new(line: String, world: &World) -> Self {
+        Saying { rest: line.into_bytes(), until: world.clock.now() + SENDER_READS_MAX }
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.is_empty()
     }
 }
 
@@ -232,6 +263,64 @@ fn split_number(line: &str) -> Result<(u64, &str), SourceError> {
         let begin: String = line.chars().take(40).collect();
         SourceError(format!("expected `NUMBER<tab>TEXT` or `END`, got `{begin}`"))
     })
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod told {
+    use super::*;
+    use crate::sources::rig::{Rig, in_virtual_time};
+    use tidemill_actors::receiver::{ReceiverAction as Action, SourceEnd};
+
+    #[test]
+    fn a_sender_that_never_reads_is_reported_after_10_s_and_what_it_sent_is_kept() {
+        in_virtual_time(async |world| {
+            let (mut sender, stream) = tokio::io::duplex(64);
+            let (its, source) =
+                (world.clone(), NumberedLines { address: String::new(), line_bytes_max: 100 });
+            let mut rig = Rig::new(&world, stream, async move |stream, out| {
+                let ended = source.converse(stream, &mut None, (&out, &its)).await?;
+                assert!(matches!(ended, Some(Ended::Broken { brought_something: true })), "it reconnects");
+                Ok(())
+            });
+            rig.perform(Action::RunSource);
+            // Twelve such lines are more than the 64 bytes between the two.
+            for number in 0..12 {
+                rig.perform(Action::Acknowledge(Position(number)));
+                rig.settle().await;
+            }
+            sender.write_all(b"0\tnought\n1\tone\n").await.expect("the receiver reads all the time");
+            let began = world.clock.now();
+            assert_eq!(rig.end().await, SourceEnd::Returned);
+            let waited = world.clock.now().since(began);
+            assert!(waited.as_secs() == SENDER_READS_MAX.as_secs(), "{waited:?}");
+            rig.perform(Action::CloseBlock);
+            assert_eq!(rig.lines(), ["nought", "one"]);
+            assert_eq!(rig.reports(), [("sender_does_not_read".to_owned(), 1)]);
+            drop(sender);
+        });
+    }
+
+    #[test]
+    fn a_sender_that_does_not_read_does_not_keep_its_receiver_from_stopping() {
+        in_virtual_time(async |world| {
+            let (sender, stream) = tokio::io::duplex(4);
+            let (its, source) =
+                (world.clone(), NumberedLines { address: String::new(), line_bytes_max: 100 });
+            let mut rig = Rig::new(&world, stream, async move |stream, out| {
+                let ended = source.converse(stream, &mut None, (&out, &its)).await?;
+                assert!(ended.is_none(), "it was told to stop");
+                Ok(())
+            });
+            rig.perform(Action::RunSource);
+            rig.settle().await;
+            let began = world.clock.now();
+            rig.perform(Action::CloseSink);
+            assert_eq!(rig.end().await, SourceEnd::Returned);
+            assert!(world.clock.now().since(began) <= ON_THE_WAY_MAX * 2);
+            assert_eq!(rig.reports(), []);
+            drop(sender);
+        });
+    }
 }
 
 #[cfg(test)]

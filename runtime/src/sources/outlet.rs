@@ -111,20 +111,8 @@ impl<T: Data> Outlet<T> {
 }
 
 impl Outlet<Text> {
-    /// Puts lines into the open block.
-    pub(crate) async fn push_lines(
-        &self,
-        lines: Lines,
-        positions: Option<(Position, Position)>,
-    ) -> Result<(), OutletClosed> {
-        match self.chunk(lines)? {
-            Some(chunk) => self.append(chunk, positions).await,
-            None => Ok(()),
-        }
-    }
-
-    /// As [`push_lines`](Self::push_lines), also when the receiver was told to stop: for what has been read of a sender that would
-    /// have to send it again.
+    /// Puts lines into the open block, also when the receiver was told to stop: for what has been read, and would be lost, or would
+    /// have to be sent again.
     ///
     /// # Errors
     /// [`OutletClosed`] if nothing is taken at all.

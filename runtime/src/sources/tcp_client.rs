@@ -76,6 +76,37 @@ pub(crate) async fn read_lines(
         };
         let lines = splitter.push(&buffer[..length]);
         brought_something |= !lines.is_empty();
-        out.push_lines(lines, None).await?;
+        // Nobody sends them again: what has been read is kept, also when the receiver is told to stop meanwhile.
+        out.push_lines_always(lines, None).await?;
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::sources::rig::{Rig, in_virtual_time};
+    use tidemill_actors::receiver::{ReceiverAction as Action, SourceEnd};
+    use tokio::io::AsyncWriteExt;
+
+    #[test]
+    fn lines_that_were_read_when_the_receiver_is_told_to_stop_are_in_its_last_block() {
+        in_virtual_time(async |world| {
+            let (mut sender, stream) = tokio::io::duplex(1_024);
+            let mut rig = Rig::new(&world, stream, async |stream, out| {
+                assert_eq!(read_lines(stream, 100, &out).await, Err(OutletClosed));
+                Ok(())
+            });
+            rig.perform(Action::SetRate { records_per_s_max: 0 });
+            rig.perform(Action::RunSource);
+            sender.write_all(b"one\ntwo\nthr").await.expect("there is room");
+            rig.settle().await;
+            rig.perform(Action::CloseBlock);
+            assert_eq!(rig.lines(), [""; 0], "nothing is permitted yet");
+            rig.perform(Action::CloseSink);
+            assert_eq!(rig.end().await, SourceEnd::Returned);
+            rig.perform(Action::CloseBlock);
+            assert_eq!(rig.lines(), ["one", "two"]);
+            drop(sender);
+        });
     }
 }

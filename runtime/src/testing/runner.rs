@@ -10,9 +10,10 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
+use tidemill_actors::block_store::WorkMeter;
 use tidemill_actors::seam::{
     BatchPlan, Held, InputData, PlannedPart, Program, PublishError, Published, SinkHost, SourceError,
     SourceHost, StageOutput, StreamInput, StreamKind, TaskContext, TaskError, TaskOutput, TaskRequest, Tasks,
@@ -64,6 +65,10 @@ pub struct LocalRunner {
     threads: usize,
     planned: BTreeMap<StreamId, BTreeMap<PartitionId, u64>>,
     next: BatchNumber,
+    /// What all tasks are given, so that a test of the runtime can cancel and watch them.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) progress: Arc<AtomicU64>,
+    pub(crate) work: WorkMeter,
 }
 
 impl LocalRunner {
@@ -79,7 +84,16 @@ impl LocalRunner {
 
     /// A runner for a pipeline that was built with `files`, on `threads` threads.
     pub fn with(pipeline: Arc<Pipeline>, files: Files, threads: usize) -> Self {
-        LocalRunner { pipeline, files, threads, planned: BTreeMap::new(), next: BatchNumber(0) }
+        LocalRunner {
+            pipeline,
+            files,
+            threads,
+            planned: BTreeMap::new(),
+            next: BatchNumber(0),
+            cancelled: Arc::default(),
+            progress: Arc::default(),
+            work: WorkMeter::unlimited(),
+        }
     }
 
     /// The files of sources and sinks.
@@ -226,9 +240,10 @@ impl LocalRunner {
         let context = TaskContext {
             facts,
             task,
-            cancelled: Arc::default(),
-            progress: Arc::default(),
+            cancelled: self.cancelled.clone(),
+            progress: self.progress.clone(),
             files: self.files.clone(),
+            work: self.work.clone(),
         };
         let output = self.pipeline.run(request, &context).map_err(|error| RunError::Task { task, error })?;
         Ok((task, output))

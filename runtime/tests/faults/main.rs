@@ -5,6 +5,7 @@
 
 mod asked_actor;
 mod bad_lines;
+mod exhausted;
 mod feeder_gone;
 mod overload;
 mod own_receiver;

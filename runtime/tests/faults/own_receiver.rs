@@ -205,3 +205,53 @@ fn restarts(events: &[ClusterEvent]) -> Vec<String> {
     };
     events.iter().filter_map(reason).collect()
 }
+
+/// A field that is left out where it is empty: records are written as arrays, in which the next field takes its place.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Gappy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<u64>,
+    second: String,
+}
+
+/// Reads back with a panic.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Explosive(u64);
+
+impl<'de> serde::Deserialize<'de> for Explosive {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("not a number of mine")
+    }
+}
+
+/// Pushes one record, and waits to be stopped.
+struct One<T>(T);
+
+impl<T: tidemill::Data + Sync> Receiver for One<T> {
+    type Record = T;
+
+    async fn run(&self, _start: ReceiverStart, out: Outlet<T>) -> Result<(), SourceError> {
+        let _ = out.push(vec![self.0.clone()]).await;
+        out.closed().await;
+        Ok(())
+    }
+}
+
+fn fails_with<T: tidemill::Data + Sync>(record: T, words: &[&str]) {
+    let context = StreamContext::with_config(config());
+    let options = StreamOptions { name: Some("ticks".into()), ..StreamOptions::default() };
+    let stream = context.receiver_stream(One(record), options);
+    stream.foreach_batch(|_, _| Ok(()));
+    let error = end(context.start().unwrap()).expect_err("no block of it is ever safe").to_string();
+    for word in words {
+        assert!(error.contains(word), "{error} lacks {word}");
+    }
+}
+
+#[test]
+fn a_receiver_whose_records_do_not_survive_the_wire_fails_the_pipeline_and_says_which() {
+    let words = ["the stream \"ticks\"", "Gappy", "does not survive the wire", "testing::round_trip"];
+    fails_with(Gappy { first: None, second: "two".into() }, &words);
+    let words = ["the stream \"ticks\"", "Explosive", "not a number of mine", "testing::round_trip"];
+    fails_with(Explosive(7), &words);
+}

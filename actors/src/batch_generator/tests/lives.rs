@@ -368,3 +368,11 @@ fn what_went_with_an_executor_is_counted_as_long_as_its_batch_is_not_released() 
     let out = desk.tell(705, Event::ExecutorDown(member(3)));
     assert!(!out.iter().any(|a| matches!(a, Action::Note(_))), "{out:?}");
 }
+
+#[test]
+fn a_receiver_whose_records_cannot_be_copied_is_not_started_again_and_the_pipeline_fails_with_its_words() {
+    let mut desk = running(StreamKind::Unacknowledged, &[1, 2]);
+    let reason = ReceiverExitReason::Uncopyable("it does not survive the wire".to_owned());
+    let out = desk.tell(10, Event::ReceiverExited { receiver: receiver(0, 0), reason });
+    assert_eq!(out, [Action::Fail("it does not survive the wire".to_owned())]);
+}

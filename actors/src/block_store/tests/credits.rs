@@ -114,3 +114,17 @@ fn the_budget_is_never_exceeded_and_every_reservation_comes_back() {
         assert_eq!(store.bytes(), 0, "seed {seed}");
     }
 }
+
+#[test]
+fn what_tasks_build_has_a_share_for_all_of_them_which_comes_back_however_they_end() {
+    let store = store(1_000, 0);
+    let (first, second) = (store.work_meter(), store.work_meter());
+    assert_eq!((first.charge(600), second.charge(400)), (Ok(()), Ok(())));
+    let refused = ResourcesExhausted { share: Share::Work, needed: 1_001, max: 1_000 };
+    assert_eq!(second.clone().charge(1), Err(refused));
+    assert_eq!(store.bytes(), 0, "blocks are not refused because tasks compute");
+    second.release();
+    assert_eq!(first.charge(400), Ok(()), "what was refused was not counted");
+    drop(first);
+    assert_eq!(second.charge(1_000), Ok(()));
+}

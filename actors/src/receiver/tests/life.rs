@@ -352,3 +352,19 @@ fn a_copy_that_comes_after_the_block_was_let_go_of_is_told_so_that_it_is_let_go_
     let told = life.tell(3, Event::Replicated { sequence: 0, peer: member(2) });
     assert_eq!(told, vec![Action::TellDriver(stray)]);
 }
+
+#[test]
+fn a_block_that_nobody_can_read_ends_the_receiver_with_the_text_whether_its_source_reads_or_not() {
+    let why = || "the stream \"ticks\" has received records that no other executor can read".to_owned();
+    let said = Action::TellDriver(ToDriver::ReceiverExited {
+        receiver: RECEIVER,
+        reason: ReceiverExitReason::Uncopyable(why()),
+    });
+    let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Replicated);
+    assert_eq!(life.tell(10, Event::Uncopyable { why: why() }), [Action::CloseSink, Action::CloseBlock]);
+    assert_eq!(life.tell(20, Event::Closed { content: None }), [said.clone()]);
+    let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Replicated);
+    life.tell(10, Event::SourceEnded(SourceEnd::Returned));
+    life.tell(20, Event::Closed { content: None });
+    assert_eq!(life.tell(30, Event::Uncopyable { why: why() }), [said, Action::Finished]);
+}

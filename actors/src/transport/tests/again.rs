@@ -82,6 +82,7 @@ impl BulkClient for Bad {
         (): (),
         key: DataKey,
         credit: Option<u64>,
+        _: Heard,
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         let store = self.store.clone();
         self.meet(Asked::Fetch(key, credit), async move {

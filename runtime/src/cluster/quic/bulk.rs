@@ -11,8 +11,9 @@ use std::{
 use tidemill_actors::{
     block_store::BlockStore,
     seam::PayloadCodec,
+    supervision::panic::catch,
     transport::{
-        BulkClient, BulkError, Ear, FetchAnswer, StoreAnswer, serve_fetch, serve_store, take_notice,
+        BulkClient, BulkError, Ear, FetchAnswer, Heard, StoreAnswer, serve_fetch, serve_store, take_notice,
     },
 };
 use tidemill_protocol::{
@@ -212,14 +213,15 @@ impl bulk::BulkHandler for Served {
         Box::pin(async move {
             count_received(&pieces);
             let Serves { store, codec, .. } = &self.serves;
-            match serve_store(store, &**codec, block, pieces, room) {
-                Ok(StoreAnswer::Stored) => bulk::StoreOutcome::Stored,
-                Ok(StoreAnswer::Full) => bulk::StoreOutcome::Full,
-                Err(error) => {
-                    tracing::error!(%block, %error, "a copy cannot be read");
-                    bulk::StoreOutcome::Full
-                }
-            }
+            // Reading runs the records' own code: a panic must not cut off everything else that this peer asks for.
+            let reason = match catch(|| serve_store(store, &**codec, block, pieces, room)) {
+                Ok(Ok(StoreAnswer::Stored)) => return bulk::StoreOutcome::Stored,
+                Ok(Ok(StoreAnswer::Full)) => return bulk::StoreOutcome::Full,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => format!("its codec panicked: {panic}"),
+            };
+            tracing::error!(%block, reason, "a copy cannot be read");
+            bulk::StoreOutcome::Full
         })
     }
 
@@ -269,9 +271,10 @@ impl BulkClient for Bulk {
         connection: quinn::Connection,
         key: DataKey,
         credit: Option<u64>,
+        heard: Heard,
     ) -> BoxFuture<'static, Result<FetchAnswer, BulkError>> {
         Box::pin(async move {
-            match bulk::fetch_within(&connection, key, credit).await {
+            match bulk::fetch_heard(&connection, key, credit, || heard.tell()).await {
                 Ok(bulk::FetchOutcome::Found(pieces)) => {
                     count_received(&pieces);
                     Ok(FetchAnswer::Found(pieces))

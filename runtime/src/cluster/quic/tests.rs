@@ -15,7 +15,7 @@ use tidemill_actors::{
     node::{LinkId, Links},
     scheduler::TellExecutors,
     seam::{Payload, PayloadError},
-    transport::{BulkClient, FetchAnswer, StoreAnswer},
+    transport::{BulkClient, FetchAnswer, Heard, StoreAnswer},
 };
 use tidemill_protocol::{
     endpoint::{bulk, test_cluster, test_identity_of},
@@ -211,7 +211,7 @@ fn a_server_that_answers_rubbish_is_counted_by_its_client() {
         });
         let client = bulk_client(&world);
         let connection = client.connect(member(1), address).await.unwrap();
-        client.fetch(connection.clone(), DataKey::Block(block(0)), None).await.unwrap_err();
+        client.fetch(connection.clone(), DataKey::Block(block(0)), None, Heard::default()).await.unwrap_err();
         assert!(!client.is_open(&connection));
         assert_eq!(refused(&scrape), 1);
     });
@@ -235,10 +235,12 @@ fn what_is_stored_and_fetched_is_counted_in_bytes_on_both_sides() {
         assert_eq!(stored, StoreAnswer::Stored);
         // Client and server count into the same recorder: sent by one, received by the other.
         assert_eq!(crossed(&scrape), (3_500, 3_500));
-        let fetched = client.fetch(connection.clone(), DataKey::Block(block(0)), None).await.unwrap();
+        let fetched =
+            client.fetch(connection.clone(), DataKey::Block(block(0)), None, Heard::default()).await.unwrap();
         assert_eq!(fetched, FetchAnswer::Found(pieces));
         assert_eq!(crossed(&scrape), (7_000, 7_000));
-        let missing = client.fetch(connection, DataKey::Block(block(1)), None).await.unwrap();
+        let missing =
+            client.fetch(connection, DataKey::Block(block(1)), None, Heard::default()).await.unwrap();
         assert_eq!(missing, FetchAnswer::NotHere);
         assert_eq!(crossed(&scrape), (7_000, 7_000), "what is not there weighs nothing");
     });
