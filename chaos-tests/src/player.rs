@@ -222,7 +222,7 @@ impl Player {
             Fault::ActorPanic { .. } => self.actor_panics.thrown(),
             Fault::Loss { .. } => counts.lost,
             Fault::Duplicates { .. } => counts.duplicated,
-            Fault::Disorder { .. } => counts.reordered,
+            Fault::Disorder { .. } => counts.delayed,
             Fault::Slow { executor, .. } => cluster.world().slowed(cluster.ip(NodeId(executor))),
             Fault::TcpReset | Fault::FeederGone { .. } => counts.tcp_reset,
             Fault::Panics { .. } => self.panics.thrown(),
@@ -249,5 +249,64 @@ fn whom(victim: Victim, cluster: &SimCluster) -> Option<NodeId> {
     match victim {
         Victim::ReceiverHost => cluster.receiver_host(),
         Victim::Executor(number) => Some(NodeId(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        oracle::Counts,
+        scenario::{DRAIN, feed, word_count},
+    };
+
+    /// One of each kind.
+    fn kinds() -> [Fault; 18] {
+        let (lasts, share) = (Duration::from_secs(1), 0.5);
+        let victim = Victim::Executor(2);
+        [
+            Fault::Kill { victim, down: lasts },
+            Fault::Restart { victim },
+            Fault::Leave { victim, lasts },
+            Fault::Cut { a: 0, b: 1, lasts },
+            Fault::OneWayCut { from: 0, to: 1, lasts },
+            Fault::Loss { share, lasts },
+            Fault::Duplicates { share, lasts },
+            Fault::Disorder { delay_max: Duration::from_millis(50), lasts },
+            Fault::Slow { executor: 1, factor: 10, lasts },
+            Fault::TcpReset,
+            Fault::FeederGone { lasts },
+            Fault::Corruption { share, lasts },
+            Fault::SmallMtu { lasts },
+            Fault::Pause { node: 1, lasts },
+            Fault::Rebind { executor: 1 },
+            Fault::BrokenSockets { executor: 1 },
+            Fault::ActorPanic { victim, role: "executor" },
+            Fault::Panics { tasks: 3 },
+        ]
+    }
+
+    #[test]
+    fn what_a_calm_cluster_does_is_evidence_of_no_fault() {
+        let counts: Arc<Mutex<Counts>> = Arc::default();
+        let panics = Panics::default();
+        let player = Player::new(&[], Link::default(), panics.clone(), Arc::default(), false);
+        let (into, lasts) = (counts.clone(), Duration::from_secs(4));
+        let pipeline = move |context: &tidemill::StreamContext| {
+            word_count(context, "10.1.0.1", into.clone(), panics.clone());
+            Ok(())
+        };
+        let evidence = SimCluster::builder(5).run(pipeline, async |cluster| {
+            let _feed = feed(&cluster.host(FEEDER_HOST), 300, lasts).await;
+            assert_eq!(cluster.wait_until_ended(lasts + DRAIN).await, Some(Ok(())));
+            assert!(cluster.net().counts().reordered > 0, "datagrams overtake each other here as well");
+            kinds().map(|fault| (fault.name(), player.evidence(fault, cluster)))
+        });
+        assert!(!lock_counts(&counts).is_empty(), "it had work to do");
+        assert_eq!(evidence.expect("the cluster starts"), kinds().map(|fault| (fault.name(), 0)));
+    }
+
+    fn lock_counts(counts: &Mutex<Counts>) -> Counts {
+        counts.lock().expect("nothing panics").clone()
     }
 }

@@ -53,6 +53,8 @@ pub enum ScaleError {
 pub struct Row {
     /// How many.
     pub executors: u16,
+    /// How they came by each other's outputs.
+    pub shuffle: Shuffle,
     /// Batches that were measured.
     pub batches: usize,
     /// Tasks of a batch.
@@ -77,10 +79,10 @@ impl Row {
 
     /// One JSON object.
     pub fn json(&self) -> String {
-        let Row { executors, batches, tasks, cpu_ms, messages, message_bytes, datagrams, datagram_bytes } =
-            self;
+        let Row { executors, shuffle, batches, tasks, cpu_ms, .. } = self;
+        let Row { messages, message_bytes, datagrams, datagram_bytes, .. } = self;
         serde_json::json!({
-            "bench": "scale", "executors": executors, "batches": batches, "tasks": tasks,
+            "bench": "scale", "executors": executors, "shuffle": shuffle.name(), "batches": batches, "tasks": tasks,
             "driver_cpu_ms": cpu_ms, "driver_cpu_us_per_executor": self.cpu_us_per_executor(),
             "messages": messages, "message_bytes": message_bytes,
             "datagrams": datagrams, "datagram_bytes": datagram_bytes,
@@ -103,6 +105,16 @@ pub enum Shuffle {
     Hands,
     /// Over QUIC, on the simulated network.
     Network,
+}
+
+impl Shuffle {
+    /// In words, for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shuffle::Hands => "by hand",
+            Shuffle::Network => "network",
+        }
+    }
 }
 
 /// Measures `batches` batches with so many executors.
@@ -146,7 +158,8 @@ pub fn measure(executors: u16, batches: usize, shuffle: Shuffle) -> Result<Row, 
     if let Some(other) = seen.records[counted].iter().find(|records| **records != per_batch) {
         return Err(ScaleError::Batches(format!("a batch of {per_batch} records came as {other}")));
     }
-    row(executors, &seen.accounts[WARM_UP..wanted]).ok_or_else(|| ScaleError::Batches("no batch".into()))
+    row(executors, shuffle, &seen.accounts[WARM_UP..wanted])
+        .ok_or_else(|| ScaleError::Batches("no batch".into()))
 }
 
 /// Runs until so many batches have come since all executors were there.
@@ -180,7 +193,7 @@ async fn play(
 }
 
 /// The differences of accounts that follow each other.
-fn row(executors: u16, accounts: &[Work]) -> Option<Row> {
+fn row(executors: u16, shuffle: Shuffle, accounts: &[Work]) -> Option<Row> {
     let (first, last) = (accounts.first()?, accounts.last()?);
     let busy: Vec<f64> =
         accounts.windows(2).map(|pair| (pair[1].busy - pair[0].busy).as_secs_f64() * 1e3).collect();
@@ -188,6 +201,7 @@ fn row(executors: u16, accounts: &[Work]) -> Option<Row> {
     let mean = |of: fn(&Work) -> u64| (of(last) - of(first)) as f64 / count;
     Some(Row {
         executors,
+        shuffle,
         batches: busy.len(),
         tasks: u32::from(executors) + REDUCERS,
         cpu_ms: median(&busy)?,
@@ -214,11 +228,15 @@ mod tests {
             frame_bytes_received: 10 * frames,
             ..Work::default()
         };
-        let row = row(10, &[account(5, 100), account(7, 110), account(27, 130), account(30, 130)]).unwrap();
+        let accounts = [account(5, 100), account(7, 110), account(27, 130), account(30, 130)];
+        let row = row(10, Shuffle::Network, &accounts).unwrap();
+        let start = "{\"batches\":3,\"bench\":\"scale\",\"datagram_bytes\":0.0,";
+        assert!(row.json().starts_with(start), "{}", row.json());
+        assert!(row.json().contains("\"shuffle\":\"network\""), "{}", row.json());
         assert_eq!((row.batches, row.tasks, row.cpu_ms), (3, 26, 3.0));
         assert_eq!((row.messages, row.message_bytes, row.datagrams), (10.0, 100.0, 0.0));
         assert_eq!(row.cpu_us_per_executor(), 300.0);
-        assert_eq!(super::row(10, &[]), None);
+        assert_eq!(super::row(10, Shuffle::Hands, &[]), None);
     }
 
     #[test]

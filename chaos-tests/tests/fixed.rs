@@ -1,7 +1,7 @@
 //! The fixed scenario, and faults one by one.
 
-use std::time::Duration;
-use tidemill::cluster::sim::Link;
+use std::{collections::BTreeSet, time::Duration};
+use tidemill::cluster::sim::{Link, Mtu};
 use tidemill_chaos::{Fault, Report, Scenario, Scheduled, Victim, faults};
 
 fn run(scenario: &Scenario) -> Report {
@@ -33,6 +33,28 @@ fn a_calm_cluster_loses_nobody_and_repeats_nothing() {
     );
 }
 
+/// The name of each kind of fault.
+const KINDS: [&str; 18] = [
+    "actor_panic",
+    "broken_sockets",
+    "corruption",
+    "cut",
+    "disorder",
+    "duplicates",
+    "feeder_gone",
+    "kill",
+    "leave",
+    "loss",
+    "one_way_cut",
+    "panics",
+    "pause",
+    "rebind",
+    "restart",
+    "slow",
+    "small_mtu",
+    "tcp_reset",
+];
+
 #[test]
 fn each_fault_alone_strikes_and_leaves_the_totals_right() {
     let (ms, long) = (Duration::from_millis, Duration::from_millis(2_500));
@@ -52,13 +74,38 @@ fn each_fault_alone_strikes_and_leaves_the_totals_right() {
         Fault::Slow { executor: 1, factor: 100, lasts: long },
         Fault::TcpReset,
         Fault::FeederGone { lasts: ms(2_500) },
+        Fault::Corruption { share: 0.05, lasts: long },
+        Fault::SmallMtu { lasts: long },
+        Fault::Pause { node: 1, lasts: long },
+        Fault::Rebind { executor: 1 },
+        Fault::BrokenSockets { executor: 2 },
+        Fault::ActorPanic { victim: Victim::ReceiverHost, role: "receiver" },
         Fault::Panics { tasks: 3 },
     ];
     for fault in table {
         let faults = vec![Scheduled { at: ms(1_500), fault }];
-        let report = run(&Scenario { faults, feed: Duration::from_secs(6), ..Scenario::calm(9) });
+        // Where datagrams are as short as they can be, none is too long for any path.
+        let mtu = if matches!(fault, Fault::SmallMtu { .. }) { Mtu::Probe(1_452) } else { Mtu::Smallest };
+        let report = run(&Scenario { faults, mtu, feed: Duration::from_secs(6), ..Scenario::calm(9) });
         assert!(report.is_right() && report.missed().is_empty(), "{}", report.text());
     }
+    let names: BTreeSet<&str> = table.iter().map(Fault::name).collect();
+    assert_eq!(names, BTreeSet::from(KINDS), "each kind is in the table");
+}
+
+#[test]
+fn a_rebind_of_a_dead_executor_strikes_nothing_also_where_others_were_rebound_before() {
+    let at = |ms, fault| Scheduled { at: Duration::from_millis(ms), fault };
+    let kill = Fault::Kill { victim: Victim::Executor(2), down: Duration::from_secs(3) };
+    let faults = vec![
+        at(1_500, Fault::Rebind { executor: 1 }),
+        at(5_500, kill),
+        at(5_700, Fault::Rebind { executor: 2 }),
+    ];
+    let report = run(&Scenario { faults, feed: Duration::from_secs(10), ..Scenario::calm(12) });
+    assert!(report.is_right(), "{}", report.text());
+    let counts: Vec<u64> = report.struck.iter().map(|struck| struck.count).collect();
+    assert!(counts[0] > 0 && counts[1..] == [1, 0], "{}", report.text());
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Many seeds with faults of their own, through the command, and what the command says of itself.
 
-use std::process::{Command, Output};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 fn chaos(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill-chaos"));
@@ -71,20 +75,48 @@ fn nonsense_is_a_usage_error() {
     assert_eq!(chaos(&["sim"]).status.code(), Some(2));
 }
 
+/// What follows a headline of a help, up to the next empty line.
+fn section<'a>(help: &'a str, headlines: &[&str]) -> Vec<&'a str> {
+    let lines = help.lines().skip_while(|line| !headlines.contains(line)).skip(1);
+    lines.take_while(|line| !line.is_empty()).map(str::trim).collect()
+}
+
 #[test]
-fn the_help_of_each_command_has_an_example_that_runs() {
-    for command in ["sim", "swarm", "long", "relay", "recovery"] {
-        let help = chaos(&[command, "--help"]);
-        assert!(help.status.success());
-        assert!(text(&help.stdout).contains(&format!("Example:\n  tidemill-chaos {command} ")), "{command}");
+fn the_help_of_each_command_has_examples_and_all_of_them_run_as_they_are_printed() {
+    let help = |arguments: &[&str]| {
+        let output = chaos(&[arguments, &["--help"]].concat());
+        assert!(output.status.success(), "{arguments:?}");
+        text(&output.stdout).to_owned()
+    };
+    let overview = help(&[]);
+    let commands = section(&overview, &["Commands:"]).into_iter().filter_map(|line| line.split(' ').next());
+    let commands: Vec<&str> = commands.filter(|command| *command != "help").collect();
+    assert_eq!(commands, ["sim", "swarm", "long", "scale", "recovery", "relay"]);
+    let mut examples = BTreeSet::new();
+    for command in [&[][..]].into_iter().chain(commands.iter().map(std::slice::from_ref)) {
+        let help = help(command);
+        let found = section(&help, &["Example:", "Examples:"]);
+        assert!(!found.is_empty(), "{command:?} has no example:\n{help}");
+        let its_own = ["tidemill-chaos", command.first().unwrap_or(&"")].join(" ");
+        assert!(found.iter().all(|example| example.starts_with(its_own.trim_end())), "{found:?}");
+        examples.extend(found.into_iter().map(str::to_owned));
     }
-    let output = chaos(&["sim", "--seed", "7", "--json"]);
-    assert!(output.status.success(), "{}", text(&output.stdout));
-    assert!(chaos(&["swarm", "--seeds", "0..3", "--jobs", "2"]).status.success());
-    let relay =
-        ["relay", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:7000", "--loss", "0.3", "--delay", "5ms"];
-    let output = chaos(&[&relay[..], &["--for", "0s"]].concat());
-    assert!(output.status.success() && text(&output.stdout).contains("> 127.0.0.1:7000"), "{output:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_tidemill-chaos"));
+    let path = std::env::join_paths(
+        program
+            .parent()
+            .map(Path::to_path_buf)
+            .into_iter()
+            .chain(std::env::split_paths(&std::env::var_os("PATH").expect("a path"))),
+    );
+    let path = path.expect("folders without colons");
+    for example in examples {
+        // As in a terminal, whose comments are none of the command's arguments.
+        let output =
+            Command::new("sh").args(["-c", &example]).env("PATH", &path).stdin(Stdio::null()).output();
+        let output = output.expect("a shell");
+        assert!(output.status.success() && !output.stdout.is_empty(), "{example}: {output:?}");
+    }
 }
 
 #[test]
@@ -119,7 +151,7 @@ fn long_scenarios_tell_one_line_each_and_fail_the_command_if_there_is_none() {
     let told = text(&output.stdout);
     assert!(output.status.success(), "{told}");
     assert!(
-        told.starts_with("ok     swarm: 4 seeds, ") && told.ends_with("1 scenarios, 0 failed\n"),
+        told.starts_with("ok       swarm: 4 seeds, ") && told.ends_with("1 scenarios, 0 failed\n"),
         "{told}"
     );
     let output = chaos(&["long", "--only", "planted-merge"]);

@@ -25,6 +25,18 @@ fn rows(page: &str) -> Vec<(String, String)> {
     rows
 }
 
+/// The first line of each block of rows that is no table: a table stands apart, and begins with a head and a rule.
+fn stray(page: &str) -> Vec<&str> {
+    let lines: Vec<&str> = page.lines().collect();
+    let is_row = |at: usize| lines.get(at).is_some_and(|line| line.starts_with('|'));
+    let is_head = |at: usize| {
+        let follows_text = at > 0 && !lines[at - 1].is_empty();
+        !follows_text && lines.get(at + 1).is_some_and(|rule| rule.starts_with("|---"))
+    };
+    let firsts = (0..lines.len()).filter(|&at| is_row(at) && (at == 0 || !is_row(at - 1)));
+    firsts.filter(|&at| !is_head(at)).map(|at| lines[at]).collect()
+}
+
 /// Whether some source defines a function of this name; `…` stands for a part that is left out.
 fn is_defined(name: &str, sources: &str) -> bool {
     let function = name.rsplit("::").next().unwrap_or(name);
@@ -41,6 +53,7 @@ fn every_clause_names_tests_that_exist() {
     let root = workspace::root();
     let page = fs::read_to_string(root.join("docs/FAULTS.md")).expect("the page is there");
     let sources: String = workspace::rust_files().iter().filter_map(|file| workspace::text(file)).collect();
+    assert_eq!(stray(&page), Vec::<&str>::new(), "rows in no table, which nobody reads");
     let rows = rows(&page);
     assert!(rows.len() >= 20, "only {} clauses were found", rows.len());
     for (clause, cell) in rows {
@@ -50,6 +63,15 @@ fn every_clause_names_tests_that_exist() {
             assert!(is_defined(name, &sources), "{name} does not exist, named for: {clause}");
         }
     }
+}
+
+#[test]
+fn a_row_outside_a_table_would_be_found() {
+    let table = "| clause | test |\n|---|---|\n| a | `b` |\n";
+    assert_eq!(stray(table), Vec::<&str>::new());
+    assert_eq!(stray(&format!("text\n| a | `b` |\n\n{table}")), ["| a | `b` |"]);
+    assert_eq!(stray(&format!("text\n{table}")), ["| clause | test |"], "markdown takes it for text");
+    assert_eq!(stray("\n| a | `b` |\n"), ["| a | `b` |"]);
 }
 
 #[test]

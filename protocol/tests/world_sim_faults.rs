@@ -98,8 +98,46 @@ fn a_rebound_flow_comes_from_another_port_and_the_old_one_leads_nowhere() {
             seen.push(from);
             send(&b, from, b"answer");
             assert_eq!(heard(&a).await.unwrap().unwrap().0, b"answer");
+            send(&a, server, b"again");
+            assert_eq!(heard(&b).await.unwrap().unwrap().1, from, "it stays at that port");
         }
-        assert_eq!(sim.net().counts().rebound, 2);
+        assert_eq!(sim.net().counts().rebound, 2, "each time once, however much is sent");
+    });
+}
+
+#[test]
+fn a_socket_that_is_bound_after_a_rebinding_is_no_rebound_flow_and_nor_is_a_dead_nodes() {
+    run(async |sim| {
+        let (a, b) = sockets(&sim);
+        let server = b.local_addr().unwrap();
+        sim.net().rebind(A, server);
+        sim.kill(A);
+        send(&a, server, b"from the dead");
+        assert!(heard(&b).await.is_none());
+        sim.net().rebind(A, server);
+        let again = sim.revive(A).udp.bind(SocketAddr::new(A, 0)).unwrap();
+        send(&again, server, b"hello");
+        let (_, from) = heard(&b).await.unwrap().unwrap();
+        assert_eq!(from, again.local_addr().unwrap());
+        send(&b, from, b"answer");
+        assert_eq!(heard(&again).await.unwrap().unwrap().0, b"answer");
+        assert_eq!(sim.net().counts().rebound, 0);
+    });
+}
+
+#[test]
+fn only_what_takes_longer_than_on_a_sound_link_is_delayed() {
+    run(async |sim| {
+        let (a, b) = sockets(&sim);
+        for (ms, delayed) in [(2, 0), (3, 50)] {
+            let took = Duration::from_millis(ms);
+            sim.net().set_all_links(Link { delay_min: took, delay_max: took, ..Link::default() });
+            for _ in 0..50 {
+                send(&a, b.local_addr().unwrap(), b"hello");
+                heard(&b).await.unwrap().unwrap();
+            }
+            assert_eq!(sim.net().counts().delayed, delayed, "{ms} ms");
+        }
     });
 }
 

@@ -12,9 +12,22 @@ use tidemill_protocol::world::World;
 /// Within this, an agent's executors end after it.
 const ORPHANS_MAX: Duration = Duration::from_secs(2);
 
-/// 500,000 lines: 50,000 a second for 10 s.
+/// What a kill is to leave counted exactly, at least.
+const LINES_MIN: u64 = 500_000;
+
+/// More than [`LINES_MIN`] are due: what a receiver cannot take in time is not written.
 fn half_a_million_lines() -> Plan {
-    Plan::new(50_000, 10)
+    Plan::new(50_000, 15)
+}
+
+/// An end with fewer lines shows less than it says.
+fn of_half_a_million(end: End) -> Result<End, Wrong> {
+    match end {
+        End::Equal { lines, .. } if lines < LINES_MIN => {
+            Err(Wrong(format!("only {lines} lines were written, not {LINES_MIN}: this machine is too slow")))
+        }
+        end => Ok(end),
+    }
 }
 
 pub fn of_the_receivers_executor(program: &Path) -> Result<End, Wrong> {
@@ -24,6 +37,7 @@ pub fn of_the_receivers_executor(program: &Path) -> Result<End, Wrong> {
         cluster.driver_says(&["a receiver has ended and will be started again"])?;
         Ok(vec![format!("kill -9 of the receiver's executor ({struck})")])
     })
+    .and_then(of_half_a_million)
 }
 
 pub fn of_another_executor(program: &Path) -> Result<End, Wrong> {
@@ -31,6 +45,7 @@ pub fn of_another_executor(program: &Path) -> Result<End, Wrong> {
         let other = cluster.another_than_the_host()?;
         Ok(vec![format!("kill -9 of another executor ({})", kill(cluster, &other)?)])
     })
+    .and_then(of_half_a_million)
 }
 
 /// Kills an executor while it runs a task; what the driver says that went with it.

@@ -3,8 +3,7 @@
 use super::{
     End, Wrong,
     cluster::{Plan, directly, play},
-    ensure,
-    places::Group,
+    groups::{Controller, Group},
     processes::{is_alive, until},
 };
 use std::path::Path;
@@ -19,21 +18,18 @@ const QUOTA_US: u64 = 5_000;
 const HELD_UP_MIN: u64 = 5;
 
 pub fn memory(program: &Path) -> Result<End, Wrong> {
-    let group = match Group::make("memory") {
+    let group = match Group::make(Controller::Memory) {
         Ok(group) => group,
         Err(why) => return Ok(End::LeftOut(why)),
     };
-    group.set("memory.limit_in_bytes", MEMORY_BYTES_MAX)?;
+    group.limit_memory(MEMORY_BYTES_MAX)?;
     play(program, Plan::new(20_000, 10), directly, |cluster| {
         let host = cluster.receivers_host()?;
         cluster.in_a_task(&host)?;
         group.take(host.pid)?;
-        let struck = until("it wants more than it may have", || {
-            group.number("memory.failcnt").ok().filter(|times| *times > 0)
-        })?;
+        let struck =
+            until("it wants more than it may have", || group.memory_hits().ok().filter(|times| *times > 0))?;
         cluster.goes_on()?;
-        let most = group.number("memory.max_usage_in_bytes")?;
-        ensure(most <= MEMORY_BYTES_MAX, || format!("it took {most} bytes more"))?;
         let is_killed = !is_alive(host.pid);
         if is_killed {
             cluster.driver_says(&["an executor is gone", &format!("node-{}.", host.node)])?;
@@ -46,16 +42,16 @@ pub fn memory(program: &Path) -> Result<End, Wrong> {
 
 /// The kernel's last means: it is seen to end the executor, which is started again.
 pub fn memory_kill(program: &Path) -> Result<End, Wrong> {
-    let group = match Group::make("memory") {
+    let group = match Group::make(Controller::Memory) {
         Ok(group) => group,
         Err(why) => return Ok(End::LeftOut(why)),
     };
-    group.set("memory.limit_in_bytes", MEMORY_BYTES_OF_NONE)?;
+    group.limit_memory(MEMORY_BYTES_OF_NONE)?;
     play(program, Plan::new(20_000, 10), directly, |cluster| {
         let host = cluster.receivers_host()?;
         cluster.in_a_task(&host)?;
         group.take(host.pid)?;
-        let killed = || group.number_of("memory.oom_control", "oom_kill").ok().filter(|times| *times > 0);
+        let killed = || group.memory_kills().ok().filter(|times| *times > 0);
         let struck = until("the kernel ends it for want of memory", killed)?;
         until("it is gone", || (!is_alive(host.pid)).then_some(()))?;
         cluster.driver_says(&["an executor is gone", &format!("node-{}.", host.node)])?;
@@ -67,16 +63,16 @@ pub fn memory_kill(program: &Path) -> Result<End, Wrong> {
 }
 
 pub fn cpu(program: &Path) -> Result<End, Wrong> {
-    let group = match Group::make("cpu") {
+    let group = match Group::make(Controller::Cpu) {
         Ok(group) => group,
         Err(why) => return Ok(End::LeftOut(why)),
     };
-    group.set("cpu.cfs_quota_us", QUOTA_US)?;
+    group.limit_cpu(QUOTA_US)?;
     play(program, Plan::new(20_000, 10), directly, |cluster| {
         let host = cluster.receivers_host()?;
         cluster.in_a_task(&host)?;
         group.take(host.pid)?;
-        let held = || group.number_of("cpu.stat", "nr_throttled").ok().filter(|times| *times >= HELD_UP_MIN);
+        let held = || group.held_up().ok().filter(|times| *times >= HELD_UP_MIN);
         let struck = until("it is held up", held)?;
         cluster.goes_on()?;
         Ok(vec![format!("held up {struck} times by a quota of processor time")])

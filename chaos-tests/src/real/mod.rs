@@ -12,7 +12,7 @@
 //! | `program` | the application under test |
 //! | `processes` | processes, and what they have said |
 //! | `cluster` | all of them together, from the feed to the verdict |
-//! | `places` | a network namespace, a small disk, limits of the kernel; each is taken down on drop |
+//! | `places`, `groups` | a network namespace, a small disk; limits of the kernel; each is taken down on drop |
 //! | `kills`, `pauses`, `links`, `disks`, `limits` | the scenarios |
 //!
 //! Both the tests and `tidemill-chaos long` run [`SCENARIOS`]. What needs root says so where there is none: [`End::LeftOut`].
@@ -20,6 +20,7 @@
 mod cluster;
 mod disks;
 mod feed;
+mod groups;
 mod kills;
 mod limits;
 mod links;

@@ -1,5 +1,4 @@
-//! What the kernel lends to a scenario, as root: a machine behind a link of its own, a small disk, a group of processes with
-//! limits. Each is taken down on drop.
+//! What the kernel lends to a scenario, as root: a machine behind a link of its own, a small disk. Each is taken down on drop.
 
 use super::{Wrong, processes::done};
 use std::{
@@ -11,8 +10,6 @@ use std::{
 
 /// Numbers the places of this process.
 static PLACES: AtomicU8 = AtomicU8::new(0);
-/// Where the control groups of version 1 are.
-const CGROUPS: &str = "/sys/fs/cgroup";
 /// The name of a link in its namespace.
 const INSIDE: &str = "eth0";
 /// An address that nobody has.
@@ -136,61 +133,6 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a process that ends right now may still use it.
         let _ = done("umount", &["-l", &self.0.display().to_string()]);
-    }
-}
-
-/// A control group of version 1.
-pub struct Group {
-    folder: PathBuf,
-    above: PathBuf,
-}
-
-impl Group {
-    /// Makes one for a controller, such as `memory`; none, with the reason, where that cannot be done.
-    pub fn make(controller: &str) -> Result<Self, String> {
-        let above = Path::new(CGROUPS).join(controller);
-        if !above.join("cgroup.procs").is_file() {
-            return Err(format!("there is no control group of version 1 at {}", above.display()));
-        }
-        let number = PLACES.fetch_add(1, Ordering::Relaxed);
-        let folder = above.join(format!("tidemill-real-{}-{number}", std::process::id()));
-        let made = fs::create_dir(&folder);
-        made.map_err(|error| format!("a control group needs root: {}: {error}", folder.display()))?;
-        Ok(Group { folder, above })
-    }
-
-    /// Sets a limit.
-    pub fn set(&self, file: &str, value: u64) -> Result<(), Wrong> {
-        let path = self.folder.join(file);
-        fs::write(&path, value.to_string()).map_err(|error| Wrong(format!("{}: {error}", path.display())))
-    }
-
-    /// Puts a process into it.
-    pub fn take(&self, pid: u32) -> Result<(), Wrong> {
-        self.set("cgroup.procs", pid.into())
-    }
-
-    /// A number that the kernel tells.
-    pub fn number(&self, file: &str) -> Result<u64, Wrong> {
-        number(&self.folder.join(file))
-    }
-
-    /// A number of a file with a line `name number` for each.
-    pub fn number_of(&self, file: &str, name: &str) -> Result<u64, Wrong> {
-        let text = fs::read_to_string(self.folder.join(file))?;
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        found.ok_or_else(|| Wrong(format!("{file} does not tell {name}: {text}")))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let procs = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
-        for pid in procs.lines() {
-            // It may have ended.
-            let _ = fs::write(self.above.join("cgroup.procs"), pid);
-        }
-        let _ = super::processes::until("it is empty", || fs::remove_dir(&self.folder).ok());
     }
 }
 

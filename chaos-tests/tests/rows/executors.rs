@@ -1,7 +1,13 @@
 //! Rows 26 to 37: executors that die, stand still, come late, are slow, or panic.
 
 use crate::numbers::{Seen, Totals, all, numbers, remainders, slow_tasks};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tidemill::{
     ClusterEvent,
     cluster::sim::{CostModel, NodeId, SimCluster},
@@ -114,6 +120,46 @@ fn row_29_a_map_output_that_cannot_be_fetched_is_made_again() {
     assert_eq!(report.happened.executors_down, 0, "the driver reaches everybody: {}", report.text());
     let missing = report.trace.iter().filter(|line| line.contains("InputsMissing")).count();
     assert!(missing > 0, "nobody missed an output");
+}
+
+#[test]
+fn row_29_a_batch_whose_outputs_cannot_be_fetched_is_published_while_the_cut_lasts() {
+    let calls = Arc::new(AtomicU64::new(0));
+    let seen = Seen::default();
+    let (into, counter) = (seen.clone(), calls.clone());
+    let pipeline = move |context: &tidemill::StreamContext| {
+        let calls = counter.clone();
+        into.fold(&numbers(context, NUMBERS).map(move |number| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            (number % 10, 1)
+        }));
+        Ok(())
+    };
+    let watched = seen.clone();
+    let outcome =
+        slow_tasks(29).configure(|config| config.speculation = false).run(pipeline, async |cluster| {
+            watched.listen(cluster);
+            cluster.sleep(2 * SECOND).await;
+            let others = [2, 3].map(NodeId);
+            others.into_iter().for_each(|other| cluster.cut_both(NodeId(1), other));
+            let cut = cluster.host(1).clock.wall().as_millis() as u64;
+            // Who cannot be reached is asked again for a while before its output is given up.
+            let published = || watched.batches().into_iter().any(|time| time > cut);
+            for _ in 0..60 {
+                if !published() {
+                    cluster.sleep(SECOND).await;
+                }
+            }
+            let published = published();
+            others.into_iter().for_each(|other| cluster.heal_both(NodeId(1), other));
+            cluster.wait_until_ended(120 * SECOND).await.map(|outcome| (outcome, published))
+        });
+    let (outcome, published) = outcome.expect("the cluster starts").expect("the job ends");
+    assert_eq!(outcome, Ok(()));
+    assert_eq!(seen.totals(), remainders(NUMBERS));
+    assert!(published, "no batch that was cut after the network was is published while that lasts");
+    assert!(calls.load(Ordering::Relaxed) > NUMBERS, "no record was mapped again");
+    assert_eq!(seen.count(|event| matches!(event, ClusterEvent::ExecutorDown(_))), 0);
 }
 
 /// Runs the count of remainders under `strike`; gives what was seen.

@@ -34,7 +34,9 @@ fn row_53_loss_of_30_percent_duplicates_of_50_disorder_and_corruption_together_l
 fn row_54_connections_survive_a_path_that_carries_less_than_it_did() {
     let faults = vec![at(2_000, Fault::SmallMtu { lasts: 4 * SECOND })];
     for seed in 0..4 {
-        run(&Scenario { faults: faults.clone(), mtu: Mtu::Probe(1_452), ..Scenario::calm(seed) });
+        let report =
+            run(&Scenario { faults: faults.clone(), mtu: Mtu::Probe(1_452), ..Scenario::calm(seed) });
+        assert_eq!(report.happened.executors_down, 0, "{}", report.text());
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Read,
     net::{SocketAddr, ToSocketAddrs},
@@ -135,6 +136,9 @@ impl App {
 
     /// One executor of a node, started by its agent.
     pub(super) fn executor(self, args: &ExecutorArgs) -> u8 {
+        if let Err(error) = command::install_metrics(args.metrics) {
+            return complain(&self.name, &error, EXIT_USAGE);
+        }
         let named = load_identity(&args.data, "node").map_err(Refusal::usage).and_then(|identity| {
             let cluster = identity.name().map_err(Refusal::usage)?.cluster;
             Ok((identity, cluster))
@@ -206,6 +210,8 @@ async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
         )));
     }
     command::check_spill_dir(args.spill_dir.as_deref()).map_err(Refusal::usage)?;
+    // Before a token is used; how many executors it names is not known yet.
+    command::check_metrics(args.metrics).map_err(Refusal::usage)?;
     let (identity, driver) = match &args.join {
         Some(token) => join_cluster(args, token, world).await?,
         None => rejoin(args, world)?,
@@ -226,12 +232,31 @@ async fn admit(args: &NodeArgs, world: &World) -> Result<AgentSpec, Refusal> {
     }
     let executors: Vec<NodeId> = nodes.into_iter().take(wanted).collect();
     let lock = take_folder(&args.data).map_err(Refusal::usage)?;
+    let metrics = metrics_of(args.metrics, &executors).map_err(Refusal::usage)?;
     let life = next_life(&world.files, &args.data).map_err(Refusal::usage)?;
     let (ip, slots, data) = (args.listen, args.slots, args.data.clone());
     let renewal = join_address(driver)
         .map(|server| Renewing { identity, at: Renewal { local: SocketAddr::new(args.listen, 0), server } });
-    let launch = Launch { driver, ip, slots, data, spill_dir: args.spill_dir.clone(), is_heard: true };
+    let spill_dir = args.spill_dir.clone();
+    let launch = Launch { driver, ip, slots, data, spill_dir, metrics, is_heard: true };
     Ok(AgentSpec { launch, executors, life, renewal, _lock: Some(Arc::new(lock)) })
+}
+
+/// Where each executor serves its metrics: the first one where it was said, each other one at the next port.
+fn metrics_of(
+    first: Option<SocketAddr>,
+    executors: &[NodeId],
+) -> Result<BTreeMap<NodeId, SocketAddr>, String> {
+    let Some(first) = first else { return Ok(BTreeMap::new()) };
+    let of = |(index, node): (u16, &NodeId)| {
+        let port = first.port().checked_add(index).ok_or_else(|| {
+            format!("--metrics {first} leaves no port for {} executors: choose a lower one", executors.len())
+        })?;
+        let address = SocketAddr::new(first.ip(), port);
+        command::check_metrics(Some(address))?;
+        Ok((*node, address))
+    };
+    (0..).zip(executors).map(of).collect()
 }
 
 async fn join_cluster(

@@ -81,6 +81,9 @@ pub struct NodeArgs {
     /// Where executors put what does not fit their memory; a temporary folder unless said otherwise
     #[arg(long, value_name = "DIR")]
     pub spill_dir: Option<PathBuf>,
+    /// Address of the first executor's Prometheus endpoint, on loopback; each other executor has the next port
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Commands of `ca`.
@@ -123,7 +126,10 @@ pub enum CaCommand {
 
 /// Options of `status`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  status --ca cluster --json")]
+#[command(
+    after_help = "The supervision tree is that of the driver's process; executors keep trees of their own. A receiver that waits for its next \
+                  life is in it, below the batch generator, with why it ended.\n\nExample:\n  status --ca cluster --json"
+)]
 pub struct StatusArgs {
     /// Folder with ca.pem and observer.pem: the authority's, or a copy of these two
     #[arg(long, value_name = "DIR")]
@@ -169,4 +175,7 @@ pub struct ExecutorArgs {
     /// Where to put what does not fit its memory
     #[arg(long)]
     pub spill_dir: Option<PathBuf>,
+    /// Where to serve metrics
+    #[arg(long)]
+    pub metrics: Option<SocketAddr>,
 }

@@ -40,7 +40,10 @@ pub enum Command {
     /// Say what goes on in a cluster
     Status(StatusArgs),
     /// Make a cluster's authority, and tokens for its machines
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ca init cluster\n  ca token cluster --executors 2 > token.txt"
+    )]
     Ca(CaCommand),
     /// One executor; started by `node`
     #[command(hide = true)]
@@ -168,17 +171,23 @@ pub(super) fn check_spill_dir(folder: Option<&Path>) -> Result<(), String> {
     })
 }
 
+/// Whether metrics can be served on `address`.
+pub(super) fn check_metrics(address: Option<SocketAddr>) -> Result<(), String> {
+    check_metrics_address(address).map_err(|error| error.to_string())?;
+    let Some(address) = address else { return Ok(()) };
+    let taken =
+        |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
+    std::net::TcpListener::bind(address).map(drop).map_err(taken)
+}
+
 /// Serves metrics to Prometheus on `address`, if there is one: installs the process's recorder, so once, in `main`.
 ///
 /// # Errors
 /// One line with the remedy: the address is not on loopback, or taken, or there is a recorder already.
 pub fn install_metrics(address: Option<SocketAddr>) -> Result<(), String> {
-    check_metrics_address(address).map_err(|error| error.to_string())?;
+    // The exporter binds on a thread of its own and would report a taken port to nobody: it is tried first.
+    check_metrics(address)?;
     let Some(address) = address else { return Ok(()) };
-    // The exporter binds on a thread of its own and would report a taken port to nobody: try it first.
-    let taken =
-        |error| format!("cannot serve metrics on {address}: {error}; choose another port with --metrics");
-    std::net::TcpListener::bind(address).map_err(taken)?;
     metrics_exporter_prometheus::PrometheusBuilder::new()
         .with_http_listener(address)
         .install()

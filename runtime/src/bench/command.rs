@@ -1,10 +1,9 @@
 //! `tidemill bench`: runs benchmarks, ours and the baseline in turn, and tells medians.
 
 use super::{
-    delay, empty_batch, engine, hand_loop, input, machine, recovery,
-    report::{self, Comparison, Counted, Delay, DemoRss, EmptyBatch, Recovery, Report, Run, Shuffle},
+    delay, empty_batch, engine, hand_loop, input, machine, memory, recovery,
+    report::{self, Comparison, DemoRss, EmptyBatch, EmptyBatchRun, Recovery, Report, Run, Shuffle, Steady},
     shuffle,
-    statistics::median,
 };
 use crate::app::{EXIT_DONE, EXIT_FAILED, complain};
 use bytes::Bytes;
@@ -12,6 +11,9 @@ use clap::{Args, ValueEnum};
 
 /// Records per second of `steady`.
 const STEADY_RATE: u64 = 500_000;
+
+/// Runs of `demo_rss`, at most: each is a demo of 20 s.
+const DEMO_RUNS_MAX: u32 = 5;
 
 /// What `--markdown` writes.
 const PAGE: &str = "docs/BENCHMARKS.md";
@@ -28,13 +30,13 @@ pub struct BenchArgs {
     /// Write the page docs/BENCHMARKS.md, from the root of the repository
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// Runs of ours and of the baseline, in turn; the median counts
+    /// Runs of ours and of the baseline, in turn; the median counts. `recovery` is one run, and `demo_rss` at most 5
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Lines of input
     #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     lines: u64,
-    /// Seconds of `steady`
+    /// Seconds of each run of `steady`
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..))]
     seconds: u64,
     /// Millions of bytes of each run of `shuffle`
@@ -47,7 +49,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(5..=1_000))]
     interval_ms: u64,
     /// Executors that `recovery` kills, one every 4 s
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     kills: u32,
     /// Lines per second under which `recovery` kills
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -67,7 +69,7 @@ enum Name {
     EmptyBatch,
     /// 500,000 records a second from TCP at 10 ms
     Steady,
-    /// The demo's peak memory
+    /// The most memory that the demo's processes hold together
     DemoRss,
     /// Outputs fetched from another process, beside a bare stream of quinn
     Shuffle,
@@ -137,8 +139,17 @@ impl BenchArgs {
             Name::WordCount => self.compare(engine::Job::WordCount, hand_loop::Job::WordCount),
             Name::WordCountPairs => self.compare(engine::Job::WordCountPairs, hand_loop::Job::WordCount),
             Name::EmptyBatch => self.empty_batch(),
-            Name::Steady => Ok(vec![Report::Steady(delay::steady(STEADY_RATE, self.seconds)?)]),
-            Name::DemoRss => Ok(vec![Report::DemoRss(DemoRss::of(demo_peak_bytes()?))]),
+            Name::Steady => {
+                let runs = (0..self.runs).map(|_| delay::steady(STEADY_RATE, self.seconds));
+                let runs = runs.collect::<Result<_, _>>()?;
+                let steady = Steady::of(STEADY_RATE as f64, self.seconds, runs);
+                Ok(vec![Report::Steady(steady.ok_or("no run")?)])
+            }
+            Name::DemoRss => {
+                let runs = (0..self.runs.min(DEMO_RUNS_MAX)).map(|_| memory::of_a_demo());
+                let runs = runs.collect::<Result<Vec<_>, _>>()?;
+                Ok(vec![Report::DemoRss(DemoRss::of(&runs).ok_or("no run")?)])
+            }
             Name::Shuffle => {
                 let runs = shuffle::measure(self.runs, self.megabytes)?;
                 Ok(vec![Report::Shuffle(Shuffle::of(runs).ok_or("no run")?)])
@@ -192,44 +203,10 @@ impl BenchArgs {
     fn empty_batch(&self) -> Result<Vec<Report>, String> {
         let interval = std::time::Duration::from_millis(self.interval_ms);
         let measure = empty_batch::Measure { batches: self.batches as usize, interval };
-        let mut runs = Vec::new();
-        for _ in 0..self.runs {
-            runs.push((empty_batch::local(measure)?, empty_batch::quic(measure)?));
-        }
-        let left_out = runs.iter().map(|(_, quic)| quic.left_out).sum();
-        let (local, quic): (Vec<Delay>, Vec<Delay>) =
-            runs.into_iter().map(|(local, quic)| (local, quic.delay)).unzip();
-        let middle =
-            |runs: &[Delay], pick: fn(&Delay) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
-        let of = |runs: &[Delay]| {
-            let (p50_ms, p99_ms) = (middle(runs, |run| run.p50_ms)?, middle(runs, |run| run.p99_ms)?);
-            Some(Delay { p50_ms, p99_ms })
+        let run = || -> Result<EmptyBatchRun, String> {
+            Ok(EmptyBatchRun { local: empty_batch::local(measure)?, quic: empty_batch::quic(measure)? })
         };
-        let report = of(&local)
-            .zip(of(&quic))
-            .map(|(local, delay)| EmptyBatch::of(local, Counted { delay, left_out }));
-        Ok(vec![Report::EmptyBatch(report.ok_or("no run")?)])
-    }
-}
-
-/// The most memory that a demo of 20 s holds, in bytes: a run of this very program.
-fn demo_peak_bytes() -> Result<u64, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut demo = std::process::Command::new(program)
-        .args(["demo", "--json"])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut peak = 0;
-    let status = format!("/proc/{}/status", demo.id());
-    loop {
-        if let Some(exit) = demo.try_wait().map_err(|error| error.to_string())? {
-            return if exit.success() { Ok(peak) } else { Err(format!("the demo failed: {exit}")) };
-        }
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok());
-        peak = peak.max(kilobytes.unwrap_or(0u64) * 1024);
-        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        let runs = (0..self.runs).map(|_| run()).collect::<Result<_, _>>()?;
+        Ok(vec![Report::EmptyBatch(EmptyBatch::of(runs).ok_or("no run")?)])
     }
 }

@@ -1,17 +1,17 @@
 //! The engine's own delay under a steady load.
 
-use super::{report::Steady, stopwatch::Stopwatch};
+use super::{report::SteadyRun, stopwatch::Stopwatch};
 use crate::{BatchInterval, ClusterEvent, Config, StreamContext};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-/// A load of `rate` lines of about 100 bytes a second from TCP, batches of 10 ms, for `seconds`: does the delay grow?
+/// One run: a load of `rate` lines of about 100 bytes a second from TCP, batches of 10 ms, for `seconds`: does the delay grow?
 ///
 /// # Errors
 /// If the pipeline does not start, fails, or the sender cannot keep the rate.
-pub fn steady(rate: u64, seconds: u64) -> Result<Steady, String> {
+pub fn steady(rate: u64, seconds: u64) -> Result<SteadyRun, String> {
     let (address, sender) =
         super::sender::lines(rate, Duration::from_secs(seconds)).map_err(|e| e.to_string())?;
     let context = StreamContext::with_config(Config {
@@ -42,5 +42,5 @@ pub fn steady(rate: u64, seconds: u64) -> Result<Steady, String> {
     }
     // The first second is the connection's and the slow start's.
     let timed: Vec<(f64, f64)> = batches.iter().filter(|b| b.0 >= 1.0).map(|b| (b.0, b.1)).collect();
-    Steady::of(rate as f64, records, &timed).ok_or_else(|| "too few batches".into())
+    SteadyRun::of(records, &timed).ok_or_else(|| "too few batches".into())
 }

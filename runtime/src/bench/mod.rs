@@ -14,6 +14,7 @@ pub mod engine;
 pub mod hand_loop;
 pub mod input;
 pub mod machine;
+pub mod memory;
 pub mod recovery;
 pub mod report;
 pub mod sender;

@@ -1,12 +1,17 @@
-//! The figures as they are told: one JSON object a line, and a markdown page.
+//! The figures as they are told: one JSON object a line, and a markdown page ([`markdown`]).
+
+mod page;
+
+pub use page::markdown;
 
 use super::{
+    memory::Footprint,
     recovery::Found,
     shuffle::ShuffleRun,
     statistics::{median, percentile, slope},
 };
 use serde::Serialize;
-use std::fmt::Write;
+use std::collections::BTreeSet;
 
 /// One run of ours and one of the baseline, in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -67,14 +72,23 @@ impl Delay {
     }
 }
 
-/// The delay of batches of which every executor ran a task.
+/// The delay of batches over several executors, and in how many of them one had nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Counted {
-    /// Their delay.
+    /// The delay of all batches.
     #[serde(flatten)]
     pub delay: Delay,
-    /// Batches that do not count, for an executor had nothing to do in them.
-    pub left_out: u64,
+    /// Batches in which an executor had no task; their delays count like any other's.
+    pub without_task: u64,
+}
+
+/// One run of `empty_batch` in one process, and one over three.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EmptyBatchRun {
+    /// In one process.
+    pub local: Delay,
+    /// Over three processes.
+    pub quic: Counted,
 }
 
 /// From the cut to the sink's call, for batches of nearly nothing.
@@ -82,17 +96,29 @@ pub struct Counted {
 pub struct EmptyBatch {
     /// Always `empty_batch`.
     pub bench: String,
-    /// In one process.
+    /// In one process: medians of the runs' percentiles.
     pub local: Delay,
-    /// Over three processes.
+    /// Over three processes: medians of the runs' percentiles, and the sum of their batches in which an executor had no task.
     pub quic: Counted,
+    /// Every run.
+    pub runs: Vec<EmptyBatchRun>,
 }
 
 impl EmptyBatch {
-    /// The figures in one process and over three.
-    pub fn of(local: Delay, quic: Counted) -> Self {
-        EmptyBatch { bench: "empty_batch".into(), local, quic }
+    /// Sums up `runs`; `None` of no runs.
+    pub fn of(runs: Vec<EmptyBatchRun>) -> Option<Self> {
+        let local = middle(runs.iter().map(|run| run.local))?;
+        let delay = middle(runs.iter().map(|run| run.quic.delay))?;
+        let without_task = runs.iter().map(|run| run.quic.without_task).sum();
+        let quic = Counted { delay, without_task };
+        Some(EmptyBatch { bench: "empty_batch".into(), local, quic, runs })
     }
+}
+
+/// The median of each percentile; `None` of no runs.
+fn middle(runs: impl Iterator<Item = Delay> + Clone) -> Option<Delay> {
+    let of = |pick: fn(Delay) -> f64| median(&runs.clone().map(pick).collect::<Vec<_>>());
+    Some(Delay { p50_ms: of(|run| run.p50_ms)?, p99_ms: of(|run| run.p99_ms)? })
 }
 
 /// The delay within a part of a steady run.
@@ -105,13 +131,9 @@ pub struct Span {
     pub delay: Delay,
 }
 
-/// A steady load: does the delay grow?
+/// One run under a steady load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Steady {
-    /// Always `steady`.
-    pub bench: String,
-    /// The load offered.
-    pub rate_records_per_s: f64,
+pub struct SteadyRun {
     /// Records that were processed.
     pub records: u64,
     /// Each part of ten seconds.
@@ -120,9 +142,9 @@ pub struct Steady {
     pub slope_ms_per_s: f64,
 }
 
-impl Steady {
+impl SteadyRun {
     /// Sums up batches as (seconds since the start, total delay in ms), cut into parts of ten seconds; `None` of fewer than two batches.
-    pub fn of(rate_records_per_s: f64, records: u64, batches: &[(f64, f64)]) -> Option<Self> {
+    pub fn of(records: u64, batches: &[(f64, f64)]) -> Option<Self> {
         const SPAN_S: u64 = 10;
         let last = batches.iter().map(|batch| batch.0 as u64 / SPAN_S).max()?;
         let span = |index: u64| {
@@ -130,29 +152,76 @@ impl Steady {
             let delays: Vec<f64> = within.map(|batch| batch.1).collect();
             Delay::of(&delays).map(|delay| Span { from_s: index * SPAN_S, delay })
         };
+        let spans = (0..=last).filter_map(span).collect();
+        Some(SteadyRun { records, spans, slope_ms_per_s: slope(batches)? })
+    }
+}
+
+/// By how much the delay may rise within a run and count as steady: a tenth of the interval of its batches. A pipeline that is too slow for
+/// its load falls behind by far more: by 60 ms a minute if each batch takes a thousandth longer than the interval.
+const RISE_MS_MAX: f64 = 1.0;
+
+/// A steady load: does the delay grow?
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Steady {
+    /// Always `steady`.
+    pub bench: String,
+    /// The load offered.
+    pub rate_records_per_s: f64,
+    /// For how long, in each run.
+    pub seconds: u64,
+    /// Each part of ten seconds: medians of the runs that reached it.
+    pub spans: Vec<Span>,
+    /// The median of how fast the total delay grows.
+    pub slope_ms_per_s: f64,
+    /// Whether the delay grows: in the median run, by more than a tenth of the batch interval (1 ms) from its start to its end.
+    pub growing: bool,
+    /// Every run.
+    pub runs: Vec<SteadyRun>,
+}
+
+impl Steady {
+    /// Sums up `runs` of so many seconds; `None` of no runs.
+    pub fn of(rate_records_per_s: f64, seconds: u64, runs: Vec<SteadyRun>) -> Option<Self> {
+        let slopes: Vec<f64> = runs.iter().map(|run| run.slope_ms_per_s).collect();
+        let slope_ms_per_s = median(&slopes)?;
+        let all = || runs.iter().flat_map(|run| &run.spans);
+        let starts: BTreeSet<u64> = all().map(|span| span.from_s).collect();
+        let span = |from_s| {
+            let delay = middle(all().filter(|span| span.from_s == from_s).map(|span| span.delay))?;
+            Some(Span { from_s, delay })
+        };
         Some(Steady {
             bench: "steady".into(),
             rate_records_per_s,
-            records,
-            spans: (0..=last).filter_map(span).collect(),
-            slope_ms_per_s: slope(batches)?,
+            seconds,
+            spans: starts.into_iter().filter_map(span).collect(),
+            slope_ms_per_s,
+            growing: slope_ms_per_s * seconds as f64 > RISE_MS_MAX,
+            runs,
         })
     }
 }
 
-/// The most memory that the demo held.
+/// The most memory that the demo's processes held together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DemoRss {
     /// Always `demo_rss`.
     pub bench: String,
-    /// The peak of its resident set, in millions of bytes.
+    /// The median of the runs' peaks, in millions of bytes.
     pub peak_mb: f64,
+    /// The processes that were counted at once, in the run with the fewest.
+    pub processes: u64,
+    /// The peak of every run.
+    pub runs: Vec<f64>,
 }
 
 impl DemoRss {
-    /// The figure of a demo whose resident set reached `bytes`.
-    pub fn of(bytes: u64) -> Self {
-        DemoRss { bench: "demo_rss".into(), peak_mb: bytes as f64 / 1e6 }
+    /// Sums up `runs`; `None` of no runs.
+    pub fn of(runs: &[Footprint]) -> Option<Self> {
+        let peaks: Vec<f64> = runs.iter().map(|run| run.bytes as f64 / 1e6).collect();
+        let processes = runs.iter().map(|run| run.processes).min()?;
+        Some(DemoRss { bench: "demo_rss".into(), peak_mb: median(&peaks)?, processes, runs: peaks })
     }
 }
 
@@ -240,121 +309,6 @@ impl Report {
     }
 }
 
-/// The page docs/BENCHMARKS.md: `machine` says what it was measured on.
-pub fn markdown(machine: &str, reports: &[Report]) -> String {
-    let mut page = format!(
-        "# Benchmarks\n\nWritten by `tidemill bench all --markdown`; do not edit. Measured on: {machine}. Medians; ours and the baseline in turn.\n\
-         What is measured, and how, is described in `runtime/src/bench/`.\n"
-    );
-    section(
-        &mut page,
-        "Against a hand-written loop",
-        "| bench | lines a batch | M records/s | hand loop | ratio | runs |",
-        reports,
-        |report| {
-            let Report::Comparison(c) = report else {
-                return Vec::new();
-            };
-            let (ours, theirs) = (c.records_per_s / 1e6, c.hand_loop_records_per_s / 1e6);
-            vec![format!(
-                "| {} | {} | {ours:.2} | {theirs:.2} | {:.2} | {} |",
-                c.bench,
-                c.batch_lines,
-                c.ratio,
-                c.runs.len()
-            )]
-        },
-    );
-    let head = "| bench | where | p50 ms | p99 ms | left out: an executor had no task |";
-    section(&mut page, "The engine's own delay", head, reports, |report| {
-        let Report::EmptyBatch(e) = report else {
-            return Vec::new();
-        };
-        let row = |(place, delay, left_out): (&str, Delay, u64)| {
-            format!("| {} | {place} | {:.2} | {:.2} | {left_out} |", e.bench, delay.p50_ms, delay.p99_ms)
-        };
-        [("one process", e.local, 0), ("three processes, QUIC", e.quic.delay, e.quic.left_out)]
-            .map(row)
-            .into()
-    });
-    section(
-        &mut page,
-        "A steady load",
-        "| M records/s | from s | p50 ms | p99 ms | slope ms/s |",
-        reports,
-        |report| {
-            let Report::Steady(s) = report else {
-                return Vec::new();
-            };
-            let rate = s.rate_records_per_s / 1e6;
-            let row = |part: &Span| {
-                let Delay { p50_ms, p99_ms } = part.delay;
-                format!(
-                    "| {rate:.2} | {} | {p50_ms:.2} | {p99_ms:.2} | {:.3} |",
-                    part.from_s, s.slope_ms_per_s
-                )
-            };
-            s.spans.iter().map(row).collect()
-        },
-    );
-    between_processes(&mut page, reports);
-    section(&mut page, "Memory", "| bench | peak MB |", reports, |report| {
-        let Report::DemoRss(d) = report else {
-            return Vec::new();
-        };
-        vec![format!("| {} | {:.0} |", d.bench, d.peak_mb)]
-    });
-    page
-}
-
-fn between_processes(page: &mut String, reports: &[Report]) {
-    section(
-        page,
-        "Between two processes",
-        "| bench | MB/s | bare quinn | ratio | runs |",
-        reports,
-        |report| {
-            let Report::Shuffle(s) = report else {
-                return Vec::new();
-            };
-            let (ours, bare) = (s.mb_per_s, s.bare_quinn_mb_per_s);
-            vec![format!("| {} | {ours:.0} | {bare:.0} | {:.2} | {} |", s.bench, s.ratio, s.runs.len())]
-        },
-    );
-    section(
-        page,
-        "From kill -9 of an executor to the next batch",
-        "| bench | kills | p50 ms | p99 ms | tasks lost | blocks lost | load % |",
-        reports,
-        |report| {
-            let Report::Recovery(r) = report else {
-                return Vec::new();
-            };
-            let (p50_ms, p99_ms) = (r.next_batch_p50_ms, r.next_batch_p99_ms);
-            vec![format!(
-                "| {} | {} | {p50_ms:.0} | {p99_ms:.0} | {} | {} | {:.0} |",
-                r.bench, r.kills, r.tasks_lost, r.blocks_lost, r.load_percent
-            )]
-        },
-    );
-}
-
-/// Appends a table of the rows that `rows` gives, if there are any.
-fn section(
-    page: &mut String,
-    title: &str,
-    head: &str,
-    reports: &[Report],
-    rows: impl Fn(&Report) -> Vec<String>,
-) {
-    let rows: Vec<String> = reports.iter().flat_map(rows).collect();
-    if rows.is_empty() {
-        return;
-    }
-    let rule = "|---".repeat(head.matches('|').count() - 1);
-    let _ = write!(page, "\n## {title}\n\n{head}\n{rule}|\n{}\n", rows.join("\n"));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,6 +317,12 @@ mod tests {
         let run = |ours, theirs| Run { records_per_s: ours, hand_loop_records_per_s: theirs };
         let runs = vec![run(3e6, 4e6), run(2e6, 8e6), run(9e6, 1e6)];
         Report::Comparison(Comparison::of("word_count", 10_000, runs).expect("there are runs"))
+    }
+
+    fn memory() -> Report {
+        let run = |bytes| Footprint { processes: 4, bytes };
+        let runs = [run(123_400_000), run(100_000_000), run(150_000_000)];
+        Report::DemoRss(DemoRss::of(&runs).expect("there are runs"))
     }
 
     #[test]
@@ -375,16 +335,20 @@ mod tests {
              {\"records_per_s\":9000000.0,\"hand_loop_records_per_s\":1000000.0}]}"
         );
         let delay = |p50_ms, p99_ms| Delay { p50_ms, p99_ms };
-        let quic = Counted { delay: delay(1.5, 8.0), left_out: 3 };
+        let quic = Counted { delay: delay(1.5, 8.0), without_task: 3 };
+        let run = EmptyBatchRun { local: delay(0.5, 2.0), quic };
         assert_eq!(
-            Report::EmptyBatch(EmptyBatch::of(delay(0.5, 2.0), quic)).json(),
+            Report::EmptyBatch(EmptyBatch::of(vec![run]).expect("there is a run")).json(),
             "{\"bench\":\"empty_batch\",\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0},\
-             \"quic\":{\"p50_ms\":1.5,\"p99_ms\":8.0,\"left_out\":3}}"
+             \"quic\":{\"p50_ms\":1.5,\"p99_ms\":8.0,\"without_task\":3},\
+             \"runs\":[{\"local\":{\"p50_ms\":0.5,\"p99_ms\":2.0},\
+             \"quic\":{\"p50_ms\":1.5,\"p99_ms\":8.0,\"without_task\":3}}]}"
         );
         assert_eq!(
-            Report::DemoRss(DemoRss::of(123_400_000)).json(),
-            "{\"bench\":\"demo_rss\",\"peak_mb\":123.4}"
+            memory().json(),
+            "{\"bench\":\"demo_rss\",\"peak_mb\":123.4,\"processes\":4,\"runs\":[123.4,100.0,150.0]}"
         );
+        assert_eq!((EmptyBatch::of(Vec::new()), DemoRss::of(&[])), (None, None));
     }
 
     #[test]
@@ -423,22 +387,58 @@ mod tests {
     #[test]
     fn a_steady_run_is_cut_into_parts_of_ten_seconds() {
         let batches = [(0.0, 1.0), (9.9, 3.0), (10.0, 5.0), (25.0, 7.0)];
-        let steady = Steady::of(500_000.0, 12, &batches).expect("there are batches");
+        let run = SteadyRun::of(12, &batches).expect("there are batches");
         let parts: Vec<(u64, f64, f64)> =
-            steady.spans.iter().map(|s| (s.from_s, s.delay.p50_ms, s.delay.p99_ms)).collect();
+            run.spans.iter().map(|s| (s.from_s, s.delay.p50_ms, s.delay.p99_ms)).collect();
         assert_eq!(parts, [(0, 1.0, 3.0), (10, 5.0, 5.0), (20, 7.0, 7.0)]);
-        assert!(steady.slope_ms_per_s > 0.0);
-        assert_eq!(Steady::of(1.0, 0, &[]), None);
-        let json = Report::Steady(steady).json();
-        assert!(json.contains("{\"from_s\":10,\"p50_ms\":5.0,\"p99_ms\":5.0}"), "{json}");
+        assert!(run.slope_ms_per_s > 0.0);
+        assert_eq!(SteadyRun::of(0, &[]), None);
+    }
+
+    #[test]
+    fn a_steady_load_is_told_by_the_medians_of_its_runs() {
+        let span = |from_s, p50_ms, p99_ms| Span { from_s, delay: Delay { p50_ms, p99_ms } };
+        let run =
+            |slope_ms_per_s, spans: &[Span]| SteadyRun { records: 7, spans: spans.into(), slope_ms_per_s };
+        let runs = vec![
+            run(0.5, &[span(0, 9.0, 10.0)]),
+            run(-0.25, &[span(0, 2.0, 30.0), span(10, 4.0, 6.0)]),
+            run(0.0, &[span(0, 3.0, 20.0)]),
+        ];
+        let steady = Report::Steady(Steady::of(1_000.0, 20, runs).expect("there are runs"));
+        let json = steady.json();
+        let summed = "{\"bench\":\"steady\",\"rate_records_per_s\":1000.0,\"seconds\":20,\
+             \"spans\":[{\"from_s\":0,\"p50_ms\":3.0,\"p99_ms\":20.0},{\"from_s\":10,\"p50_ms\":4.0,\"p99_ms\":6.0}],\
+             \"slope_ms_per_s\":0.0,\"growing\":false,\"runs\":[{\"records\":7,\"spans\":[";
+        assert!(json.starts_with(summed), "{json}");
+        let page = markdown("a machine", &[steady]);
+        assert!(page.contains("| 0.00 | 10 | 4.00 | 6.00 | 0.000 | no | 3 |"), "{page}");
+        assert_eq!(Steady::of(1.0, 60, Vec::new()), None);
+    }
+
+    #[test]
+    fn the_delay_grows_if_it_rises_by_more_than_a_tenth_of_the_interval_in_the_median_run() {
+        let run = |slope_ms_per_s| SteadyRun { records: 0, spans: Vec::new(), slope_ms_per_s };
+        // Slopes in ms/s, over 50 s, in which a rise of 1 ms is a slope of 0.02.
+        let table = [
+            (&[0.02][..], false),
+            (&[0.021], true),
+            (&[-5.0], false),
+            (&[9.0, 0.0, 0.0], false),
+            (&[9.0, 9.0, 0.0], true),
+        ];
+        for (slopes, growing) in table {
+            let steady = Steady::of(1.0, 50, slopes.iter().copied().map(run).collect());
+            assert_eq!(steady.map(|steady| steady.growing), Some(growing), "{slopes:?}");
+        }
     }
 
     #[test]
     fn the_page_has_a_table_for_each_kind_that_was_measured() {
-        let page = markdown("a machine", &[comparison(), Report::DemoRss(DemoRss::of(150_000_000))]);
+        let page = markdown("a machine", &[comparison(), memory()]);
         assert!(page.contains("| word_count | 10000 | 3.00 | 4.00 | 0.75 | 3 |"), "{page}");
         assert!(page.contains("|---|---|---|---|---|---|\n"), "{page}");
-        assert!(page.contains("| demo_rss | 150 |"), "{page}");
+        assert!(page.contains("| demo_rss | 4 | 123 | 3 |"), "{page}");
         assert!(!page.contains("steady load"), "{page}");
     }
 }

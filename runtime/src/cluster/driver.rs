@@ -283,6 +283,8 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         let since_cut = wires.has_cuts.then(|| wires.world.clock.wall().saturating_sub(cut));
         if let Some(info) = wires.ledger.complete(timings, since_cut) {
             metrics::histogram!("tidemill_batch_total_delay_seconds").record(info.total_delay.as_secs_f64());
+            metrics::histogram!("tidemill_batch_scheduling_delay_seconds")
+                .record(info.scheduling_delay.as_secs_f64());
             metrics::histogram!("tidemill_batch_processing_seconds")
                 .record(info.processing_time.as_secs_f64());
             metrics::counter!("tidemill_records_total").increment(info.records);

@@ -26,16 +26,16 @@ pub(super) fn declare() {
         "From a batch's cut to its publication"
     );
     describe_histogram!(
+        "tidemill_batch_scheduling_delay_seconds",
+        Unit::Seconds,
+        "From a batch's cut to its first task"
+    );
+    describe_histogram!(
         "tidemill_batch_processing_seconds",
         Unit::Seconds,
         "From a batch's first task to its publication"
     );
     describe_gauge!("tidemill_rate_permitted_records_per_s", "What a receiver may read in a second");
-    describe_gauge!(
-        "tidemill_executor_store_bytes",
-        Unit::Bytes,
-        "What an executor's blocks and outputs take"
-    );
     let counters = [
         ("tidemill_records_total", "Records of published batches"),
         (
@@ -43,17 +43,16 @@ pub(super) fn declare() {
             "Lives of receivers that have ended and were followed by another",
         ),
         ("tidemill_blocks_struck_total", "Blocks that were not safe and were struck from their batches"),
+        (
+            "tidemill_blocks_copied_total",
+            "Blocks that had lost a holder, or were to lose one, and have another",
+        ),
         ("tidemill_blocks_lost_total", "Blocks that are gone with all their holders"),
         ("tidemill_words_refused_total", "Messages in which an executor spoke of what is another's"),
         ("tidemill_received_bytes_total", "What the blocks of receivers take in memory"),
-        ("tidemill_transport_sent_bytes_total", "Blocks and outputs sent to other nodes, as encoded"),
-        ("tidemill_transport_received_bytes_total", "Blocks and outputs got from other nodes, as encoded"),
-        ("tidemill_frames_refused_total", "Frames of other nodes that were refused"),
     ];
-    for (name, meaning) in counters {
-        describe_counter!(name, meaning);
-        counter!(name).increment(0);
-    }
+    counters.into_iter().for_each(|(name, meaning)| declare_counter(name, meaning));
+    declare_of_executor();
     describe_counter!(
         "tidemill_source_reports_total",
         "What sources report: bad input, connections lost and made"
@@ -61,6 +60,26 @@ pub(super) fn declare() {
     for what in REPORTS {
         counter!("tidemill_source_reports_total", "what" => what).increment(0);
     }
+}
+
+/// Those of an executor, which may have a process of its own.
+pub(super) fn declare_of_executor() {
+    describe_gauge!(
+        "tidemill_executor_store_bytes",
+        Unit::Bytes,
+        "What an executor's blocks and outputs take"
+    );
+    let counters = [
+        ("tidemill_transport_sent_bytes_total", "Blocks and outputs sent to other nodes, as encoded"),
+        ("tidemill_transport_received_bytes_total", "Blocks and outputs got from other nodes, as encoded"),
+        ("tidemill_frames_refused_total", "Frames of other nodes that were refused"),
+    ];
+    counters.into_iter().for_each(|(name, meaning)| declare_counter(name, meaning));
+}
+
+fn declare_counter(name: &'static str, meaning: &'static str) {
+    describe_counter!(name, meaning);
+    counter!(name).increment(0);
 }
 
 /// A source has reported something.

@@ -137,13 +137,33 @@ type Listener = Box<dyn FnMut(&ClusterEvent) + Send>;
 /// Hears of each task that an executor says is done.
 type TaskListener = Box<dyn FnMut(TaskId, Member) + Send>;
 
+/// What the driver knows of a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiverState {
+    /// It runs there.
+    Running(Member),
+    /// Its life has ended, for this reason, and the next has not begun.
+    Waiting(String),
+}
+
 #[derive(Default)]
 struct State {
     batches: VecDeque<BatchInfo>,
     outcome: Option<Result<(), PipelineError>>,
-    receivers: BTreeMap<(StreamId, u16), (ReceiverId, Member)>,
+    receivers: BTreeMap<(StreamId, u16), (ReceiverId, ReceiverState)>,
     executors: BTreeMap<NodeId, Registration>,
     permitted: BTreeMap<InputKey, u64>,
+}
+
+impl State {
+    /// Takes what is said of a life of a receiver, unless a later one has begun.
+    fn receive(&mut self, receiver: ReceiverId, state: ReceiverState) {
+        let known = self.receivers.entry((receiver.stream, receiver.index.0));
+        let known = known.or_insert_with(|| (receiver, state.clone()));
+        if receiver.incarnation >= known.0.incarnation {
+            *known = (receiver, state);
+        }
+    }
 }
 
 /// The shared memory of what happened. Cloning gives another handle.
@@ -182,7 +202,16 @@ impl Progress {
 
     /// The receivers that run, and where.
     pub fn receivers(&self) -> Vec<(ReceiverId, Member)> {
-        lock(&self.state.0).receivers.values().copied().collect()
+        let running = |(receiver, state): (ReceiverId, ReceiverState)| match state {
+            ReceiverState::Running(on) => Some((receiver, on)),
+            ReceiverState::Waiting(_) => None,
+        };
+        self.all_receivers().into_iter().filter_map(running).collect()
+    }
+
+    /// The receivers that have begun, also those that wait for their next life: the last life of each.
+    pub(crate) fn all_receivers(&self) -> Vec<(ReceiverId, ReceiverState)> {
+        lock(&self.state.0).receivers.values().cloned().collect()
     }
 
     /// The executors that live, by node.
@@ -264,10 +293,17 @@ impl Progress {
                 state.batches.push_back(info.clone());
             }
             ClusterEvent::ReceiverStarted { receiver, on } => {
-                state.receivers.insert((receiver.stream, receiver.index.0), (*receiver, *on));
+                state.receive(*receiver, ReceiverState::Running(*on));
+            }
+            ClusterEvent::Note(GeneratorNote::ReceiverRestarts { receiver, reason, .. }) => {
+                state.receive(*receiver, ReceiverState::Waiting(reason.clone()));
             }
             ClusterEvent::ExecutorDown(member) => {
-                state.receivers.retain(|_, (_, on)| on != member);
+                for (_, receiver) in state.receivers.values_mut() {
+                    if *receiver == ReceiverState::Running(*member) {
+                        *receiver = ReceiverState::Waiting(format!("{member} is gone"));
+                    }
+                }
                 state.executors.retain(|_, executor| executor.member != *member);
             }
             ClusterEvent::RateSet { input, records_per_s_max } => {
@@ -288,6 +324,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemill_protocol::id::{Incarnation, ReceiverIndex};
 
     #[test]
     fn the_outcome_stands_before_listeners_hear_of_the_end_and_the_first_one_stays() {
@@ -299,5 +336,42 @@ mod tests {
         let why = Some(Err(PipelineError("why".into())));
         assert_eq!(*lock(&seen), [why.clone(), why.clone()]);
         assert_eq!(progress.wait(None), why);
+    }
+
+    #[test]
+    fn a_receiver_whose_life_has_ended_waits_for_the_next_and_says_why() {
+        let on = |node| Member { node: NodeId(node), incarnation: Incarnation(1) };
+        let life = |life| ReceiverId {
+            stream: StreamId(0),
+            index: ReceiverIndex(0),
+            incarnation: Incarnation(life),
+        };
+        let started = |number, node| ClusterEvent::ReceiverStarted { receiver: life(number), on: on(node) };
+        let ended = |number| {
+            let (reason, after) = ("connection refused".to_owned(), Duration::ZERO);
+            let note =
+                GeneratorNote::ReceiverRestarts { receiver: life(number), reason, after, resume_after: None };
+            ClusterEvent::Note(note)
+        };
+        let waiting = |why: &str| ReceiverState::Waiting(why.to_owned());
+        let table = [
+            (started(0, 1), 0, ReceiverState::Running(on(1))),
+            (ended(0), 0, waiting("connection refused")),
+            (started(1, 2), 1, ReceiverState::Running(on(2))),
+            // What is late is of no interest any more.
+            (ended(0), 1, ReceiverState::Running(on(2))),
+            (started(0, 1), 1, ReceiverState::Running(on(2))),
+            (ClusterEvent::ExecutorDown(on(1)), 1, ReceiverState::Running(on(2))),
+            (ClusterEvent::ExecutorDown(on(2)), 1, waiting("node-2.i1 is gone")),
+            (ended(1), 1, waiting("connection refused")),
+            (started(2, 1), 2, ReceiverState::Running(on(1))),
+        ];
+        let progress = Progress::default();
+        for (event, number, state) in table {
+            progress.tell(event.clone());
+            assert_eq!(progress.all_receivers(), [(life(number), state.clone())], "{event:?}");
+            let running = matches!(state, ReceiverState::Running(_));
+            assert_eq!(progress.receivers().len(), usize::from(running), "{event:?}");
+        }
     }
 }

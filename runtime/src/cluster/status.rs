@@ -1,6 +1,6 @@
 //! What a driver tells of its cluster.
 
-use super::progress::Progress;
+use super::progress::{Progress, ReceiverState};
 use crate::graph::Pipeline;
 use std::time::Duration;
 use tidemill_actors::{
@@ -35,8 +35,36 @@ pub(super) fn entries(progress: &Progress, pipeline: &Pipeline, tree: &Tree) -> 
     let receivers = progress.receivers().into_iter();
     entries.extend(receivers.map(|(receiver, on)| receiver_entry(progress, pipeline, last, receiver, on)));
     entries.extend(last.iter().map(batch_entry));
-    entries.extend(tree.entries.iter().map(actor_entry));
+    entries.extend(actor_entries(progress, pipeline, tree));
     entries
+}
+
+/// The tree; a receiver that waits for its next life stands below the batch generator, which starts it.
+fn actor_entries(progress: &Progress, pipeline: &Pipeline, tree: &Tree) -> Vec<StatusEntry> {
+    let mut entries = Vec::new();
+    for entry in &tree.entries {
+        entries.push(actor_entry(entry));
+        if entry.path.ends_with("/batch_generator") {
+            let all = progress.all_receivers().into_iter();
+            let waiting = all.filter_map(|(receiver, state)| match state {
+                ReceiverState::Waiting(reason) => Some((receiver, reason)),
+                ReceiverState::Running(_) => None,
+            });
+            entries.extend(waiting.map(|(receiver, reason)| StatusEntry::Actor {
+                path: format!("{}/{} {}", entry.path, stream_name(pipeline, receiver), receiver.index.0),
+                state: "waiting".to_owned(),
+                restarts: u64::from(receiver.incarnation.0),
+                mailbox_depth: 0,
+                last_exit: Some(short_text(reason)),
+            }));
+        }
+    }
+    entries
+}
+
+fn stream_name(pipeline: &Pipeline, receiver: ReceiverId) -> String {
+    let streams = Program::streams(pipeline);
+    streams.get(usize::from(receiver.stream.0)).map_or_else(String::new, |info| info.name.clone())
 }
 
 fn receiver_entry(
@@ -47,12 +75,9 @@ fn receiver_entry(
     on: Member,
 ) -> StatusEntry {
     let input = InputKey { stream: receiver.stream, receiver: receiver.index };
-    let streams = Program::streams(pipeline);
-    let stream =
-        streams.get(usize::from(receiver.stream.0)).map_or_else(String::new, |info| info.name.clone());
     StatusEntry::Receiver {
         receiver,
-        stream,
+        stream: stream_name(pipeline, receiver),
         on,
         records_per_s: records_per_s(last, input),
         permitted_records_per_s: progress.permitted(input).filter(|rate| *rate != u64::MAX),

@@ -7,6 +7,7 @@ use crate::{
     run_folder::RunFolder,
 };
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -48,8 +49,15 @@ impl Cluster {
         let options = DriverOptions { join: None, ..DriverOptions::new(SocketAddr::new(LOOPBACK, 0), ca) };
         let running = context.start_driver(options).map_err(|error| error.to_string())?;
         let driver = running.address().ok_or("the driver does not listen")?;
-        let launch =
-            Launch { driver, ip: LOOPBACK, slots: Some(slots), data, spill_dir: None, is_heard: false };
+        let launch = Launch {
+            driver,
+            ip: LOOPBACK,
+            slots: Some(slots),
+            data,
+            spill_dir: None,
+            metrics: BTreeMap::new(),
+            is_heard: false,
+        };
         let agent = AgentThread::start(AgentSpec { launch, executors, life: 1, renewal: None, _lock: None })?;
         Ok(Cluster { agent: Some(agent), running: Some(running), _folder: Some(folder) })
     }

@@ -3,6 +3,7 @@
 use super::{
     bundled,
     feeder::{FeedPlan, Feeder},
+    run::SECONDS_MAX,
 };
 use crate::app::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, complain};
 use clap::Args;
@@ -19,7 +20,7 @@ pub struct FeedArgs {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: u64,
     /// Seconds for which it sends, from the first connection on
-    #[arg(long = "for", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long = "for", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub seconds: u64,
 }
 

@@ -8,6 +8,7 @@
 //!
 //! Nothing in these files knows the engine: the oracle would prove little if it shared code with what it judges.
 
+mod aftermath;
 pub mod bundled;
 pub(crate) mod cluster;
 mod feed;

@@ -7,6 +7,7 @@
 //! ```
 
 use super::{
+    aftermath::{self, Kill},
     bundled,
     cluster::Cluster,
     feeder::{FeedGauge, FeedPlan, Feeder},
@@ -29,7 +30,6 @@ use std::{
 };
 use tidemill_actors::rate_controller::BatchInfo;
 use tidemill_protocol::{
-    id::NodeId,
     time::Time,
     world::{Clock, World},
 };
@@ -37,6 +37,8 @@ use tidemill_protocol::{
 const BATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the end may take after the last line was fed.
 const DRAIN: Duration = Duration::from_secs(60);
+/// The longest feed: a year.
+pub(super) const SECONDS_MAX: u64 = 365 * 86_400;
 /// Events that may wait for the table.
 const EVENTS_MAX: usize = 4_096;
 
@@ -47,7 +49,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: u64,
     /// Seconds for which it sends
-    #[arg(long = "for", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long = "for", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub seconds: u64,
     /// One JSON object for each batch, and the verdict last
     #[arg(long)]
@@ -86,7 +88,7 @@ struct Demo {
 struct Seen {
     delays_ms: Vec<f64>,
     losses: Losses,
-    killed: Option<(NodeId, Time)>,
+    killed: Option<Kill>,
     permitted: Option<f64>,
     outcome: Option<Result<(), String>>,
 }
@@ -143,8 +145,10 @@ impl Demo {
         let mut half = None;
         let last = self.clock.now() + seconds + DRAIN;
         while seen.outcome.is_none() && !interrupt.struck() {
-            if let Ok((at, event)) = self.events.recv_timeout(Duration::from_millis(20)) {
-                self.show(&mut table, &mut seen, at, event)?;
+            match self.events.recv_timeout(Duration::from_millis(20)) {
+                Ok((at, event)) => self.show(&mut table, &mut seen, at, &event)?,
+                // There may have been no room for the end; what came before it has been shown.
+                Err(_) => seen.outcome = self.outcome(),
             }
             if half.is_none() && !self.cluster.running().progress().receivers().is_empty() {
                 half = Some(moment_of_the_kill(&self.clock, seconds / 2));
@@ -169,63 +173,41 @@ impl Demo {
         }
     }
 
+    fn outcome(&self) -> Option<Result<(), String>> {
+        let outcome = self.cluster.running().progress().outcome()?;
+        Some(outcome.map_err(|error| error.to_string()))
+    }
+
     fn show(
         &self,
         table: &mut Table<Stdout>,
         seen: &mut Seen,
         at: Time,
-        event: ClusterEvent,
+        event: &ClusterEvent,
     ) -> Result<(), String> {
-        let note = match event {
+        match event {
             ClusterEvent::BatchCompleted(info) => {
                 seen.delays_ms.push(info.total_delay.as_secs_f64() * 1e3);
                 let top = lock(&self.totals).top();
-                return table.batch(row(&info, seen.permitted), top).map_err(|error| error.to_string());
+                return table.batch(row(info, seen.permitted), top).map_err(|error| error.to_string());
             }
             ClusterEvent::RateSet { input, records_per_s_max } if input.stream == flights_stream() => {
-                seen.permitted = (records_per_s_max != u64::MAX).then_some(records_per_s_max as f64);
+                seen.permitted = (*records_per_s_max != u64::MAX).then_some(*records_per_s_max as f64);
                 return Ok(());
             }
-            ClusterEvent::TasksLost { count, .. } => {
-                seen.losses.tasks_lost += count;
-                format!("{count} tasks run again on the other executors")
-            }
-            ClusterEvent::DataLost { node, blocks, outputs } => {
-                seen.losses.blocks_lost += blocks + outputs;
-                format!("gone with {node}: {blocks} blocks and {outputs} task outputs")
-            }
-            ClusterEvent::ExecutorUp(member) => match seen.killed {
-                Some((node, killed)) if node == member.node => {
-                    seen.losses.restarts += 1;
-                    let took = at.since(killed);
-                    seen.losses.respawn_ms.get_or_insert(took.as_secs_f64() * 1e3);
-                    format!(
-                        "{node} is back after {} ms, incarnation {}",
-                        took.as_millis(),
-                        member.incarnation.0
-                    )
+            ClusterEvent::Ended => drop(seen.outcome.get_or_insert(Ok(()))),
+            ClusterEvent::Failed(error) => drop(seen.outcome.get_or_insert(Err(error.clone()))),
+            other => {
+                if let Some(note) = aftermath::take(&mut seen.losses, seen.killed, at, other) {
+                    table.note(&note).map_err(|error| error.to_string())?;
                 }
-                _ => return Ok(()),
-            },
-            ClusterEvent::ReceiverStarted { receiver, on } if receiver.incarnation.0 > 0 => {
-                seen.losses.restarts += 1;
-                format!("the receiver goes on at {}", on.node)
             }
-            ClusterEvent::Ended => {
-                seen.outcome.get_or_insert(Ok(()));
-                return Ok(());
-            }
-            ClusterEvent::Failed(error) => {
-                seen.outcome.get_or_insert(Err(error));
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
-        table.note(&note).map_err(|error| error.to_string())
+        }
+        Ok(())
     }
 
     /// Kills the executor that hosts the receiver, while it holds something.
-    fn kill(&self, table: &mut Table<Stdout>) -> Result<Option<(NodeId, Time)>, String> {
+    fn kill(&self, table: &mut Table<Stdout>) -> Result<Option<Kill>, String> {
         let Some((_, host)) = self.cluster.running().progress().receivers().first().copied() else {
             return Ok(None);
         };
@@ -235,7 +217,7 @@ impl Demo {
         }
         let text = format!("half time: {}, which reads the lines, is killed", host.node);
         table.note(&text).map_err(|error| error.to_string())?;
-        Ok(Some((host.node, now)))
+        Ok(Some(Kill { member: host, at: now }))
     }
 
     fn judge(self, args: &DemoArgs, seen: &Seen) -> Result<u8, String> {

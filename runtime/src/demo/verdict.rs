@@ -28,6 +28,8 @@ pub struct Losses {
     pub tasks_lost: u64,
     /// Blocks that were in the killed executor's store.
     pub blocks_lost: u64,
+    /// Outputs of tasks that were in the killed executor's store; tasks whose outputs are still needed run again.
+    pub outputs_lost: u64,
     /// From the kill to the respawned executor; `None` if none came.
     pub respawn_ms: Option<f64>,
 }
@@ -60,7 +62,8 @@ pub type Totals = BTreeMap<String, OriginTotal>;
 
 /// Compares the totals.
 pub fn judge(counted: &Totals, expected: &Totals, losses: &Losses) -> Verdict {
-    match (counted == expected, losses.tasks_lost + losses.blocks_lost > 0) {
+    let lost = losses.tasks_lost + losses.blocks_lost + losses.outputs_lost;
+    match (counted == expected, lost > 0) {
         (false, _) => Verdict::Different,
         (true, false) => Verdict::NotProven,
         (true, true) => Verdict::Equal,
@@ -143,7 +146,7 @@ mod tests {
     }
 
     fn losses(tasks_lost: u64, blocks_lost: u64) -> Losses {
-        Losses { restarts: 3, tasks_lost, blocks_lost, respawn_ms: Some(12.3456) }
+        Losses { restarts: 3, tasks_lost, blocks_lost, outputs_lost: 0, respawn_ms: Some(12.3456) }
     }
 
     #[test]
@@ -152,6 +155,7 @@ mod tests {
         let table = [
             (expected.clone(), losses(1, 0), Verdict::Equal, 0),
             (expected.clone(), losses(0, 1), Verdict::Equal, 0),
+            (expected.clone(), Losses { outputs_lost: 1, ..losses(0, 0) }, Verdict::Equal, 0),
             (expected.clone(), losses(0, 0), Verdict::NotProven, 1),
             (totals(&[("AAA", 2, 15)]), losses(1, 1), Verdict::Different, 1),
             (totals(&[("AAA", 2, 15), ("BBB", 1, -3)]), losses(0, 0), Verdict::Different, 1),

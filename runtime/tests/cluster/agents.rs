@@ -116,3 +116,21 @@ fn a_node_that_waits_for_its_token_hears_ctrl_c() {
     signal("INT", node.pid());
     assert_eq!(node.wait("it ends").code(), Some(130), "{}", node.log());
 }
+
+#[test]
+fn a_successor_runs_the_very_file_that_its_agent_runs_though_another_has_taken_its_name() {
+    let cluster = Cluster::start("replaced", free_address());
+    let file = cluster.folder.text("program");
+    // By another process: a file that this one has open for writing cannot be run.
+    assert!(Command::new("cp").args([TIDEMILL, &file]).status().unwrap().success());
+    let _node = cluster.node_of("node", &file, "1");
+    let incarnation = |status: &serde_json::Value| status["executors"][0]["executor"]["incarnation"].as_u64();
+    let first = cluster.status("it is there", incarnation);
+    let other = cluster.folder.text("other");
+    fs::write(&other, "no program").unwrap();
+    fs::rename(&other, &file).unwrap();
+    assert!(Command::new(&file).arg("--version").output().is_err(), "what has the name is no program");
+    let (_, pid) = executors(&cluster.folder.path("node")).pop_first().expect("an executor runs");
+    signal("KILL", pid);
+    cluster.status("its successor is there", |status| (incarnation(status)? > first).then_some(()));
+}

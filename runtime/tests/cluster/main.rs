@@ -4,6 +4,7 @@
 mod agents;
 mod demo;
 mod kills;
+mod metrics;
 mod refused;
 mod status;
 mod support;

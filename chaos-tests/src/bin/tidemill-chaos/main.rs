@@ -1,6 +1,7 @@
 //! `tidemill-chaos`: simulated clusters under faults, from the command line.
 
 mod long;
+mod plot;
 mod recovery;
 mod relay;
 mod scale;
@@ -19,14 +20,13 @@ use tidemill_chaos::{
 #[command(
     arg_required_else_help = true,
     after_help = "Examples:\n  \
-    tidemill-chaos sim --seed 7           the fixed scenario: loss, reordering, a cut, a kill\n  \
-    tidemill-chaos sim --seed 7 --random  faults drawn from the seed\n  \
-    tidemill-chaos sim --seed 7 --shrink  the smallest part of those that still goes wrong\n  \
-    tidemill-chaos swarm --seeds 0..100   many seeds with faults of their own\n  \
-    tidemill-chaos long                   all long scenarios\n  \
-    tidemill-chaos scale                  what a driver of 10 to 300 executors costs\n  \
-    tidemill-chaos recovery               what a loss costs with 2 to 12 executors, in virtual time\n  \
-    tidemill-chaos relay --listen 127.0.0.1:7001 --to 127.0.0.1:7000 --loss 0.3"
+    tidemill-chaos sim --seed 7               # the fixed scenario: loss, reordering, a cut, a kill\n  \
+    tidemill-chaos sim --seed 7 --random      # faults drawn from the seed\n  \
+    tidemill-chaos sim --seed 7 --shrink      # the smallest part of those that still goes wrong\n  \
+    tidemill-chaos swarm --seeds 0..10        # many seeds with faults of their own\n  \
+    tidemill-chaos long --only planted-merge  # one of the long scenarios; all of them without --only\n  \
+    tidemill-chaos scale --executors 10       # what a driver costs by the number of its executors\n  \
+    tidemill-chaos recovery --seeds 1         # what a loss costs with 2 to 12 executors, in virtual time"
 )]
 struct Line {
     #[command(subcommand)]
@@ -76,7 +76,7 @@ struct SimArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  tidemill-chaos swarm --seeds 0..100 --jobs 2")]
+#[command(after_help = "Example:\n  tidemill-chaos swarm --seeds 0..10 --jobs 2")]
 struct SwarmArgs {
     /// The first seed and the one after the last, as in 0..100
     #[arg(long, value_parser = seeds)]

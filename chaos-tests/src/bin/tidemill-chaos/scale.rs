@@ -1,6 +1,7 @@
 //! `tidemill-chaos scale`: a driver's cost by the number of its executors; as JSON lines, as a table, or as the page docs/SCALE.md
 //! with its plot.
 
+use crate::plot::plot;
 use clap::Args;
 use std::{fmt::Write, fs};
 use tidemill::bench::machine;
@@ -8,11 +9,9 @@ use tidemill_chaos::scale::{INTERVAL, REDUCERS, Row, ScaleError, Shuffle, measur
 
 const PAGE: &str = "docs/SCALE.md";
 const PLOT: &str = "docs/scale.svg";
-/// What the driver's processor time is to stay below at 100 executors, in milliseconds.
-const GOAL_MS: f64 = 5.0;
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  tidemill-chaos scale --executors 10,100 --batches 20 --json")]
+#[command(after_help = "Example:\n  tidemill-chaos scale --executors 10,30 --batches 5 --json")]
 pub struct ScaleArgs {
     /// How many executors, one cluster after the other
     #[arg(long, value_delimiter = ',', default_values_t = [10, 30, 100, 300], value_parser = clap::value_parser!(u16).range(1..=512))]
@@ -50,7 +49,7 @@ pub fn run(args: &ScaleArgs) -> bool {
 
 fn write_page(args: &ScaleArgs, rows: &[Row]) -> Result<(), String> {
     let crowded = measured(args, Shuffle::Network)?;
-    let written = fs::write(PAGE, page(rows, &crowded)).and_then(|()| fs::write(PLOT, plot(rows)));
+    let written = fs::write(PAGE, page(rows, &crowded)).and_then(|()| fs::write(PLOT, plot(rows, &crowded)));
     written.map_err(|error| format!("cannot write {PAGE}: {error}; run it in the root of the repository"))
 }
 
@@ -104,60 +103,12 @@ fn page(rows: &[Row], crowded: &[Row]) -> String {
          processor time is the machine's: that of the driver's actors, its endpoints (with TLS) and its sinks; a real network would\n\
          add its system calls, which the simulated one stands in for.\n\n\
          A driver has a machine of its own, and here it shares a thread, and a processor's caches, with all executors. So these\n\
-         take each other's outputs from hand to hand; what they and the driver tell each other stays the same. Where they shuffle\n\
-         over the simulated network as well, the same driver takes longer, for its memory is evicted between any two of its\n\
-         messages: {}.\n\n{}\n![driver's CPU by executors](scale.svg)\n",
+         take each other's outputs from hand to hand; what they and the driver tell each other stays the same.\n\n{}\n\
+         Where they shuffle over the simulated network as well, the same driver takes longer, for its memory is evicted between any\n\
+         two of its messages:\n\n{}\n![driver's CPU, messages and bytes by executors](scale.svg)\n",
         machine::describe(),
         INTERVAL.as_millis(),
-        crowded.iter().map(in_words).collect::<Vec<_>>().join(", "),
-        table(rows)
+        table(rows),
+        table(crowded)
     )
-}
-
-fn in_words(row: &Row) -> String {
-    format!("{:.2} ms with {} executors", row.cpu_ms, row.executors)
-}
-
-/// Processor time of a batch by the number of executors, both axes from zero, and what it is to stay below as a dashed line.
-fn plot(rows: &[Row]) -> String {
-    let (width, height, left, bottom) = (560.0, 320.0, 60.0, 40.0);
-    let most = |of: fn(&Row) -> f64| rows.iter().map(of).fold(0.0, f64::max);
-    let x_max = most(|row| f64::from(row.executors)).max(1.0);
-    let y_max = most(|row| row.cpu_ms).max(GOAL_MS) * 1.1;
-    let x = |executors: f64| left + executors / x_max * (width - left - 20.0);
-    let y = |ms: f64| height - bottom - ms / y_max * (height - bottom - 20.0);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"{left}\" y=\"14\">driver's CPU in a two-stage batch, ms</text>\n\
-         <path d=\"M{left} 20V{0:.1}H{1:.1}\" fill=\"none\" stroke=\"black\"/>\n\
-         <path d=\"M{left} {2:.1}H{1:.1}\" stroke=\"grey\" stroke-dasharray=\"4\"/>\n\
-         <text x=\"{3:.1}\" y=\"{2:.1}\">{GOAL_MS}</text>\n",
-        y(0.0),
-        x(x_max),
-        y(GOAL_MS),
-        left - 20.0,
-    );
-    let mut line = String::new();
-    for row in rows {
-        let (at, up) = (x(f64::from(row.executors)), y(row.cpu_ms));
-        let _ = write!(line, "{}{at:.1} {up:.1}", if line.is_empty() { "M" } else { "L" });
-        let _ = write!(
-            svg,
-            "<circle cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"3\"/>\n\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"end\">{:.2}</text>\n",
-            height - bottom + 16.0,
-            row.executors,
-            up - 8.0,
-            row.cpu_ms
-        );
-    }
-    let _ = write!(
-        svg,
-        "<path d=\"{line}\" fill=\"none\" stroke=\"black\"/>\n<text x=\"{:.1}\" y=\"{:.1}\">executors</text>\n</svg>\n",
-        width / 2.0,
-        height - 6.0
-    );
-    svg
 }

@@ -25,12 +25,15 @@ pub struct Link {
     pub mtu: usize,
 }
 
+/// The longest delay of a sound link.
+pub(super) const SOUND_DELAY_MAX: Duration = Duration::from_millis(2);
+
 impl Default for Link {
     /// A sound local network: 0.5 to 2 ms, nothing lost, Ethernet's 1,500 bytes.
     fn default() -> Self {
         Link {
             delay_min: Duration::from_micros(500),
-            delay_max: Duration::from_millis(2),
+            delay_max: SOUND_DELAY_MAX,
             loss: 0.0,
             duplicate: 0.0,
             corrupt: 0.0,
@@ -64,12 +67,14 @@ pub struct FaultCounts {
     pub corrupted: u64,
     /// Datagrams that a paused node would have sent: they leave when it goes on.
     pub frozen: u64,
-    /// Datagrams that came from another port than their socket's, after [`SimNet::rebind`](super::SimNet::rebind).
+    /// Flows that came from another port than before, after [`SimNet::rebind`](super::SimNet::rebind): each counts once for each time.
     pub rebound: u64,
     /// Sockets that failed for good by [`SimNet::break_sockets`](super::SimNet::break_sockets).
     pub broken: u64,
-    /// Datagrams that arrive before one sent earlier in the same direction.
+    /// Datagrams that arrive before one sent earlier in the same direction. A sound link does that too.
     pub reordered: u64,
+    /// Datagrams that take longer than a sound link ([`Link::default`]) lets any take.
+    pub delayed: u64,
     /// Datagrams swallowed by a cut.
     pub cut: u64,
     /// Datagrams that a dead node tried to send.

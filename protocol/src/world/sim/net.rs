@@ -131,7 +131,8 @@ impl SimNet {
         };
         let Judgement { verdict, arrivals, wrong_bit } = judgement;
         state.count(verdict);
-        let seen = state.seen_as(from, to);
+        // Nothing comes from the dead, from whatever port.
+        let seen = if life.is_alive() { state.seen_as(from, to) } else { from };
         let mailbox = owner.and_then(|owner| state.sockets.get(&owner).cloned());
         drop(state);
         meter::exempt(|| self.0.trace.datagram(seen, to, length, verdict.name()));
@@ -161,8 +162,8 @@ impl SimNet {
         }
     }
 
-    /// Gives all flows from the node at `from` to the socket at `to` other ports, as a NAT that forgot them does: `to` hears
-    /// from unknown addresses, and what it sends to the known ones goes nowhere.
+    /// Gives all flows from the sockets that the node at `from` has now to the socket at `to` other ports, as a NAT that forgot them does:
+    /// `to` hears from unknown addresses, and what it sends to the known ones goes nowhere.
     pub fn rebind(&self, from: IpAddr, to: SocketAddr) {
         lock(&self.0.state).rebind(from, to);
         self.0.trace.event(&format!("rebind {from} > {to}"));

@@ -5,7 +5,7 @@
 //! ```
 
 use super::{
-    link::{FaultCounts, Link, Lot, Route, Way},
+    link::{FaultCounts, Link, Lot, Route, SOUND_DELAY_MAX, Way},
     node::Life,
     socket::Mailbox,
     stream::Connection,
@@ -36,8 +36,8 @@ pub(super) struct State {
     ports: BTreeMap<IpAddr, u16>,
     pub(super) sockets: BTreeMap<SocketAddr, Arc<Mailbox>>,
     parcels: u64,
-    /// How often the flows from a node to an address have been rebound.
-    rebinds: BTreeMap<(IpAddr, SocketAddr), u32>,
+    /// How often the flow from a socket to an address has been rebound.
+    rebinds: BTreeMap<(SocketAddr, SocketAddr), u32>,
     /// The port that a rebound flow (from, to) has now, and since which rebinding.
     ports_seen: BTreeMap<(SocketAddr, SocketAddr), (SocketAddr, u32)>,
     /// Whose a rebound flow (seen, to) is.
@@ -126,23 +126,25 @@ impl State {
         Err(io::Error::new(io::ErrorKind::AddrInUse, "all ports are taken"))
     }
 
-    /// From now on `to` sees the node at `from` under other ports, and what it sends to the old ones goes nowhere.
+    /// From now on `to` sees the sockets that the node at `from` has now under other ports, and what it sends to the old ones goes nowhere.
     pub(super) fn rebind(&mut self, from: IpAddr, to: SocketAddr) {
-        *self.rebinds.entry((from, to)).or_default() += 1;
+        for socket in self.sockets.keys().filter(|socket| socket.ip() == from) {
+            *self.rebinds.entry((*socket, to)).or_default() += 1;
+        }
         self.owners.retain(|(seen, peer), _| (seen.ip(), *peer) != (from, to));
     }
 
     /// Under which address `to` sees the socket at `from`.
     pub(super) fn seen_as(&mut self, from: SocketAddr, to: SocketAddr) -> SocketAddr {
-        let Some(round) = self.rebinds.get(&(from.ip(), to)).copied() else {
+        let Some(round) = self.rebinds.get(&(from, to)).copied() else {
             return from;
         };
-        self.counts.rebound += 1;
         if let Some((seen, _)) = self.ports_seen.get(&(from, to)).filter(|(_, since)| *since == round) {
             return *seen;
         }
         // Should all ports be taken, the flow keeps its own.
         let seen = self.free_port(from.ip()).unwrap_or(from);
+        self.counts.rebound += u64::from(seen != from);
         self.ports_seen.insert((from, to), (seen, round));
         self.owners.insert((seen, to), from);
         seen
@@ -150,10 +152,11 @@ impl State {
 
     /// The socket that a datagram from `from` to `to` is for.
     pub(super) fn owner_of(&self, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
-        if self.rebinds.contains_key(&(to.ip(), from)) {
-            return self.owners.get(&(to, from)).copied();
+        match self.owners.get(&(to, from)) {
+            Some(owner) => Some(*owner),
+            None if self.rebinds.contains_key(&(to, from)) => None,
+            None => Some(to),
         }
-        Some(to)
     }
 
     /// The address of `host:port` for the node at `own`.
@@ -197,6 +200,7 @@ impl State {
             _ => 0,
         };
         let mut arrivals = Vec::with_capacity(copies);
+        self.counts.delayed += u64::from(delays.iter().take(copies).any(|delay| *delay > SOUND_DELAY_MAX));
         for delay in delays.into_iter().take(copies) {
             self.parcels += 1;
             arrivals.push((leaves + delay, self.parcels));

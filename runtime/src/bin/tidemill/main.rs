@@ -32,7 +32,12 @@ tidemill: a runtime for discretized streams
 A pipeline of your own is 15 lines of Rust: see README.md.";
 
 #[derive(Parser)]
-#[command(name = "tidemill", version, about = "A runtime for discretized streams")]
+#[command(
+    name = "tidemill",
+    version,
+    about = "A runtime for discretized streams",
+    after_help = "Examples:\n  tidemill demo --for 10 --rate 5000\n  tidemill bench grep --json --lines 500000 --runs 1"
+)]
 struct Line {
     #[command(subcommand)]
     command: Command,
@@ -59,7 +64,10 @@ enum Command {
     #[command(after_help = "Example:\n  tidemill graph --dot > graph.dot")]
     Graph(GraphArgs),
     /// Make a cluster's authority, and tokens for its machines
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tidemill ca init cluster\n  tidemill ca token cluster --executors 2 > token.txt"
+    )]
     Ca(CaCommand),
     /// Send flights as numbered lines to a receiver, until all of them are safe
     #[command(after_help = "Example:\n  tidemill feed --listen 127.0.0.1:9999 --rate 20000 --for 5")]

@@ -5,7 +5,7 @@ use crate::{
     Config, GraphError, Params, StreamContext,
     app::{EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, complain},
     cluster::{
-        drain,
+        drain, figures,
         lane::{BulkThread, Lanes},
         over_quic::{ExecutorSite, Site, start_executor},
         plumbing::Leave,
@@ -148,6 +148,7 @@ async fn live(
     spec: ExecutorSpec,
     agent: &Heard,
 ) -> End {
+    figures::declare_of_executor();
     let bulk = match BulkThread::start() {
         Ok(bulk) => bulk,
         Err(error) => return End::Failed(format!("cannot start a thread: {error}")),

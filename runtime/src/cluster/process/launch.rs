@@ -2,13 +2,14 @@
 
 use super::Origin;
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::Stdio,
 };
-use tidemill_protocol::id::Member;
+use tidemill_protocol::id::{Member, NodeId};
 use tokio::process::{Child, Command};
 
 /// The file that runs, even when another has taken its name meanwhile, or nothing has: a node that was replaced on disk
@@ -28,6 +29,8 @@ pub(crate) struct Launch {
     pub(crate) data: PathBuf,
     /// Where executors put what does not fit their memory; the application's default otherwise.
     pub(crate) spill_dir: Option<PathBuf>,
+    /// Where each of them serves metrics to Prometheus, if it does.
+    pub(crate) metrics: BTreeMap<NodeId, SocketAddr>,
     /// Whether their standard error is this process's; else nobody reads it.
     pub(crate) is_heard: bool,
 }
@@ -66,6 +69,9 @@ impl Launch {
         }
         if let Some(folder) = &self.spill_dir {
             option("--spill-dir", folder.into());
+        }
+        if let Some(address) = self.metrics.get(&member.node) {
+            option("--metrics", address.to_string().into());
         }
         arguments
     }
