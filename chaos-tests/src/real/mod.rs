@@ -31,31 +31,29 @@ pub mod program;
 
 use std::{fmt, io, path::Path};
 
-/// What a scenario was: its name, how long it takes, and the scenario. It is given the program, which is
+/// A scenario and its name. It is given the program, which is
 /// [`program::word_count`] with a command line.
 pub struct Real {
     /// Its name.
     pub name: &'static str,
-    /// Whether it is for `long` only.
-    pub is_long: bool,
     run: fn(&Path) -> Result<End, Wrong>,
 }
 
 /// All of them.
 pub const SCENARIOS: [Real; 13] = [
-    Real { name: "kill-receiver", is_long: false, run: kills::of_the_receivers_executor },
-    Real { name: "kill-other", is_long: false, run: kills::of_another_executor },
-    Real { name: "kill-agent", is_long: false, run: kills::of_an_agent },
-    Real { name: "stop-10s", is_long: false, run: pauses::of_10_s },
-    Real { name: "stop-60s", is_long: true, run: pauses::of_60_s },
-    Real { name: "link-down", is_long: false, run: links::down },
-    Real { name: "cut-one-way", is_long: false, run: links::cut_one_way },
-    Real { name: "loss-30", is_long: false, run: links::loss_of_30_percent },
-    Real { name: "disk-full", is_long: false, run: disks::full },
-    Real { name: "spill-full", is_long: false, run: disks::full_of_spilled_data },
-    Real { name: "memory-limit", is_long: false, run: limits::memory },
-    Real { name: "memory-kill", is_long: false, run: limits::memory_kill },
-    Real { name: "cpu-quota", is_long: false, run: limits::cpu },
+    Real { name: "kill-receiver", run: kills::of_the_receivers_executor },
+    Real { name: "kill-other", run: kills::of_another_executor },
+    Real { name: "kill-agent", run: kills::of_an_agent },
+    Real { name: "stop-10s", run: pauses::of_10_s },
+    Real { name: "stop-60s", run: pauses::of_60_s },
+    Real { name: "link-down", run: links::down },
+    Real { name: "cut-one-way", run: links::cut_one_way },
+    Real { name: "loss-30", run: links::loss_of_30_percent },
+    Real { name: "disk-full", run: disks::full },
+    Real { name: "spill-full", run: disks::full_of_spilled_data },
+    Real { name: "memory-limit", run: limits::memory },
+    Real { name: "memory-kill", run: limits::memory_kill },
+    Real { name: "cpu-quota", run: limits::cpu },
 ];
 
 impl Real {

@@ -136,9 +136,6 @@ impl App {
 
     /// One executor of a node, started by its agent.
     pub(super) fn executor(self, args: &ExecutorArgs) -> u8 {
-        if let Err(error) = command::install_metrics(args.metrics) {
-            return complain(&self.name, &error, EXIT_USAGE);
-        }
         let named = load_identity(&args.data, "node").map_err(Refusal::usage).and_then(|identity| {
             let cluster = identity.name().map_err(Refusal::usage)?.cluster;
             Ok((identity, cluster))

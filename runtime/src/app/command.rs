@@ -51,11 +51,12 @@ pub enum Command {
 }
 
 impl Command {
-    /// Where it shall serve metrics, given what the application says.
-    pub(super) fn metrics(&self, config: &Config) -> Option<SocketAddr> {
+    /// Where this process shall serve metrics, for [`install_metrics`]: as the command line says, else as `config` does.
+    pub fn metrics(&self, config: &Config) -> Option<SocketAddr> {
         match self {
             Command::Local(args) => args.metrics.or(config.metrics_address),
             Command::Driver(args) => args.metrics.or(config.metrics_address),
+            Command::Executor(args) => args.metrics,
             _ => None,
         }
     }

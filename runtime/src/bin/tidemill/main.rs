@@ -4,7 +4,7 @@
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, process::ExitCode};
 use tidemill::{
-    GraphError, StreamContext,
+    Config, GraphError, StreamContext,
     app::{
         self, App, CaCommand, DriverArgs, ExecutorArgs, GraphArgs, Interrupt, LocalArgs, NodeArgs, StatusArgs,
     },
@@ -110,9 +110,7 @@ fn main() -> ExitCode {
     match line.command.of_app() {
         Ok(command) => {
             app::install_log(command.log_level());
-            if let app::Command::Driver(DriverArgs { metrics, .. }) = &command
-                && let Err(code) = serve_metrics(*metrics)
-            {
+            if let Err(code) = serve_metrics(command.metrics(&Config::default())) {
                 return ExitCode::from(code);
             }
             let interrupt = match command {
