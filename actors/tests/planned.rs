@@ -176,7 +176,7 @@ fn a_planned_source_that_panics_fails_the_pipeline_with_its_words() {
         assert_eq!(source.asked.load(Ordering::SeqCst), 3, "{told:?}");
         assert_eq!(told.len(), 1, "{told:?}");
         let said =
-            "stream-0 cannot say what it holds: it panicked: no such month at actors/tests/planned.rs:";
+            "stream-0 cannot list what it holds: it panicked: no such month at actors/tests/planned.rs:";
         assert!(told[0].starts_with(said), "{told:?}");
     });
 }
@@ -195,7 +195,7 @@ fn a_planned_source_that_never_answers_is_asked_again_and_then_fails() {
         }
         world.clock.sleep(ms(200)).await;
         let told = told.0.lock().unwrap().clone();
-        assert_eq!(told, ["stream-0 cannot say what it holds: no answer within 30s"]);
+        assert_eq!(told, ["stream-0 cannot list what it holds: no answer within 30s"]);
         assert_eq!(source.asked.load(Ordering::SeqCst), 3);
     });
 }

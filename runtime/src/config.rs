@@ -60,7 +60,7 @@ pub struct Config {
     /// Bytes per second that each receiver reads at most, as records take them in memory. Default: no limit but that in records.
     pub rate_bytes_per_s_max: Option<u64>,
     /// What one output of one batch may bring to the driver, in bytes as executors hold it: the records for `foreach_batch`,
-    /// `print` or a sink of one's own. A batch with more ends the pipeline. Default 256 MiB.
+    /// `print` or a custom sink. A batch with more ends the pipeline. Default 256 MiB.
     pub result_bytes_max: u64,
     /// A task without progress for this long is named, failed, and its slot replaced. Default 30 s.
     pub task_stuck_after: Duration,

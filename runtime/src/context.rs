@@ -94,7 +94,7 @@ impl StreamContext {
         std::mem::take(&mut *self.actors.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Declares a stream read by a source of one's own.
+    /// Declares a stream read by a custom source.
     pub fn register_source<T: Data>(&self, spec: SourceSpec<T>) -> DStream<T> {
         self.graph.declare::<Rows<T>>();
         let info = spec.info();

@@ -177,7 +177,7 @@ impl<T: Data, S: 'static> DStream<T, S> {
 }
 
 impl<T: Data> DStream<T> {
-    /// Registers an output of one's own kind; [`sinks`](crate::sinks) has an example.
+    /// Registers a custom output; [`sinks`](crate::sinks) has an example.
     pub fn register_sink(&self, spec: SinkSpec<T>) -> Output {
         self.graph.declare::<crate::data::Rows<T>>();
         let sink: Arc<dyn Sink<T>> = spec.sink;

@@ -9,7 +9,7 @@
 //!   app        a pipeline with a command line                cluster     driver, executors, what joins them
 //!   context    where a program declares its streams          operators   one a file
 //!   dstream    the recipe for every batch                    sources     planned and received ones
-//!   sinks      what an output of one's own is made of        actor       supervised actors of one's own
+//!   sinks      what a custom output is made of                 actor       custom supervised actors
 //!   dataset    the recipe of one batch                       graph       nodes, stages, tasks
 //!   data       records, texts, keys, payloads                testing     whole batches in one call
 //! ```

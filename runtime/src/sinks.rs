@@ -1,4 +1,4 @@
-//! An output of one's own: implement [`Sink`], and give it to a DStream with
+//! A custom output: implement [`Sink`], and give it to a DStream with
 //! [`register_sink`](crate::DStream::register_sink).
 //!
 //! Tasks prepare, the driver publishes: batches in order, each once it is decided. After a failure a batch may be published

@@ -399,7 +399,7 @@ impl GeneratorCore {
             && self.phase != Phase::Ended
         {
             self.phase = Phase::Ended;
-            out.push(Action::Fail(format!("{stream} cannot say what it holds: {why}")));
+            out.push(Action::Fail(format!("{stream} cannot list what it holds: {why}")));
         }
     }
 }

@@ -174,7 +174,7 @@ pub enum Refusal {
     },
     /// A life of that node which is as new has been here.
     #[error(
-        "{member} is refused: {known} of this node has been here; start the node again, so that it gets a higher one"
+        "{member} is refused: {known} of this node has registered already; start the node again, so that it gets a higher one"
     )]
     StaleIncarnation {
         /// Who.

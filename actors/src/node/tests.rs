@@ -139,7 +139,7 @@ fn a_dead_incarnation_is_refused_and_counted_whatever_it_says() {
     let text = "node-1.i1 is not registered: it was declared dead, or has not registered; start it again";
     t.gives(1, says(9, life(1, 1), leaked()), &[&format!("refuse 9: {text}")]);
     assert!(t.last.contains(&Action::Count(Counter::MessagesRefused)));
-    let stale = "refuse 9: node-1.i1 is refused: i1 of this node has been here; start the node again, so that it gets a \
+    let stale = "refuse 9: node-1.i1 is refused: i1 of this node has registered already; start the node again, so that it gets a \
                  higher one";
     t.gives(1, register(9, life(1, 1)), &[stale]);
     t.gives(1, register(9, life(1, 0)), &[&stale.replacen("node-1.i1", "node-1.i0", 1)]);

@@ -159,7 +159,7 @@ pub(super) enum JobError {
         partitions: u32,
     },
     /// A stage reads one that does not come before it, or one that writes to a sink.
-    #[error("{reader} reads {parent}, which is no shuffle before it")]
+    #[error("{reader} reads {parent}, which is not an earlier shuffle")]
     NoSuchParent {
         /// Who reads.
         reader: StageId,

@@ -18,7 +18,7 @@ pub struct DriverArgs {
     /// Where to listen for executors; machines join on the next port
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
-    /// Executors that are going to come: a shuffle has as many partitions as their slots
+    /// Number of executors expected: a shuffle has as many partitions as their slots
     #[arg(long, value_name = "N")]
     pub executors_expected: Option<u16>,
     /// Milliseconds between batches

@@ -37,7 +37,7 @@ pub enum Command {
     Driver(DriverArgs),
     /// Run executors on this machine, for a driver
     Node(NodeArgs),
-    /// Say what goes on in a cluster
+    /// Show the state of a cluster
     Status(StatusArgs),
     /// Make a cluster's authority, and tokens for its machines
     #[command(

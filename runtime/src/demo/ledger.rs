@@ -28,7 +28,7 @@ pub enum LedgerError {
     },
     /// The peer wants to go on at a line that it has acknowledged as safe before: it has lost what it promised to keep.
     #[error(
-        "the receiver wants line {line} again, but has told that all before {safe} are safe: they are forgotten here"
+        "the receiver wants line {line} again, but has reported all before {safe} as safe: they are forgotten here"
     )]
     Forgotten {
         /// The line it wants.

@@ -22,8 +22,11 @@ impl TcpListenerLines {
     /// Whether the address can be bound, asked once at start; a listener that loses its port later tries again for ever.
     pub(crate) async fn preflight(self, world: World) -> Result<(), String> {
         let TcpListenerLines { address, .. } = self;
-        let taken =
-            |error| format!("cannot listen on {address}: {error}; choose another port, or stop who holds it");
+        let taken = |error| {
+            format!(
+                "cannot listen on {address}: {error}; choose another port, or stop the process that uses it"
+            )
+        };
         world.tcp.listen(address.clone()).await.map(drop).map_err(taken)
     }
 

@@ -71,7 +71,7 @@ fn an_agent_with_a_copied_folder_is_refused_and_the_first_keeps_its_processes() 
     let mut second = Process::start(TIDEMILL, &["node", "--data", &cluster.folder.text("second")]);
     assert_eq!(second.wait("it is refused").code(), Some(3), "{}", second.log());
     let log = second.log();
-    assert!(log.contains("of this node has been here"), "it counts the same lives:\n{log}");
+    assert!(log.contains("of this node has registered already"), "it counts the same lives:\n{log}");
     assert!(log.contains("two processes have been given one number"), "{log}");
 
     // The same folder on the same machine is refused before anything is started.

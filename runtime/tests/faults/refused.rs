@@ -45,7 +45,7 @@ fn a_port_that_is_taken_is_refused_with_the_remedy() {
     build(&context);
     let text = refusal(&context);
     assert!(text.starts_with(&format!("cannot listen on {address}: ")), "{text}");
-    assert!(text.ends_with("; choose another port, or stop who holds it"), "{text}");
+    assert!(text.ends_with("; choose another port, or stop the process that uses it"), "{text}");
     assert_eq!(exit_code(config(), build), EXIT_USAGE);
 }
 

@@ -76,7 +76,7 @@ fn of_those_who_wait_the_newest_does_and_one_that_goes_is_forgotten() {
     let mut t = contested();
     let stale = |link: u64, member: &str, known: &str| {
         format!(
-            "refuse {link}: {member} is refused: {known} of this node has been here; start the node again, so that it gets a \
+            "refuse {link}: {member} is refused: {known} of this node has registered already; start the node again, so that it gets a \
              higher one"
         )
     };
@@ -129,7 +129,7 @@ fn a_successor_of_a_life_that_is_known_to_be_dead_is_admitted_as_anybody() {
     t.gives(1, lost(1), &["down node-1.i1: LinkLost"]);
     t.gives(2, successor(life(1, 2), 1), &UP);
     // One that is not newer than what was here is refused, whatever it says.
-    let stale = "refuse 2: node-1.i1 is refused: i2 of this node has been here; start the node again, so that it gets a higher one";
+    let stale = "refuse 2: node-1.i1 is refused: i2 of this node has registered already; start the node again, so that it gets a higher one";
     t.membership.on_event(Time(3), lost(2), &mut Vec::new());
     t.gives(4, successor(life(1, 1), 2), &[stale]);
 }
@@ -139,7 +139,7 @@ fn a_successor_turns_away_whoever_waited_for_its_place() {
     let mut t = Table::new();
     t.membership.on_event(Time(0), register(1, life(1, 1)), &mut Vec::new());
     t.gives(0, register(3, life(1, 2)), &["ping node-1.i1 1"]);
-    let stale = "refuse 3: node-1.i2 is refused: i3 of this node has been here; start the node again, so that it gets a higher one";
+    let stale = "refuse 3: node-1.i2 is refused: i3 of this node has registered already; start the node again, so that it gets a higher one";
     let up = ["welcome node-1.i3 on 2", "up node-1.i3", "peers to node-1.i3: node-1.i3"];
     let expected = [&[stale, "down node-1.i1: Ended", "close 1"][..], &up[..]].concat();
     t.gives(1, successor(life(1, 3), 1), &expected);
@@ -161,7 +161,7 @@ fn after_two_quick_deaths_the_third_process_is_admitted_at_once() {
     t.gives(1, successor_of_many(life(1, 3), 1, 2), &expected);
     // The second had come as far as to wait for the first one's answer.
     let mut t = contested();
-    let stale = "refuse 2: node-1.i2 is refused: i3 of this node has been here; start the node again, so that it gets a higher one";
+    let stale = "refuse 2: node-1.i2 is refused: i3 of this node has registered already; start the node again, so that it gets a higher one";
     let third = match successor_of_many(life(1, 3), 1, 2) {
         Event::Message { from, message, .. } => Event::Message { link: LinkId(3), from, message },
         other => other,
@@ -192,7 +192,7 @@ fn of_two_agents_with_a_copied_folder_the_second_is_refused_and_the_first_does_n
     let mut t = Table::new();
     t.membership.on_event(Time(0), of_agent(1, life(1, 1), 77, None), &mut Vec::new());
     // The other agent counts the same lives. Its first is refused, and ends; it has seen that, and says so of life 1.
-    let stale = "refuse 2: node-1.i1 is refused: i1 of this node has been here; start the node again, so that it gets a higher one";
+    let stale = "refuse 2: node-1.i1 is refused: i1 of this node has registered already; start the node again, so that it gets a higher one";
     t.gives(1, of_agent(2, life(1, 1), 88, None), &[stale]);
     t.gives(2, of_agent(3, life(1, 2), 88, Some(1)), &["ping node-1.i1 1"]);
     let in_use = "refuse 3: node-1.i2 is refused: node-1.i1 of this node is alive and answers; two processes have been given one \

@@ -136,7 +136,7 @@ fn a_program_with_a_broken_job_is_named() {
     let mut t = Table::with(&[(1, 1)]);
     let job =
         JobPlan { stages: vec![stage(0, vec![vec![vec![shuffle(0, 0)]]], StageOutput::Sink(SinkId(0)))] };
-    let text = "failed: batch-0 has no job: stage-0 reads stage-0, which is no shuffle before it";
+    let text = "failed: batch-0 has no job: stage-0 reads stage-0, which is not an earlier shuffle";
     t.gives(plan(0, job, vec![]), &[text, "stopped"]);
     let mut t = Table::with(&[(1, 1)]);
     let job = JobPlan { stages: vec![stage(1, vec![], StageOutput::Sink(SinkId(0)))] };

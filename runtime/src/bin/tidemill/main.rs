@@ -76,7 +76,7 @@ enum Command {
     Driver(DriverArgs),
     /// Run executors on this machine, for a driver
     Node(NodeArgs),
-    /// Say what goes on in a cluster
+    /// Show the state of a cluster
     Status(StatusArgs),
     /// One executor; started by `node`
     #[command(hide = true)]
