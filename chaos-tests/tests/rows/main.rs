@@ -32,13 +32,9 @@
 //! | 60 | a foreign authority, a wrong role, another's number | `row_60_…` (strangers); side by side: protocol, `a_server_lets_in_only_the_roles_that_it_names`, `a_client_reaches_only_the_role_and_node_that_it_expects`; one line in the log: runtime, `hostile::…` | nobody is lost; each is refused for its own reason | 25 refusals of each of six kinds |
 //! | 61 | certificates expire, and rotate under load | `row_61_…` (certificates); messages one by one: protocol, `under_load_both_sides_rotate_and_no_message_is_lost` | links go on; an executor that was restarted after the old ones' end is let in with the new one; without rotation it is not | a bystander with an old certificate was let in, and is refused as expired |
 //! | 62 | a join token is used again, has expired, is of another cluster | `row_62_…` (certificates): a real authority, its join endpoint on the simulated driver's machine; more cases: protocol, `tokens_that_are_used_expired_unknown_or_too_small_are_refused_with_the_reason`, `the_secret_is_shown_to_nobody_but_the_driver_of_the_tokens_cluster` | nobody is lost; who joined works as an executor | the desk has granted 1 and refused 3; the impostor's desk saw no request |
-//!
-//! `bytes` and `listener` belong to no row: limits and sources that only a whole cluster under virtual time shows.
 
-mod bytes;
 mod certificates;
 mod executors;
-mod listener;
 mod lossy;
 mod mailbox;
 mod network;

@@ -154,6 +154,7 @@ fn an_actor_that_holds_its_thread_holds_up_no_batch() {
     }));
     let numbers = published(&context.generator("numbers", Generator::new(1, |_, n| n).records_per_batch(1)));
     let running = context.start().unwrap();
+    numbers.wait_until("the first batch", |numbers| !numbers.is_empty());
     let asked = std::thread::spawn(move || squares.ask_blocking(Square(7), DEADLINE));
     is_held.recv_timeout(DEADLINE).unwrap();
     let so_far = numbers.all().len();

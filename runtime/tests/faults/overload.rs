@@ -5,7 +5,10 @@ use super::{
     support::{clock, config, events, published, reports, stop, wait},
 };
 use std::{io::Write, net::TcpListener, time::Duration};
-use tidemill::{Config, StreamContext};
+use tidemill::{
+    Config, StreamContext,
+    sources::{Outlet, Receiver, ReceiverStart, SourceError, StreamOptions},
+};
 use tidemill_protocol::world::Clock;
 
 const OVERLOAD: Duration = Duration::from_secs(5);
@@ -70,4 +73,31 @@ fn ten_times_the_capacity_for_5_s_from_a_real_sender_stays_within_the_byte_limit
     for memory in memory {
         assert!(memory.bytes_high_water <= limit, "{memory:?} is over {limit}");
     }
+}
+
+/// Has always more, each record of 10,000 bytes.
+struct Endless;
+
+impl Receiver for Endless {
+    type Record = String;
+
+    async fn run(&self, _start: ReceiverStart, out: Outlet<String>) -> Result<(), SourceError> {
+        while out.push(vec!["x".repeat(10_000)]).await.is_ok() {}
+        Ok(())
+    }
+}
+
+#[test]
+fn a_limit_in_bytes_a_second_holds_whatever_the_rate_in_records_permits() {
+    let limited = Config { rate_bytes_per_s_max: Some(200_000), ..config() };
+    let context = StreamContext::with_config(limited);
+    let records = context.receiver_stream(Endless, StreamOptions::default());
+    let lengths = published(&records.map(|record| record.len()));
+    let (clock, began) = (clock(), clock().now());
+    let running = context.start().unwrap();
+    lengths.wait_until("40 records", |lengths| lengths.len() >= 40);
+    // 400,000 bytes, of which what is saved up (50 ms) and the last record (50 ms more) come ahead of their time.
+    let took = clock.now().since(began);
+    assert!(took >= Duration::from_millis(1_900), "40 records within {took:?}");
+    stop(running).unwrap();
 }
