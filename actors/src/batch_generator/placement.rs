@@ -21,14 +21,16 @@ mod tests {
     use super::*;
     use tidemill_protocol::id::{Incarnation, NodeId};
 
+    /// Receivers of nodes 1, 2 and 3; who is suspected; whom to avoid; who gets the next.
+    type Row = (&'static [usize], &'static [u16], Option<u16>, Option<u16>);
+
     fn member(node: u16) -> Member {
         Member { node: NodeId(node), incarnation: Incarnation(0) }
     }
 
     #[test]
     fn the_fewest_receivers_then_the_first_and_rather_not_the_suspected_or_the_one_to_avoid() {
-        // Receivers of nodes 1, 2 and 3; who is suspected; whom to avoid; who gets the next.
-        let table: [(&[usize], &[u16], Option<u16>, Option<u16>); 9] = [
+        let table: [Row; 9] = [
             (&[], &[], None, None),
             (&[1, 0, 0], &[], None, Some(2)),
             (&[1, 1, 1], &[], None, Some(1)),

@@ -171,12 +171,14 @@ pub(super) fn ca(name: &str, command: &CaCommand) -> u8 {
         }),
         CaCommand::Token { dir, executors, out } => Authority::open(dir, now)
             .and_then(|authority| authority.token(now, TOKEN_LIFETIME, *executors))
-            .and_then(|token| match out {
-                None => Ok(println!("{token}")),
-                Some(file) => {
-                    write_private(file, format!("{token}\n").as_bytes())?;
-                    Ok(println!("{} has the token: only its owner may read it", file.display()))
-                }
+            .and_then(|token| {
+                let Some(file) = out else {
+                    println!("{token}");
+                    return Ok(());
+                };
+                write_private(file, format!("{token}\n").as_bytes())?;
+                println!("{} has the token: only its owner may read it", file.display());
+                Ok(())
             }),
         CaCommand::Renew { dir } => Authority::open(dir, now).and_then(|authority| {
             for kind in [RoleKind::Operator, RoleKind::Observer] {

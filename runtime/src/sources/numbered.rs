@@ -32,6 +32,9 @@ use tidemill_protocol::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+type Reading = ReadHalf<Box<dyn ByteStream>>;
+type Writing = WriteHalf<Box<dyn ByteStream>>;
+
 /// How long a receiver that stops waits for the sender to close its side.
 const ON_THE_WAY_MAX: Duration = Duration::from_millis(500);
 /// How long a sender may take to read what it is told. One that never reads would never hear what it may forget, and would hold up
@@ -168,7 +171,7 @@ impl NumberedLines {
     /// Tells the sender that nothing more is read, by the end of our side, and takes what it had sent until then.
     async fn read_to_its_end(
         &self,
-        (stream, words): (&mut ReadHalf<Box<dyn ByteStream>>, &mut WriteHalf<Box<dyn ByteStream>>),
+        (stream, words): (&mut Reading, &mut Writing),
         splitter: &mut LineSplitter,
         held: &mut Option<Position>,
         out: &Outlet<Text>,

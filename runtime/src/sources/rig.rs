@@ -15,7 +15,7 @@ use tidemill_actors::{
         BlockHold, BlockSink, NotCopied, ReceiverAction as Action, ReceiverConfig, ReceiverCore,
         ReceiverEvent, ReceiverPerformer, ReceiverPorts, Replicator, SourceEnd, TellDriver,
     },
-    seam::{Held, PlannedRange, SourceError, SourceHost},
+    seam::{Held, RangesFound, SourceError, SourceHost},
     shell::{ShellAddress, ShellInbox},
 };
 use tidemill_protocol::{
@@ -85,12 +85,8 @@ impl SourceHost for Surroundings {
         _stream: StreamId,
         _planned: &BTreeMap<PartitionId, u64>,
         _records_max: Option<u64>,
-    ) -> BoxFuture<'static, Result<Vec<PlannedRange>, SourceError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn is_exhausted(&self, _stream: StreamId, _planned: &BTreeMap<PartitionId, u64>) -> bool {
-        true
+    ) -> BoxFuture<'static, Result<RangesFound, SourceError>> {
+        Box::pin(async { Ok(RangesFound { ranges: Vec::new(), exhausted: true }) })
     }
 }
 

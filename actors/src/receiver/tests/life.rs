@@ -362,7 +362,7 @@ fn a_block_that_nobody_can_read_ends_the_receiver_with_the_text_whether_its_sour
     });
     let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Replicated);
     assert_eq!(life.tell(10, Event::Uncopyable { why: why() }), [Action::CloseSink, Action::CloseBlock]);
-    assert_eq!(life.tell(20, Event::Closed { content: None }), [said.clone()]);
+    assert_eq!(life.tell(20, Event::Closed { content: None }), std::slice::from_ref(&said));
     let mut life = Life::new(StreamKind::Unacknowledged, StorageLevel::Replicated);
     life.tell(10, Event::SourceEnded(SourceEnd::Returned));
     life.tell(20, Event::Closed { content: None });
