@@ -36,10 +36,10 @@ pub struct Config {
     pub partitions: Option<u32>,
     /// How often a receiver cuts a block within a batch; each block becomes a task. Default 200 ms.
     pub block_interval: Duration,
-    /// What one executor may hold in blocks and outputs; beyond it, receivers stop reading. What is on its way has shares
-    /// of its own beside it (inputs a half, what is sent an eighth); see docs/ARCHITECTURE.md. Texts and plain values count
-    /// as they are, records that own memory (strings, lists) by a sample: leave room for what that does not see, and
-    /// for what operators and user code hold while they run. Default 256 MiB.
+    /// What one executor may hold in blocks and outputs; beyond it, receivers stop reading, and already when three eighths of it
+    /// are received and not released. What is on its way, and what tasks build, has shares of its own beside it; see
+    /// docs/ARCHITECTURE.md. Texts and plain values count as they are, records that own memory (strings, lists) by a sample:
+    /// leave room for what that does not see, and for what user code holds while it runs. Default 256 MiB.
     pub memory_bytes_max: u64,
     /// From which part of `memory_bytes_max` on an executor moves cold data to disk, in percent (1 to 100). Default 75.
     pub spill_from_percent: u8,

@@ -244,7 +244,7 @@ impl<L> Wires<L> {
     fn report_holder(&self, member: Member, blocks: u64) {
         if self.peers.is_some() {
             tracing::warn!(%member, blocks, "blocks went with an executor: copies take their place, or their sender repeats them");
-            self.progress.tell(ClusterEvent::DataLost { node: member.node, blocks, outputs: 0 });
+            self.progress.tell(ClusterEvent::DataLost { member, blocks, outputs: 0 });
         }
     }
 

@@ -303,8 +303,8 @@ impl Agent {
         self.parts.plumbing.disconnect(life.member);
         self.current.set(None);
         let lost = life.store.clear();
-        let node = life.member.node;
-        self.parts.progress.tell(ClusterEvent::DataLost { node, blocks: lost.blocks, outputs: lost.outputs });
+        let (member, blocks, outputs) = (life.member, lost.blocks, lost.outputs);
+        self.parts.progress.tell(ClusterEvent::DataLost { member, blocks, outputs });
     }
 
     fn start_receiver(&mut self, order: ReceiverOrder, ctx: &mut Context<Self>) {

@@ -56,7 +56,7 @@ pub enum ClusterEvent {
     /// Blocks and outputs that went with an executor.
     DataLost {
         /// Whose.
-        node: NodeId,
+        member: Member,
         /// Received blocks.
         blocks: u64,
         /// Outputs of tasks.

@@ -27,13 +27,12 @@ pub(super) fn take(
             }
             Some(format!("{count} tasks of {} run again on the other executors", member.node))
         }
-        ClusterEvent::DataLost { node, blocks, outputs } => {
-            // What goes with its successor goes with another life.
-            if losses.respawn_ms.is_none() && since.is_some_and(|kill| kill.member.node == node) {
+        ClusterEvent::DataLost { member, blocks, outputs } => {
+            if since.is_some_and(|kill| kill.member == member) {
                 losses.blocks_lost += blocks;
                 losses.outputs_lost += outputs;
             }
-            Some(format!("gone with {node}: {blocks} blocks and {outputs} task outputs"))
+            Some(format!("gone with {}: {blocks} blocks and {outputs} task outputs", member.node))
         }
         ClusterEvent::ExecutorUp(member) => {
             let kill = since.filter(|kill| kill.member.node == member.node)?;
@@ -64,8 +63,8 @@ mod tests {
         ClusterEvent::TasksLost { batch: BatchNumber(3), member, count }
     }
 
-    fn data(node: u16, blocks: u64, outputs: u64) -> ClusterEvent {
-        ClusterEvent::DataLost { node: NodeId(node), blocks, outputs }
+    fn data(member: Member, blocks: u64, outputs: u64) -> ClusterEvent {
+        ClusterEvent::DataLost { member, blocks, outputs }
     }
 
     type Row<'a> = (&'a str, &'a [(u64, ClusterEvent)], (u64, u64, u64));
@@ -84,19 +83,20 @@ mod tests {
     #[test]
     fn only_what_went_with_the_killed_executor_counts() {
         let up = |node, life| ClusterEvent::ExecutorUp(member(node, life));
-        let table: [Row; 8] = [
+        let table: [Row; 9] = [
             ("nothing", &[], (0, 0, 0)),
-            ("before the kill", &[(99, tasks(member(2, 1), 4)), (99, data(2, 5, 6))], (0, 0, 0)),
-            ("of another", &[(150, tasks(member(3, 1), 4)), (150, data(3, 5, 6))], (0, 0, 0)),
-            ("at the kill", &[(100, tasks(member(2, 1), 4)), (100, data(2, 5, 6))], (4, 5, 6)),
-            ("outputs alone", &[(120, data(2, 0, 6))], (0, 0, 6)),
+            ("before the kill", &[(99, tasks(member(2, 1), 4)), (99, data(member(2, 1), 5, 6))], (0, 0, 0)),
+            ("of another", &[(150, tasks(member(3, 1), 4)), (150, data(member(3, 1), 5, 6))], (0, 0, 0)),
+            ("at the kill", &[(100, tasks(member(2, 1), 4)), (100, data(member(2, 1), 5, 6))], (4, 5, 6)),
+            ("outputs alone", &[(120, data(member(2, 1), 0, 6))], (0, 0, 6)),
             ("tasks, late", &[(150, up(2, 2)), (900, tasks(member(2, 1), 4))], (4, 0, 0)),
             (
                 "of its successor",
-                &[(150, up(2, 2)), (900, tasks(member(2, 2), 4)), (900, data(2, 5, 6))],
+                &[(150, up(2, 2)), (900, tasks(member(2, 2), 4)), (900, data(member(2, 2), 5, 6))],
                 (0, 0, 0),
             ),
-            ("another comes", &[(150, up(3, 2)), (160, data(2, 5, 0))], (0, 5, 0)),
+            ("another comes", &[(150, up(3, 2)), (160, data(member(2, 1), 5, 0))], (0, 5, 0)),
+            ("told when it is back", &[(150, up(2, 2)), (160, data(member(2, 1), 5, 0))], (0, 5, 0)),
         ];
         for (what, events, expected) in table {
             assert_eq!(counted(events), expected, "{what}");

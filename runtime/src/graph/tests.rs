@@ -92,7 +92,7 @@ impl Iterator for Strings {
     fn next(&mut self) -> Option<String> {
         self.left = self.left.checked_sub(1)?;
         self.made.fetch_add(1, Ordering::Relaxed);
-        Some(format!("{:01$}", self.left, 1 << 20))
+        Some(format!("{:08}{}", self.left, "x".repeat((1 << 20) - 8)))
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct World {
     /// Copies that were announced and are to be launched.
     announced: BTreeSet<TaskId>,
     pub(super) excluded: BTreeSet<Member>,
+    /// Nodes that were excluded when they were lost: their next life may be.
+    excluded_before: BTreeSet<NodeId>,
     pub(super) exclusions: u64,
     /// What executors have said and the driver has not heard, in order.
     mail: BTreeMap<Member, VecDeque<Event>>,
@@ -86,6 +88,7 @@ impl World {
             copies: 0,
             announced: BTreeSet::new(),
             excluded: BTreeSet::new(),
+            excluded_before: BTreeSet::new(),
             exclusions: 0,
             mail: BTreeMap::new(),
             talk: Talk::default(),
@@ -161,7 +164,10 @@ impl World {
                 self.exclusions += 1;
                 assert!(self.live.iter().any(|m| !self.excluded.contains(m)), "seed {}: all are", self.seed);
             }
-            Action::Included { member } => assert!(self.excluded.remove(&member), "seed {}", self.seed),
+            Action::Included { member } => {
+                let was_excluded = self.excluded.remove(&member) || self.excluded_before.remove(&member.node);
+                assert!(was_excluded, "seed {}", self.seed);
+            }
             Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
             Action::ExecutorDrained { .. } => {}
         }
@@ -257,7 +263,9 @@ impl World {
             self.processes.remove(&member);
             self.store.retain(|(holder, _), _| *holder != member);
         }
-        self.excluded.remove(&member);
+        if self.excluded.remove(&member) {
+            self.excluded_before.insert(member.node);
+        }
         // Nothing is heard of it any more, and what was not accepted is forgotten.
         self.mail.remove(&member);
         let early = &mut self.talk.early;
