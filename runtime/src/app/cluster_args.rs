@@ -114,7 +114,7 @@ pub enum CaCommand {
         dir: PathBuf,
     },
     /// Shut out the machine that has this number, with all its executors; a driver that runs hears of it within a second
-    #[command(after_help = "Example:\n  ca deny cluster 3")]
+    #[command(after_help = "Example:\n  ca deny cluster 2")]
     Deny {
         /// The authority's folder
         dir: PathBuf,
