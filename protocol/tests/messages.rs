@@ -1,21 +1,25 @@
 //! Every wire message: it survives its frame, it stays far below its limits, and other versions' fields are ignored.
 
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use tidemill_protocol::codec::{self, Limits, PIECE_BYTES_MAX, scan};
-use tidemill_protocol::frame::{FrameDecoder, HEADER_BYTES, WireMessage, decode_message, encode_message};
+use tidemill_protocol::frame::{
+    FrameDecoder, HEADER_BYTES, WireMessage, decode_message, encode_in_two, encode_message,
+};
 use tidemill_protocol::id::DatasetId;
 use tidemill_protocol::message::{
-    BulkReply, BulkRequest, Hello, Piece, Reply, Request, ToDriver, ToExecutor,
+    BulkReply, BulkRequest, Hello, PackedPiece, Piece, Reply, Request, ToDriver, ToExecutor,
 };
 
-fn survives<M: WireMessage + PartialEq + Debug>(samples: Vec<M>) {
+fn survives<M: WireMessage + Clone + PartialEq + Debug>(samples: Vec<M>) {
     for message in samples {
         let bytes = encode_message(&message).unwrap();
         let mut frames = Vec::new();
         FrameDecoder::new(usize::MAX).push(&bytes, &mut frames).unwrap();
         assert_eq!(frames.len(), 1);
         assert_eq!(decode_message::<M>(&frames[0]).unwrap(), message);
+        assert_eq!(encode_in_two(message.clone()).unwrap().concat(), bytes);
         // Room for growth: no sample needs more than half of the depth that is allowed.
         let limits = M::KIND.limits();
         let shape = scan(&bytes[HEADER_BYTES..], &limits).unwrap();
@@ -90,8 +94,26 @@ fn an_unknown_field_is_ignored_and_an_unknown_variant_is_refused() {
 
 #[test]
 fn the_longest_piece_fits_a_bulk_frame() {
-    let piece = |bytes| Piece { rows: u64::MAX, dataset: DatasetId(u32::MAX), bytes: vec![0; bytes] };
+    let piece = |bytes| Piece { rows: u64::MAX, dataset: DatasetId(u32::MAX), bytes: vec![0; bytes].into() };
     encode_message(&BulkRequest::Piece(piece(PIECE_BYTES_MAX))).unwrap();
     encode_message(&BulkReply::Piece(piece(PIECE_BYTES_MAX))).unwrap();
     encode_message(&BulkReply::Piece(piece(PIECE_BYTES_MAX + 1024))).unwrap_err();
+    encode_in_two(BulkReply::Piece(piece(PIECE_BYTES_MAX))).unwrap();
+    encode_in_two(BulkReply::Piece(piece(PIECE_BYTES_MAX + 1024))).unwrap_err();
+}
+
+#[test]
+fn a_frame_in_two_parts_is_the_frame_and_its_end_is_the_piece_itself() {
+    // On both sides of each length of a byte string's header.
+    for length in [0, 1, 0xff, 0x100, 0xffff, 0x1_0000, 0x10_0000] {
+        let bytes = Bytes::from(vec![9; length]);
+        let piece = Piece { rows: 1, dataset: DatasetId(2), bytes: bytes.clone() };
+        let packed = PackedPiece { rows: 1, dataset: DatasetId(2), bytes_unpacked: 3, packed: bytes.clone() };
+        for message in [BulkReply::Piece(piece), BulkReply::Packed(packed)] {
+            let whole = encode_message(&message).unwrap();
+            let [head, tail] = encode_in_two(message).unwrap();
+            assert_eq!([head, tail.clone()].concat(), whole);
+            assert!(length == 0 || tail.as_ptr() == bytes.as_ptr(), "{length} bytes were copied");
+        }
+    }
 }

@@ -254,7 +254,7 @@ fn pieces_of(mut body: &[u8]) -> Option<Vec<Piece>> {
         let (length, rest) = rest.split_first_chunk()?;
         let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         let dataset = DatasetId(u32::from_le_bytes(*dataset));
-        pieces.push(Piece { rows: u64::from_le_bytes(*rows), dataset, bytes: bytes.to_vec() });
+        pieces.push(Piece { rows: u64::from_le_bytes(*rows), dataset, bytes: bytes.to_vec().into() });
         body = rest;
     }
     Some(pieces)

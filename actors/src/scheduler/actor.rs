@@ -87,8 +87,8 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
             }
             Action::Excluded { member, time, why } => {
                 match why {
-                    // Each failure is told already, and a faulty program fails everywhere.
-                    Misconduct::Failures => {
+                    // Each failure is told already, and a faulty program fails everywhere; so is the exclusion of an earlier life.
+                    Misconduct::Failures | Misconduct::EarlierLife => {
                         tracing::info!(%member, ?time, ?why, "an executor gets no tasks for a time")
                     }
                     Misconduct::Slowness => {

@@ -63,6 +63,8 @@ pub enum Misconduct {
     Failures,
     /// Its tasks take much longer than those of others.
     Slowness,
+    /// Either of them, in an earlier life: the time is what is left of that exclusion.
+    EarlierLife,
 }
 
 /// What one task says about its executor.
@@ -116,6 +118,11 @@ impl Conduct {
             Some(Record { probation: Some(_), .. }) => Standing::OnProbation,
             _ => Standing::Good,
         }
+    }
+
+    /// What is left of its exclusion.
+    pub fn time_left(&self, now: Time, node: NodeId) -> Duration {
+        self.records.get(&node).and_then(|record| record.until).map_or(Duration::ZERO, |until| until.since(now))
     }
 
     /// A task failed on it by its own fault; true if it should be excluded.

@@ -234,8 +234,7 @@ impl Core for Scheduler {
         match event {
             Event::ExecutorUp { member, slots } => {
                 if self.executors.enter(member, slots, self.config.queue_per_slot) {
-                    self.executors.set_standing(member, self.conduct.standing(member.node));
-                    self.keep_one_usable(now, out);
+                    self.welcome(now, member, out);
                     // It may hold a block that was thought lost.
                     self.jobs.keys().for_each(|batch| self.queue.feed(*batch));
                 }

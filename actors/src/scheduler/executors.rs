@@ -284,6 +284,11 @@ impl Executors {
         self.order.iter().map(|(_, member)| *member)
     }
 
+    /// Whether it is there, and neither suspected nor excluded.
+    pub fn is_usable(&self, member: Member) -> bool {
+        self.get(member).is_some_and(|executor| executor.is_usable())
+    }
+
     /// How many are neither suspected nor excluded.
     pub fn usable(&self) -> usize {
         self.usable

@@ -28,9 +28,23 @@ impl Scheduler {
         }
     }
 
+    /// An executor is there that was not, and its node's past comes with it; an exclusion only where there is somebody else.
+    pub(super) fn welcome(&mut self, now: Time, member: Member, out: &mut Vec<Action>) {
+        let is_excluded = self.conduct.standing(member.node) == Standing::Excluded;
+        let others = self.executors.usable() - usize::from(self.executors.is_usable(member));
+        if is_excluded && others == 0 {
+            self.conduct.pardon(now, member);
+        } else if is_excluded {
+            let time = self.conduct.time_left(now, member.node);
+            out.push(Action::Excluded { member, time, why: Misconduct::EarlierLife });
+        }
+        self.executors.set_standing(member, self.conduct.standing(member.node));
+        self.keep_one_usable(now, out);
+    }
+
     /// An executor gets no tasks for a time, unless nobody else would be left.
     pub(super) fn exclude(&mut self, now: Time, member: Member, why: Misconduct, out: &mut Vec<Action>) {
-        let is_usable = self.executors.get(member).is_some_and(|executor| executor.is_usable());
+        let is_usable = self.executors.is_usable(member);
         let is_last = self.executors.usable() <= usize::from(is_usable);
         if is_last || !self.executors.is_live(member) {
             return;

@@ -107,7 +107,7 @@ impl Held {
                 if bytes.len() > PIECE_BYTES_MAX {
                     return Err(PayloadError::too_long(dataset, rows, bytes.len()));
                 }
-                pieces.push(Piece { rows, dataset, bytes });
+                pieces.push(Piece { rows, dataset, bytes: bytes.into() });
             }
         }
         Ok(pieces)

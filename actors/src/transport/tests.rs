@@ -266,7 +266,7 @@ async fn over_quic_a_new_incarnation_has_a_new_connection_and_the_old_one_is_ref
 #[test]
 fn a_replica_that_cannot_be_read_is_an_error_and_is_not_kept() {
     let store = small_store();
-    let torn = Piece { rows: 1, dataset: DatasetId(1), bytes: vec![1, 2, 3] };
+    let torn = Piece { rows: 1, dataset: DatasetId(1), bytes: vec![1, 2, 3].into() };
     let error = serve_store(&store, &NumbersCodec, block(0), vec![torn], None::<()>).expect_err("torn");
     assert_eq!(error.dataset, DatasetId(1));
     assert_eq!(store.bytes(), 0);

@@ -14,10 +14,12 @@
 
 mod guard;
 mod scan;
+pub mod shared;
 
 pub use guard::Guarded;
 pub use scan::{Shape, scan};
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest encoded [`Piece`](crate::message::Piece), in bytes: what a bulk frame holds, less its own fields.
@@ -133,6 +135,14 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, CodecError> {
     scan(bytes, limits)?;
     rmp_serde::from_slice(bytes).map_err(CodecError::Malformed)
+}
+
+/// As [`decode`], where long byte strings share the memory of `bytes` instead of being copied (see [`shared`]).
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_shared<T: DeserializeOwned>(bytes: &Bytes, limits: &Limits) -> Result<T, CodecError> {
+    shared::reading(bytes, || decode(bytes, limits))
 }
 
 /// Encodes with structs as arrays: payload records between nodes of one program. What [`decode_compact`] would refuse

@@ -20,8 +20,8 @@
 use super::link::{LinkError, cut_off};
 use super::pack::{Sent, pack, unpack};
 use crate::codec::{CodecError, PIECE_BYTES_MAX};
-use crate::frame::stream::read_frame;
-use crate::frame::{WireMessage, decode_message, encode_message};
+use crate::frame::stream::LimitedReader;
+use crate::frame::{FrameDecoder, WireMessage, decode_message, encode_in_two};
 use crate::id::{BlockId, DataKey};
 use crate::message::{BulkReply, BulkRequest, NOTICE_BYTES_MAX, Notice, PackedPiece, Piece};
 use crate::world::meter;
@@ -129,11 +129,12 @@ pub async fn fetch_heard(
     credit: Option<u64>,
     mut heard: impl FnMut() + Send,
 ) -> Result<FetchOutcome, LinkError> {
-    let (mut send, mut recv) = connection.open_bi().await?;
-    write(&mut send, &BulkRequest::Fetch { key, credit }).await?;
+    let (mut send, mut recv) = open(connection).await?;
+    write(&mut send, BulkRequest::Fetch { key, credit }).await?;
     let _ = send.finish();
-    let bytes_max = credit.unwrap_or(FETCH_BYTES_MAX).min(FETCH_BYTES_MAX);
-    read_pieces(&mut recv, bytes_max, &mut heard).await.map_err(|error| cut_off(connection, error))
+    read_pieces(&mut recv, Taken::new(credit, FETCH_BYTES_MAX), &mut heard)
+        .await
+        .map_err(|error| cut_off(connection, error))
 }
 
 /// Gives the peer a copy of a block.
@@ -155,9 +156,9 @@ pub async fn store(
         return Err(LinkError::Unsendable(CodecError::TooLong { bytes, max }.into()));
     }
     let bytes = bytes as u64;
-    let (mut send, mut recv) = connection.open_bi().await?;
+    let (mut send, mut recv) = open(connection).await?;
     let waits = bytes > STORE_AHEAD_BYTES_MAX;
-    write(&mut send, &BulkRequest::Store { block, pieces: count, bytes: waits.then_some(bytes) }).await?;
+    write(&mut send, BulkRequest::Store { block, pieces: count, bytes: waits.then_some(bytes) }).await?;
     if waits {
         let answer = stored(&mut recv, true).await.map_err(|error| cut_off(connection, error))?;
         if let Some(outcome) = answer {
@@ -166,8 +167,8 @@ pub async fn store(
     }
     for piece in pieces {
         match pack(piece) {
-            Sent::Plain(piece) => write(&mut send, &BulkRequest::Piece(piece)).await?,
-            Sent::Packed(piece) => write(&mut send, &BulkRequest::Packed(piece)).await?,
+            Sent::Plain(piece) => write(&mut send, BulkRequest::Piece(piece)).await?,
+            Sent::Packed(piece) => write(&mut send, BulkRequest::Packed(piece)).await?,
         }
     }
     let _ = send.finish();
@@ -180,10 +181,10 @@ pub async fn store(
 /// # Errors
 /// As [`fetch`]; then the peer may have it or not.
 pub async fn notify(connection: &Connection, notice: Notice) -> Result<bool, LinkError> {
-    let (mut send, mut recv) = connection.open_bi().await?;
-    write(&mut send, &BulkRequest::Notice(notice)).await?;
+    let (mut send, mut recv) = open(connection).await?;
+    write(&mut send, BulkRequest::Notice(notice)).await?;
     let _ = send.finish();
-    let answered = match read(&mut recv, FIELDS_BYTES_MAX).await {
+    let answered = match read(&mut recv, FrameDecoder::new(FIELDS_BYTES_MAX)).await {
         Ok(Some(BulkReply::Noted)) => Ok(true),
         Ok(Some(BulkReply::NotHere)) => Ok(false),
         Ok(Some(_)) => Err(LinkError::OutOfOrder("Notice is answered by Noted or NotHere")),
@@ -196,8 +197,8 @@ pub async fn notify(connection: &Connection, notice: Notice) -> Result<bool, Lin
 const NO_ANSWER: LinkError = LinkError::OutOfOrder("Store is answered by Stored or Full, and Credit before");
 
 /// The answer to a Store; `None`: go on.
-async fn stored(recv: &mut RecvStream, waits: bool) -> Result<Option<StoreOutcome>, LinkError> {
-    match read(recv, FIELDS_BYTES_MAX).await?.ok_or(LinkError::Ended)? {
+async fn stored(recv: &mut LimitedReader, waits: bool) -> Result<Option<StoreOutcome>, LinkError> {
+    match read(recv, FrameDecoder::new(FIELDS_BYTES_MAX)).await?.ok_or(LinkError::Ended)? {
         BulkReply::Stored => Ok(Some(StoreOutcome::Stored)),
         BulkReply::Full => Ok(Some(StoreOutcome::Full)),
         BulkReply::Credit if waits => Ok(None),
@@ -234,11 +235,12 @@ pub async fn serve_bulk(connection: Connection, handler: Arc<dyn BulkHandler>) -
 /// One request, from its first frame to its answer.
 async fn serve_request(
     mut send: SendStream,
-    mut recv: RecvStream,
+    recv: RecvStream,
     handler: Arc<dyn BulkHandler>,
     stores: Arc<Semaphore>,
 ) -> Result<(), LinkError> {
-    match in_time(read(&mut recv, REQUEST_BYTES_MAX)).await?.ok_or(LinkError::Ended)? {
+    let mut recv = LimitedReader::new(recv);
+    match in_time(read(&mut recv, FrameDecoder::new(REQUEST_BYTES_MAX))).await?.ok_or(LinkError::Ended)? {
         BulkRequest::Fetch { key, credit } => {
             // Whoever asks has given up, and may have asked again: its place is free for others.
             let (found, _held) = tokio::select! {
@@ -251,25 +253,25 @@ async fn serve_request(
                     Ok(count) => write_pieces(&mut send, found, count).await?,
                     Err(error) => {
                         tracing::error!(%key, %error, "cannot be sent");
-                        write(&mut send, &unsendable(error.to_string())).await?;
+                        write(&mut send, unsendable(error.to_string())).await?;
                     }
                 },
-                FetchOutcome::NotHere => write(&mut send, &BulkReply::NotHere).await?,
-                FetchOutcome::Needs(bytes) => write(&mut send, &BulkReply::Needs { bytes }).await?,
-                FetchOutcome::Unsendable(reason) => write(&mut send, &unsendable(reason)).await?,
+                FetchOutcome::NotHere => write(&mut send, BulkReply::NotHere).await?,
+                FetchOutcome::Needs(bytes) => write(&mut send, BulkReply::Needs { bytes }).await?,
+                FetchOutcome::Unsendable(reason) => write(&mut send, unsendable(reason)).await?,
             }
         }
         BulkRequest::Store { block, pieces, bytes } => {
             let _turn = stores.acquire().await.map_err(|_| LinkError::Ended)?;
             let reply = take_block(&mut send, &mut recv, &*handler, (block, pieces, bytes)).await?;
-            write(&mut send, &reply).await?;
+            write(&mut send, reply).await?;
         }
         BulkRequest::Notice(notice) => {
             if notice.bytes_brought() > NOTICE_BYTES_MAX {
                 return Err(LinkError::TooMuch { what: "bytes in a notice", max: NOTICE_BYTES_MAX });
             }
             let reply = if handler.notice(notice).await { BulkReply::Noted } else { BulkReply::NotHere };
-            write(&mut send, &reply).await?;
+            write(&mut send, reply).await?;
         }
         BulkRequest::Piece(_) | BulkRequest::Packed(_) => {
             return Err(LinkError::OutOfOrder("a Piece comes after its Store"));
@@ -282,7 +284,7 @@ async fn serve_request(
 /// Takes a block in; gives the answer to its Store.
 async fn take_block(
     send: &mut SendStream,
-    recv: &mut RecvStream,
+    recv: &mut LimitedReader,
     handler: &dyn BulkHandler,
     (block, pieces, bytes): (BlockId, u32, Option<u64>),
 ) -> Result<BulkReply, LinkError> {
@@ -295,11 +297,11 @@ async fn take_block(
         if room.is_none() {
             return Ok(BulkReply::Full);
         }
-        write(send, &BulkReply::Credit).await?;
+        write(send, BulkReply::Credit).await?;
     }
     // Nobody has kept room for what was not announced.
-    let bytes_max = bytes.unwrap_or(STORE_AHEAD_BYTES_MAX);
-    let pieces = in_time(read_block(recv, pieces, bytes_max)).await?;
+    let ahead_max = if bytes.is_some() { STORE_BYTES_MAX } else { STORE_AHEAD_BYTES_MAX };
+    let pieces = in_time(read_block(recv, pieces, Taken::new(bytes, ahead_max))).await?;
     Ok(match handler.store(block, pieces, room).await {
         StoreOutcome::Stored => BulkReply::Stored,
         StoreOutcome::Full => BulkReply::Full,
@@ -307,13 +309,12 @@ async fn take_block(
 }
 
 /// The pieces that a Store announced, and nothing after them.
-async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result<Vec<Piece>, LinkError> {
-    let mut taken = Taken::new(bytes_max);
+async fn read_block(recv: &mut LimitedReader, count: u32, mut taken: Taken) -> Result<Vec<Piece>, LinkError> {
     if count > PIECES_MAX {
         return Err(TOO_MANY_PIECES);
     }
     for _ in 0..count {
-        match read(recv, taken.frame_bytes_max()).await?.ok_or(LinkError::Ended)? {
+        match read(recv, taken.decoder()).await?.ok_or(LinkError::Ended)? {
             BulkRequest::Piece(piece) => taken.push(piece)?,
             BulkRequest::Packed(packed) => taken.push_packed(&packed)?,
             BulkRequest::Fetch { .. } | BulkRequest::Store { .. } | BulkRequest::Notice(_) => {
@@ -321,7 +322,7 @@ async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result
             }
         }
     }
-    match read::<BulkRequest>(recv, taken.frame_bytes_max()).await? {
+    match read::<BulkRequest>(recv, taken.decoder()).await? {
         None => Ok(taken.pieces),
         Some(_) => Err(LinkError::OutOfOrder("nothing follows the last Piece of a Store")),
     }
@@ -329,13 +330,12 @@ async fn read_block(recv: &mut RecvStream, count: u32, bytes_max: u64) -> Result
 
 /// The answer to a Fetch.
 async fn read_pieces(
-    recv: &mut RecvStream,
-    bytes_max: u64,
+    recv: &mut LimitedReader,
+    mut taken: Taken,
     heard: &mut (impl FnMut() + Send),
 ) -> Result<FetchOutcome, LinkError> {
-    let mut taken = Taken::new(bytes_max);
     loop {
-        match read(recv, taken.frame_bytes_max()).await?.ok_or(LinkError::Ended)? {
+        match read(recv, taken.decoder()).await?.ok_or(LinkError::Ended)? {
             BulkReply::Piece(piece) => {
                 taken.push(piece)?;
                 heard();
@@ -370,13 +370,13 @@ async fn write_pieces(send: &mut SendStream, found: Vec<Piece>, pieces: u32) -> 
     for piece in found {
         in_time(async {
             match pack(piece) {
-                Sent::Plain(piece) => write(send, &BulkReply::Piece(piece)).await,
-                Sent::Packed(piece) => write(send, &BulkReply::Packed(piece)).await,
+                Sent::Plain(piece) => write(send, BulkReply::Piece(piece)).await,
+                Sent::Packed(piece) => write(send, BulkReply::Packed(piece)).await,
             }
         })
         .await?;
     }
-    write(send, &BulkReply::End { pieces }).await
+    write(send, BulkReply::End { pieces }).await
 }
 
 fn unsendable(reason: String) -> BulkReply {
@@ -404,16 +404,22 @@ struct Taken {
     pieces: Vec<Piece>,
     bytes: u64,
     bytes_max: u64,
+    has_room: bool,
 }
 
 impl Taken {
-    fn new(bytes_max: u64) -> Self {
-        Taken { pieces: Vec::new(), bytes: 0, bytes_max }
+    /// `room`: the bytes that are kept ready for them; else at most `bytes_max` may come.
+    fn new(room: Option<u64>, bytes_max: u64) -> Self {
+        let bytes_max = room.map_or(bytes_max, |room| room.min(bytes_max));
+        Taken { pieces: Vec::new(), bytes: 0, bytes_max, has_room: room.is_some() }
     }
 
-    /// The longest frame that may follow: one that is longer is refused by its header, before it takes any memory.
-    fn frame_bytes_max(&self) -> usize {
-        usize::try_from(self.bytes_max - self.bytes).unwrap_or(usize::MAX).saturating_add(FIELDS_BYTES_MAX)
+    /// For the longest frame that may follow: one that is longer is refused by its header, before it takes any memory. A client
+    /// with a credit, and a server that has given one, keep that much ready.
+    fn decoder(&self) -> FrameDecoder {
+        let left = usize::try_from(self.bytes_max - self.bytes).unwrap_or(usize::MAX);
+        let decoder = if self.has_room { FrameDecoder::with_room } else { FrameDecoder::new };
+        decoder(left.saturating_add(FIELDS_BYTES_MAX))
     }
 
     /// A packed piece, for which no memory is taken if it is too long.
@@ -446,16 +452,25 @@ async fn in_time<T>(work: impl Future<Output = Result<T, LinkError>>) -> Result<
     tokio::time::timeout(REQUEST_TIMEOUT, work).await.unwrap_or(Err(LinkError::Late(REQUEST_TIMEOUT)))
 }
 
-/// The next message of a stream, in a body of at most `body_bytes_max` bytes; `None` at its end.
-async fn read<M: WireMessage>(recv: &mut RecvStream, body_bytes_max: usize) -> Result<Option<M>, LinkError> {
-    match read_frame(recv, body_bytes_max).await? {
+/// A stream for one request.
+async fn open(connection: &Connection) -> Result<(SendStream, LimitedReader), LinkError> {
+    let (send, recv) = connection.open_bi().await?;
+    Ok((send, LimitedReader::new(recv)))
+}
+
+/// The next message of a stream, in a frame that `decoder` takes; `None` at its end.
+async fn read<M: WireMessage>(
+    recv: &mut LimitedReader,
+    decoder: FrameDecoder,
+) -> Result<Option<M>, LinkError> {
+    match recv.next(decoder).await? {
         Some(frame) => Ok(Some(decode_message(&frame)?)),
         None => Ok(None),
     }
 }
 
-async fn write<M: WireMessage>(send: &mut SendStream, message: &M) -> Result<(), LinkError> {
-    let bytes = encode_message(message).map_err(LinkError::Unsendable)?;
+async fn write<M: WireMessage>(send: &mut SendStream, message: M) -> Result<(), LinkError> {
+    let mut parts = encode_in_two(message).map_err(LinkError::Unsendable)?;
     // Handed over, not copied.
-    Ok(send.write_chunk(bytes.into()).await?)
+    Ok(send.write_all_chunks(&mut parts).await?)
 }

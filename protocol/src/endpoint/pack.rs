@@ -31,7 +31,12 @@ pub(super) fn pack(piece: Piece) -> Sent {
     if !pays(packed.len(), bytes.len()) {
         return Sent::Plain(piece);
     }
-    Sent::Packed(PackedPiece { rows: piece.rows, dataset: piece.dataset, bytes_unpacked, packed })
+    Sent::Packed(PackedPiece {
+        rows: piece.rows,
+        dataset: piece.dataset,
+        bytes_unpacked,
+        packed: packed.into(),
+    })
 }
 
 /// The piece again.
@@ -46,7 +51,7 @@ pub(super) fn unpack(packed: &PackedPiece) -> Result<Piece, LinkError> {
     }
     match lz4_flex::block::decompress(&packed.packed, announced) {
         Ok(bytes) if bytes.len() == announced => {
-            Ok(Piece { rows: packed.rows, dataset: packed.dataset, bytes })
+            Ok(Piece { rows: packed.rows, dataset: packed.dataset, bytes: bytes.into() })
         }
         _ => Err(LinkError::OutOfOrder("a Packed piece unpacks to what it announces")),
     }
@@ -58,7 +63,7 @@ mod tests {
     use crate::{id::DatasetId, world::SeededRng};
 
     fn piece(bytes: Vec<u8>) -> Piece {
-        Piece { rows: 9, dataset: DatasetId(2), bytes }
+        Piece { rows: 9, dataset: DatasetId(2), bytes: bytes.into() }
     }
 
     fn noise(length: usize) -> Vec<u8> {
@@ -104,7 +109,7 @@ mod tests {
             rows: 1,
             dataset: DatasetId(2),
             bytes_unpacked,
-            packed: bomb.clone(),
+            packed: bomb.clone().into(),
         };
         let refused = |announced| unpack(&packed(announced)).expect_err("it must be refused");
         assert!(matches!(refused(64 << 20), LinkError::TooMuch { .. }));
@@ -112,9 +117,9 @@ mod tests {
         // Announced small, it does not get more memory than that.
         assert!(matches!(refused(1_000), LinkError::OutOfOrder(_)));
         assert!(matches!(refused(0), LinkError::OutOfOrder(_)));
-        let short = PackedPiece { packed: lz4_flex::block::compress(&[1, 2, 3]), ..packed(4) };
+        let short = PackedPiece { packed: lz4_flex::block::compress(&[1, 2, 3]).into(), ..packed(4) };
         assert!(matches!(unpack(&short), Err(LinkError::OutOfOrder(_))));
-        assert!(unpack(&PackedPiece { packed: noise(5_000), ..packed(8_000_000) }).is_err());
+        assert!(unpack(&PackedPiece { packed: noise(5_000).into(), ..packed(8_000_000) }).is_err());
         assert!(refused(4).is_rubbish() && refused(u32::MAX).is_rubbish());
     }
 }

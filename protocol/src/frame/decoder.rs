@@ -1,15 +1,19 @@
 //! Bytes in, frames out: pure, and the same whatever pieces the bytes come in.
 
 use super::{Frame, FrameError, FrameKind, HEADER_BYTES, VERSION};
+use bytes::Bytes;
 
-/// What is set aside for a body when its header arrives; the rest grows with the bytes that really come. So a header that
-/// promises 8 MiB costs its sender 8 MiB.
+/// What is set aside for a body when its header arrives …
 const BODY_RESERVE_BYTES: usize = 16 * 1024;
+/// … and how many times as much as has really come when that is full: who promises 8 MiB has to send 2 MiB for them to be set
+/// aside, and what comes whole is copied a third of a time while it grows.
+const BODY_GROWTH: usize = 4;
 
 /// Puts frames together from the bytes of one stream.
 #[derive(Debug)]
 pub struct FrameDecoder {
     body_bytes_max: usize,
+    reserve_bytes_max: usize,
     state: State,
 }
 
@@ -31,7 +35,13 @@ impl FrameDecoder {
     /// A decoder for a stream whose bodies have at most `body_bytes_max` bytes (and never more than their kind allows).
     #[must_use]
     pub fn new(body_bytes_max: usize) -> Self {
-        FrameDecoder { body_bytes_max, state: State::START }
+        FrameDecoder { body_bytes_max, reserve_bytes_max: BODY_RESERVE_BYTES, state: State::START }
+    }
+
+    /// The same where memory for such a body is kept ready anyhow: it is set aside when the header arrives, and does not grow.
+    #[must_use]
+    pub fn with_room(body_bytes_max: usize) -> Self {
+        FrameDecoder { reserve_bytes_max: body_bytes_max, ..FrameDecoder::new(body_bytes_max) }
     }
 
     /// How many more bytes complete the header, or the frame whose header is known: never 0 unless broken.
@@ -65,9 +75,13 @@ impl FrameDecoder {
                     }
                 }
                 State::Body { kind, length, body } => {
+                    let come = body.len() + taken;
+                    if come > body.capacity() {
+                        body.reserve_exact((come * BODY_GROWTH).min(*length) - body.len());
+                    }
                     body.extend_from_slice(now);
                     if body.len() == *length {
-                        frames.push(Frame { kind: *kind, body: std::mem::take(body) });
+                        frames.push(Frame { kind: *kind, body: std::mem::take(body).into() });
                         self.state = State::START;
                     }
                 }
@@ -93,12 +107,12 @@ impl FrameDecoder {
         let [a, b, c, d, version, number] = header;
         match self.judge(u32::from_be_bytes([a, b, c, d]), version, number) {
             Ok((kind, 0)) => {
-                frames.push(Frame { kind, body: Vec::new() });
+                frames.push(Frame { kind, body: Bytes::new() });
                 self.state = State::START;
                 Ok(())
             }
             Ok((kind, length)) => {
-                let body = Vec::with_capacity(length.min(BODY_RESERVE_BYTES));
+                let body = Vec::with_capacity(length.min(self.reserve_bytes_max));
                 self.state = State::Body { kind, length, body };
                 Ok(())
             }
@@ -185,5 +199,40 @@ mod tests {
         let State::Body { body, .. } = &decoder.state else { panic!("the header is complete") };
         assert!(body.capacity() <= BODY_RESERVE_BYTES);
         assert_eq!(decoder.finish(), Err(FrameError::Truncated));
+    }
+
+    #[test]
+    fn a_body_for_which_room_is_kept_does_not_grow() {
+        let mut bytes = crate::frame::header(FrameKind::BulkReply, 100_000).unwrap().to_vec();
+        bytes.push(7);
+        let mut decoder = FrameDecoder::with_room(200_000);
+        decoder.push(&bytes, &mut Vec::new()).unwrap();
+        let State::Body { body, .. } = &decoder.state else { panic!("the header is complete") };
+        assert_eq!(body.capacity(), 100_000);
+        // A header that wants more than the room takes none.
+        let longer = crate::frame::header(FrameKind::BulkReply, 200_001).unwrap();
+        let refused = FrameDecoder::with_room(200_000).push(&longer, &mut Vec::new());
+        assert_eq!(
+            refused,
+            Err(FrameError::TooLong { kind: FrameKind::BulkReply, bytes: 200_001, max: 200_000 })
+        );
+    }
+
+    #[test]
+    fn a_body_takes_at_most_four_times_the_memory_of_what_has_come_of_it() {
+        let header = crate::frame::header(FrameKind::BulkReply, 8 * 1024 * 1024).unwrap();
+        let mut decoder = FrameDecoder::new(usize::MAX);
+        decoder.push(&header, &mut Vec::new()).unwrap();
+        let (mut come, mut set_aside) = (0, Vec::new());
+        while come < 8 * 1024 * 1024 - 1_000 {
+            decoder.push(&[7; 1_000], &mut Vec::new()).unwrap();
+            come += 1_000;
+            let State::Body { body, .. } = &decoder.state else { panic!("there is more to come") };
+            assert!(body.capacity() <= BODY_RESERVE_BYTES.max(come * BODY_GROWTH), "{come}");
+            set_aside.push(body.capacity());
+        }
+        set_aside.dedup();
+        assert!(set_aside.len() <= 6, "{set_aside:?}");
+        assert_eq!(set_aside.last(), Some(&(8 * 1024 * 1024)));
     }
 }

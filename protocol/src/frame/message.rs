@@ -3,7 +3,9 @@
 use super::{Frame, FrameError, FrameKind, HEADER_BYTES};
 use crate::codec::{self, CodecError};
 use crate::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use std::mem;
 
 /// What travels as the body of a frame.
 pub trait WireMessage: Serialize + DeserializeOwned + Send + 'static {
@@ -13,6 +15,11 @@ pub trait WireMessage: Serialize + DeserializeOwned + Send + 'static {
     /// About how many bytes its body has: a large one is then written into memory of the right size.
     fn bytes_hint(&self) -> usize {
         64
+    }
+
+    /// The byte string with which its body ends, if it is worth not to be copied; the message is left with an empty one.
+    fn take_tail(&mut self) -> Option<Bytes> {
+        None
     }
 }
 
@@ -35,6 +42,14 @@ impl WireMessage for BulkRequest {
             _ => PIECE_FIELDS_BYTES,
         }
     }
+
+    fn take_tail(&mut self) -> Option<Bytes> {
+        match self {
+            BulkRequest::Piece(piece) => Some(mem::take(&mut piece.bytes)),
+            BulkRequest::Packed(piece) => Some(mem::take(&mut piece.packed)),
+            _ => None,
+        }
+    }
 }
 impl WireMessage for BulkReply {
     const KIND: FrameKind = FrameKind::BulkReply;
@@ -44,6 +59,14 @@ impl WireMessage for BulkReply {
             BulkReply::Piece(piece) => PIECE_FIELDS_BYTES + piece.bytes.len(),
             BulkReply::Packed(piece) => PIECE_FIELDS_BYTES + piece.packed.len(),
             _ => PIECE_FIELDS_BYTES,
+        }
+    }
+
+    fn take_tail(&mut self) -> Option<Bytes> {
+        match self {
+            BulkReply::Piece(piece) => Some(mem::take(&mut piece.bytes)),
+            BulkReply::Packed(piece) => Some(mem::take(&mut piece.packed)),
+            _ => None,
         }
     }
 }
@@ -75,6 +98,9 @@ pub enum MessageError {
         /// What came.
         got: FrameKind,
     },
+    /// A fault in this crate: a message whose body does not end with the bytes that it gives as its end.
+    #[error("a {0} does not end with its bytes")]
+    Tail(FrameKind),
 }
 
 /// A message as a whole frame.
@@ -90,6 +116,41 @@ pub fn encode_message<M: WireMessage>(message: &M) -> Result<Vec<u8>, MessageErr
     Ok(bytes)
 }
 
+/// As [`encode_message`], in a beginning and an end: the bytes of a piece are not copied for it.
+///
+/// # Errors
+/// As [`encode_message`].
+pub fn encode_in_two<M: WireMessage>(mut message: M) -> Result<[Bytes; 2], MessageError> {
+    let tail = message.take_tail().unwrap_or_default();
+    let mut bytes = encode_message(&message)?;
+    if !tail.is_empty() {
+        // The body ends with a byte string that has become empty: its header is written for what follows.
+        let end = bytes.len().saturating_sub(EMPTY_BIN.len());
+        if bytes.get(end..) != Some(&EMPTY_BIN[..]) {
+            return Err(MessageError::Tail(M::KIND));
+        }
+        bytes.truncate(end);
+        let length = u32::try_from(tail.len()).unwrap_or(u32::MAX);
+        match length {
+            0..=0xff => bytes.extend([0xc4, length as u8]),
+            0x100..=0xffff => {
+                bytes.push(0xc5);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(0xc6);
+                bytes.extend(length.to_be_bytes());
+            }
+        }
+        let header = super::header(M::KIND, bytes.len() - HEADER_BYTES + tail.len())?;
+        bytes[..HEADER_BYTES].copy_from_slice(&header);
+    }
+    Ok([bytes.into(), tail])
+}
+
+/// A `bin` of no bytes in MessagePack.
+const EMPTY_BIN: [u8; 2] = [0xc4, 0];
+
 /// The message in a frame.
 ///
 /// # Errors
@@ -98,5 +159,5 @@ pub fn decode_message<M: WireMessage>(frame: &Frame) -> Result<M, MessageError> 
     if frame.kind != M::KIND {
         return Err(MessageError::UnexpectedKind { expected: M::KIND, got: frame.kind });
     }
-    Ok(codec::decode(&frame.body, &M::KIND.limits())?)
+    Ok(codec::decode_shared(&frame.body, &M::KIND.limits())?)
 }

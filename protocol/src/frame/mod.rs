@@ -16,9 +16,10 @@ mod message;
 pub mod stream;
 
 pub use decoder::FrameDecoder;
-pub use message::{MessageError, WireMessage, decode_message, encode_message};
+pub use message::{MessageError, WireMessage, decode_message, encode_in_two, encode_message};
 
 use crate::codec::Limits;
+use bytes::Bytes;
 use std::fmt;
 
 /// How many bytes stand before the body.
@@ -91,7 +92,7 @@ pub struct Frame {
     /// What the body claims to be.
     pub kind: FrameKind,
     /// MessagePack, within the kind's length.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// Why bytes are not a frame. After one of these a stream has no meaning any more.
@@ -144,7 +145,7 @@ pub fn header(kind: FrameKind, body_bytes: usize) -> Result<[u8; HEADER_BYTES], 
 /// assert_eq!(bytes, [0, 0, 0, 1, 1, 1, 0xc0]);
 /// let mut frames = Vec::new();
 /// FrameDecoder::new(64).push(&bytes, &mut frames).unwrap();
-/// assert_eq!((frames[0].kind, frames[0].body.as_slice()), (FrameKind::Hello, &[0xc0][..]));
+/// assert_eq!((frames[0].kind, &frames[0].body[..]), (FrameKind::Hello, &[0xc0][..]));
 /// ```
 pub fn encode(kind: FrameKind, body: &[u8]) -> Result<Vec<u8>, FrameError> {
     let header = header(kind, body.len())?;

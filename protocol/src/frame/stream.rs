@@ -1,11 +1,16 @@
 //! Frames over quinn's streams.
 
 use super::{Frame, FrameDecoder, FrameError, FrameKind};
+use bytes::Bytes;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use std::collections::VecDeque;
+use std::mem;
 
 /// How much is taken from a stream at once: a few dozen small frames, or a part of a large one.
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How many chunks are taken from a stream at once where each frame has a limit of its own; quinn has one for each datagram.
+const CHUNKS_MAX: usize = 32;
 
 /// Why no frame could be read.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +109,50 @@ impl FrameReader {
             let mut frames = Vec::new();
             self.refused = self.decoder.push(&chunk.bytes, &mut frames).err();
             self.ready.extend(frames);
+        }
+    }
+}
+
+/// Reads the frames of a stream one by one, each within a limit of its own.
+#[derive(Debug)]
+pub struct LimitedReader {
+    stream: RecvStream,
+    /// What has come and is not looked at yet.
+    waiting: VecDeque<Bytes>,
+}
+
+impl LimitedReader {
+    /// Reads `stream`.
+    #[must_use]
+    pub fn new(stream: RecvStream) -> Self {
+        LimitedReader { stream, waiting: VecDeque::new() }
+    }
+
+    /// The next frame, which `decoder` takes: a new one for each. `None` at the end of the stream.
+    ///
+    /// Not to be dropped before it completes, as [`read_frame`].
+    ///
+    /// # Errors
+    /// As [`read_frame`].
+    pub async fn next(&mut self, mut decoder: FrameDecoder) -> Result<Option<Frame>, ReadFrameError> {
+        let mut frames = Vec::new();
+        loop {
+            while let Some(chunk) = self.waiting.front_mut() {
+                let now = chunk.split_to(chunk.len().min(decoder.wanted()));
+                if chunk.is_empty() {
+                    self.waiting.pop_front();
+                }
+                decoder.push(&now, &mut frames)?;
+                if let Some(frame) = frames.pop() {
+                    return Ok(Some(frame));
+                }
+            }
+            let mut chunks = [const { Bytes::new() }; CHUNKS_MAX];
+            let Some(count) = self.stream.read_chunks(&mut chunks).await? else {
+                decoder.finish()?;
+                return Ok(None);
+            };
+            self.waiting.extend(chunks[..count].iter_mut().map(mem::take));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Notice;
 use crate::id::{BlockId, DataKey, DatasetId};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// An encoded payload: one of the pieces that a block or output consists of.
@@ -11,9 +12,10 @@ pub struct Piece {
     pub rows: u64,
     /// Which dataset of the program it belongs to: names the type, and so the codec.
     pub dataset: DatasetId,
-    /// MessagePack, as the codec wrote it.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
+    /// MessagePack, as the codec wrote it. The last field: what stands before it is a frame's beginning, and these bytes are
+    /// its end (see [`encode_in_two`](crate::frame::encode_in_two)).
+    #[serde(with = "crate::codec::shared")]
+    pub bytes: Bytes,
 }
 
 /// A piece whose bytes are compressed, as a block of lz4 without a length of its own.
@@ -25,9 +27,9 @@ pub struct PackedPiece {
     pub dataset: DatasetId,
     /// The length of the piece's bytes. What does not unpack to exactly so many is refused.
     pub bytes_unpacked: u32,
-    /// lz4.
-    #[serde(with = "serde_bytes")]
-    pub packed: Vec<u8>,
+    /// lz4. The last field, as of the piece.
+    #[serde(with = "crate::codec::shared")]
+    pub packed: Bytes,
 }
 
 /// What is asked on a bulk stream.

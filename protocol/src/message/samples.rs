@@ -300,10 +300,10 @@ fn packed() -> PackedPiece {
         rows: 3,
         dataset: DatasetId(4),
         bytes_unpacked: 8,
-        packed: vec![0x80, 7, 7, 7, 7, 7, 7, 7, 7],
+        packed: vec![0x80, 7, 7, 7, 7, 7, 7, 7, 7].into(),
     }
 }
 
 fn piece() -> Piece {
-    Piece { rows: 3, dataset: DatasetId(4), bytes: vec![0x93, 1, 2, 3] }
+    Piece { rows: 3, dataset: DatasetId(4), bytes: vec![0x93, 1, 2, 3].into() }
 }

@@ -375,7 +375,8 @@ async fn an_answer_beyond_its_credit_is_refused_by_its_header() {
 #[tokio::test]
 async fn a_packed_answer_beyond_its_credit_is_refused_before_it_is_unpacked() {
     let (near, far) = pair(&bulk(), &bulk()).await;
-    let packed = PackedPiece { rows: 1, dataset: DatasetId(3), bytes_unpacked: 1_001, packed: vec![7; 10] };
+    let packed =
+        PackedPiece { rows: 1, dataset: DatasetId(3), bytes_unpacked: 1_001, packed: vec![7; 10].into() };
     let serving = async {
         let (mut send, _recv) = far.accept_bi().await.unwrap();
         send.write_all(&encode_message(&BulkReply::Packed(packed)).unwrap()).await.unwrap();
@@ -442,7 +443,7 @@ async fn a_large_block_is_refused_before_it_is_sent() {
 async fn text_crosses_compressed() {
     let (connection, _server) = served(&shelf()).await;
     let text = b"all that the tide brings, the tide takes. ".repeat(50_000);
-    let sent = vec![Piece { rows: 1, dataset: DatasetId(3), bytes: text }];
+    let sent = vec![Piece { rows: 1, dataset: DatasetId(3), bytes: text.into() }];
     let before = connection.stats().udp_tx.bytes;
     assert_eq!(within(store(&connection, block(0), sent.clone())).await.unwrap(), StoreOutcome::Stored);
     assert!(connection.stats().udp_tx.bytes - before < 500_000, "2 MB shrink to less than a quarter");
@@ -458,7 +459,7 @@ async fn data_that_cannot_be_sent_are_withheld_in_words_and_the_connection_lives
     // Equal bytes would shrink to a few thousand; the client would have to take them for a bomb.
     let cases = [
         (long(noise), "9437184 bytes are more than the limit of 8387584"),
-        (long(vec![7; 9 << 20]), "9437184 bytes are more than the limit of 8387584"),
+        (long(vec![7; 9 << 20].into()), "9437184 bytes are more than the limit of 8387584"),
         (vec![pieces(4, 1, 0).remove(0); PIECES_MAX as usize + 1], "65537 pieces are more than"),
     ];
     for (number, (pieces, reason)) in (0..).zip(cases) {

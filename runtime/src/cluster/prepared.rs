@@ -120,7 +120,7 @@ mod tests {
 
     fn report(task: TaskId, holder: Member, bytes: usize) -> TaskOutcome {
         let output = OutputInfo { partition: PartitionId(0), rows: 1, bytes: bytes as u64 };
-        let piece = Piece { rows: 1, dataset: DatasetId(5), bytes: vec![7; bytes] };
+        let piece = Piece { rows: 1, dataset: DatasetId(5), bytes: vec![7; bytes].into() };
         TaskOutcome {
             task,
             holder,

@@ -45,8 +45,6 @@ pub(super) struct World {
     /// Copies that were announced and are to be launched.
     announced: BTreeSet<TaskId>,
     pub(super) excluded: BTreeSet<Member>,
-    /// Nodes that were excluded when they were lost: their next life may be.
-    excluded_before: BTreeSet<NodeId>,
     pub(super) exclusions: u64,
     /// What executors have said and the driver has not heard, in order.
     mail: BTreeMap<Member, VecDeque<Event>>,
@@ -88,7 +86,6 @@ impl World {
             copies: 0,
             announced: BTreeSet::new(),
             excluded: BTreeSet::new(),
-            excluded_before: BTreeSet::new(),
             exclusions: 0,
             mail: BTreeMap::new(),
             talk: Talk::default(),
@@ -165,8 +162,7 @@ impl World {
                 assert!(self.live.iter().any(|m| !self.excluded.contains(m)), "seed {}: all are", self.seed);
             }
             Action::Included { member } => {
-                let was_excluded = self.excluded.remove(&member) || self.excluded_before.remove(&member.node);
-                assert!(was_excluded, "seed {}", self.seed);
+                assert!(self.excluded.remove(&member), "seed {}", self.seed);
             }
             Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
             Action::ExecutorDrained { .. } => {}
@@ -263,9 +259,7 @@ impl World {
             self.processes.remove(&member);
             self.store.retain(|(holder, _), _| *holder != member);
         }
-        if self.excluded.remove(&member) {
-            self.excluded_before.insert(member.node);
-        }
+        self.excluded.remove(&member);
         // Nothing is heard of it any more, and what was not accepted is forgotten.
         self.mail.remove(&member);
         let early = &mut self.talk.early;

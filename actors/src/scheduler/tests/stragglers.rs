@@ -176,7 +176,7 @@ fn a_process_that_starts_again_does_not_end_the_exclusion_of_its_node() {
     let mut t = one_excluded();
     t.later(4_000 * MS);
     t.gives(down(1), &[]);
-    t.gives(again(), &[]);
+    t.gives(again(), &["exclude 1 for 6s: EarlierLife"]);
     assert_eq!(t.wakes_in(), Some(6_000 * MS));
     t.later(6_000 * MS);
     t.gives(Event::Wake, &["include 1", "run 1: 1/0/0.0"]);
@@ -189,7 +189,7 @@ fn an_excluded_node_that_starts_again_is_used_if_it_is_the_last() {
     let lost = (0..4).map(|n| format!("discard sink 0: 0/0/{n}.{}", if n % 3 == 0 { 1 } else { 0 }));
     let expected: Vec<String> = lost.chain(["lost 2 of 0: 0/0 0/1 0/2 0/3".to_owned()]).collect();
     t.gives(down(2), &expected.iter().map(String::as_str).collect::<Vec<_>>());
-    t.gives(again(), &["include 1", "run 1: 0/0/0.2 0/0/1.1"]);
+    t.gives(again(), &["run 1: 0/0/0.2 0/0/1.1"]);
     // Its time is over while nobody was there: then it is on probation, as if it had stayed.
     let mut t = one_excluded();
     t.gives(down(1), &[]);

@@ -73,7 +73,7 @@ async fn an_output_that_cannot_be_written_or_read_is_left_for_its_reader_to_find
     store.put_output(task(), PartitionId(0), held_of(UNWRITABLE, &[5])).expect("room");
     let (mut filled, _) = fill_notice(&store, notice(member(2, 0)), &[PartitionId(0)]).await;
     assert_eq!(brought(&filled), []);
-    let torn = vec![Piece { rows: 1, dataset: DatasetId(1), bytes: vec![1, 2, 3] }];
+    let torn = vec![Piece { rows: 1, dataset: DatasetId(1), bytes: vec![1, 2, 3].into() }];
     filled
         .brought
         .push(tidemill_protocol::message::BroughtOutput { partition: PartitionId(0), pieces: torn });

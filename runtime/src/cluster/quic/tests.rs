@@ -225,7 +225,7 @@ fn what_is_stored_and_fetched_is_counted_in_bytes_on_both_sides() {
         world.spawner.spawn(serve(server, store, Arc::new(RawCodec), lane()));
         let client = bulk_client(&world);
         let connection = client.connect(member(1), address).await.unwrap();
-        let piece = |bytes| Piece { rows: 1, dataset: DatasetId(0), bytes: vec![7; bytes] };
+        let piece = |bytes| Piece { rows: 1, dataset: DatasetId(0), bytes: vec![7; bytes].into() };
         let crossed = |scrape: &PrometheusHandle| {
             let name = |direction: &str| format!("tidemill_transport_{direction}_bytes_total");
             (counted(scrape, &name("sent")), counted(scrape, &name("received")))
@@ -267,7 +267,7 @@ fn a_dead_incarnation_stores_nothing_any_more_and_its_successor_does() {
         let name = test_cluster().node(NodeId(1));
         let bystander = endpoint::connect_to(&other, address, &name).await.unwrap();
         let connection = dead.connect(member(1), address).await.unwrap();
-        let pieces = || vec![Piece { rows: 1, dataset: DatasetId(0), bytes: vec![7; 100] }];
+        let pieces = || vec![Piece { rows: 1, dataset: DatasetId(0), bytes: vec![7; 100].into() }];
         let stored = dead.store(connection.clone(), block(0), pieces()).await.unwrap();
         assert_eq!(stored, StoreAnswer::Stored);
 
