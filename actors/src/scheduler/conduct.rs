@@ -122,7 +122,10 @@ impl Conduct {
 
     /// What is left of its exclusion.
     pub fn time_left(&self, now: Time, node: NodeId) -> Duration {
-        self.records.get(&node).and_then(|record| record.until).map_or(Duration::ZERO, |until| until.since(now))
+        self.records
+            .get(&node)
+            .and_then(|record| record.until)
+            .map_or(Duration::ZERO, |until| until.since(now))
     }
 
     /// A task failed on it by its own fault; true if it should be excluded.
