@@ -4,6 +4,7 @@
 use super::core::GeneratorCore;
 use super::messages::{ExecutorOutlet, GeneratorAction as Action, GeneratorEvent as Event, PlanOutlet};
 use crate::{core::Perform, seam::SourceHost, shell::ShellAddress, supervision::panic::catch_future};
+use futures_util::FutureExt;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, PartitionId, StreamId},
@@ -45,13 +46,19 @@ impl GeneratorPerformer {
         me: &ShellAddress<GeneratorCore>,
     ) {
         let (source, clock, me) = (Arc::clone(&self.ports.source), self.world.clock.clone(), me.clone());
+        let answer = catch_future(async move { source.next_ranges(stream, &planned, records_max).await });
+        let mut answer = Box::pin(answer.map(|answered| match answered {
+            Ok(found) => found.map_err(|error| error.to_string()),
+            Err(panic) => Err(format!("it panicked: {panic}")),
+        }));
+        // Who knows it at once need not wait for another thread.
+        if let Some(result) = (&mut answer).now_or_never() {
+            me.tell(Event::RangesReady { batch, stream, result });
+            return;
+        }
         self.world.spawner.spawn(async move {
-            let answer = catch_future(async move { source.next_ranges(stream, &planned, records_max).await });
             let result = tokio::select! { biased;
-                answered = answer => match answered {
-                    Ok(found) => found.map_err(|error| error.to_string()),
-                    Err(panic) => Err(format!("it panicked: {panic}")),
-                },
+                result = answer => result,
                 () = clock.sleep(ANSWER_WITHIN) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
             };
             me.tell(Event::RangesReady { batch, stream, result });

@@ -396,6 +396,20 @@ pub struct Withdrawn {
     entry: Option<Entry>,
 }
 
+impl Withdrawn {
+    /// The data, if they have at most `bytes_max` bytes and are in memory: the books have them no more, and whoever has
+    /// the result drops it.
+    pub fn take_little(&mut self, bytes_max: u64) -> Option<Held> {
+        let is_little = |entry: &mut Entry| entry.bytes <= bytes_max && matches!(entry.at, At::Memory(..));
+        let entry = self.entry.take_if(is_little)?;
+        self.store.0.books.give_back(entry.kind, entry.bytes);
+        match entry.at {
+            At::Memory(held, _) => Some(held),
+            At::Disk(_) => None,
+        }
+    }
+}
+
 impl Drop for Withdrawn {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {

@@ -5,7 +5,8 @@ use crate::{
     core::Perform,
     shell::ShellAddress,
     slots::{
-        Assignment, CostModel, Fetched, Fetches, Flags, Notifications, SlotWork, Slots, in_background, let_go,
+        Assignment, CostModel, Fetched, Fetches, Flags, Notifications, SlotWork, Slots, Waste, in_background,
+        let_go,
     },
 };
 use metrics::{Counter, Gauge, Histogram};
@@ -22,6 +23,7 @@ pub struct Performer {
     work: Arc<SlotWork>,
     spawner: Spawner,
     slots: Slots,
+    waste: Waste,
     fetches: Fetches,
     notifications: Notifications,
     cost: Option<CostModel>,
@@ -41,9 +43,10 @@ impl Performer {
         driver: impl TellDriver,
         lifecycle: impl Lifecycle,
     ) -> Self {
-        let me = work.source.me;
+        let (me, clock) = (work.source.me, work.clock.clone());
         Performer {
             work: Arc::new(work),
+            waste: Waste::new(spawner.clone(), clock),
             slots: Slots::new(me, spawner.clone(), slots),
             spawner,
             fetches: Fetches::new(bulk.clone()),
@@ -66,9 +69,9 @@ impl Performer {
             Action::ReadProgress => report.report(Event::Progress { counters: self.slots.progress() }),
             Action::ReplaceSlot { slot, .. } => self.slots.replace(slot),
             Action::DropData { keys } => {
-                let_go(&self.spawner, keys.into_iter().filter_map(|key| store.withdraw(key)));
+                self.waste.take(keys.into_iter().filter_map(|key| store.withdraw(key)));
             }
-            Action::ReleaseOutputs { up_to } => let_go(&self.spawner, store.withdraw_outputs(up_to)),
+            Action::ReleaseOutputs { up_to } => self.waste.take(store.withdraw_outputs(up_to)),
             Action::Discard { task, facts } => {
                 let work = self.work.clone();
                 in_background(&self.spawner, move || work.discard(task, &facts));

@@ -20,7 +20,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use background::{in_background, let_go};
+pub use background::{Waste, in_background, let_go};
 pub use cost::CostModel;
 pub use fetches::Fetches;
 pub use inputs::{Fetched, InputError, InputSource};

@@ -97,6 +97,35 @@ impl ClockSource for Ticking {
     }
 }
 
+/// A clock that stands still where it is put.
+#[derive(Clone, Default)]
+pub struct Standing(Arc<AtomicU64>);
+
+impl Standing {
+    pub fn put(&self, now: Time) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+}
+
+impl ClockSource for Standing {
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep_until(&self, _: Time) -> BoxFuture<'static, ()> {
+        Box::pin(pending())
+    }
+}
+
+/// A spawner whose work is done at once, on the caller's thread.
+pub fn spawner() -> Spawner {
+    Spawner::new(Threads)
+}
+
 /// See [`Ticking`]. Nobody is ever woken by it.
 pub fn clock() -> Clock {
     Clock::new(Ticking(AtomicU64::new(0)))

@@ -26,7 +26,7 @@ impl SourceHost for Pipeline {
         }
     }
 
-    /// Sources that say their ranges may block (files), so they are asked where that is allowed.
+    /// Sources that say their ranges may block (files): such are asked where that is allowed, others at once.
     fn next_ranges(
         &self,
         stream: StreamId,
@@ -34,6 +34,7 @@ impl SourceHost for Pipeline {
         records_max: Option<u64>,
     ) -> BoxFuture<'static, Result<RangesFound, SourceError>> {
         let source = self.streams.get(usize::from(stream.0)).map(|node| node.source.clone());
+        let may_block = source.as_ref().is_some_and(|source| source.may_block());
         let (files, mut planned) = (self.files.clone(), planned.clone());
         let ask = move || -> Result<RangesFound, SourceError> {
             let source = source.ok_or_else(|| SourceError(format!("{stream} is not in this program")))?;
@@ -43,7 +44,7 @@ impl SourceHost for Pipeline {
         };
         let ask =
             move || catch(ask).unwrap_or_else(|panic| Err(SourceError(format!("it panicked: {panic}"))));
-        match self.world.get().map(|world| world.spawner.clone()) {
+        match self.world.get().filter(|_| may_block).map(|world| world.spawner.clone()) {
             Some(spawner) => Box::pin(async move {
                 let found = spawner.blocking(ask).await;
                 found.unwrap_or_else(|| Err(SourceError("the process is ending".into())))
@@ -76,9 +77,12 @@ mod tests {
         graph::{BuildOptions, PlannedSource, Push, SourceSpec, TaskEnv},
     };
     use futures_util::FutureExt;
-    use std::sync::{
-        Mutex,
-        mpsc::{Receiver, sync_channel},
+    use std::{
+        sync::{
+            Arc, Mutex,
+            mpsc::{Receiver, sync_channel},
+        },
+        thread::{self, ThreadId},
     };
     use tidemill_actors::seam::{PlannedRange, TaskError};
     use tidemill_protocol::world::{Files, World};
@@ -115,6 +119,57 @@ mod tests {
 
     fn block_on<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    /// Says on which thread it was asked.
+    struct Prompt(Arc<Mutex<Vec<ThreadId>>>, bool);
+
+    impl PlannedSource<u64> for Prompt {
+        fn next_ranges(
+            &self,
+            _: &Files,
+            _: &BTreeMap<PartitionId, u64>,
+            _: Option<u64>,
+        ) -> Result<Vec<PlannedRange>, SourceError> {
+            self.0.lock().unwrap().push(thread::current().id());
+            Ok(Vec::new())
+        }
+
+        fn is_exhausted(&self, _: &BTreeMap<PartitionId, u64>) -> bool {
+            false
+        }
+
+        fn may_block(&self) -> bool {
+            self.1
+        }
+
+        fn read(
+            &self,
+            _: PartitionId,
+            _: u64,
+            _: u64,
+            _: &mut dyn Push<u64>,
+            _: &TaskEnv,
+        ) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_source_that_answers_at_once_is_asked_by_its_caller_and_any_other_elsewhere() {
+        for may_block in [false, true] {
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let context = StreamContext::new();
+            let stream =
+                context.register_source(SourceSpec::planned("prompt", Prompt(asked.clone(), may_block)));
+            let _ = stream.foreach_batch(|_, _| Ok(()));
+            let world = World::real();
+            let pipeline = context.build(BuildOptions::default(), world.files.clone()).unwrap();
+            pipeline.attach(world);
+            block_on(pipeline.next_ranges(StreamId(0), &BTreeMap::new(), None)).unwrap();
+            let here = asked.lock().unwrap()[0] == thread::current().id();
+            assert_eq!(here, !may_block);
+        }
     }
 
     #[test]

@@ -37,6 +37,13 @@ pub trait PlannedSource<T>: Send + Sync + 'static {
         true
     }
 
+    /// Whether `next_ranges` or `is_exhausted` may wait for something, a file for instance. They are asked where that is allowed
+    /// then, which takes each batch two changes of threads. False only if both answer at once and run nobody else's code: they are
+    /// asked on the driver's own thread then, and as long as one takes all else waits.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// Reads `from..to` of a partition, always the same records in the same order, and pushes them.
     ///
     /// # Errors
@@ -125,6 +132,7 @@ pub(crate) trait AnySource: Send + Sync {
     ) -> Result<Vec<PlannedRange>, SourceError>;
     fn is_exhausted(&self, planned: &BTreeMap<PartitionId, u64>) -> bool;
     fn counts_records(&self) -> bool;
+    fn may_block(&self) -> bool;
     fn received(&self) -> Option<Arc<dyn ReceivedSource>>;
 }
 
@@ -154,6 +162,13 @@ impl<T: Data> AnySource for TypedSource<T> {
         match &self.0 {
             Source::Planned(source) => source.counts_records(),
             Source::Received(_) => true,
+        }
+    }
+
+    fn may_block(&self) -> bool {
+        match &self.0 {
+            Source::Planned(source) => source.may_block(),
+            Source::Received(_) => false,
         }
     }
 

@@ -87,6 +87,10 @@ impl<T: Data> PlannedSource<T> for Generator<T> {
         (0..self.partitions).all(|number| reached(planned, PartitionId(number)) >= self.length(number))
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn read(
         &self,
         partition: PartitionId,

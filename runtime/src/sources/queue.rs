@@ -64,6 +64,10 @@ impl<T: Data> PlannedSource<T> for Queue<T> {
         false
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn read(
         &self,
         partition: PartitionId,

@@ -46,6 +46,10 @@ impl<T: Data> PlannedSource<T> for StaticRows<T> {
         false
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn read(
         &self,
         _partition: PartitionId,

@@ -79,6 +79,10 @@ impl PlannedSource<Text> for TextQueue {
         false
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn read(
         &self,
         partition: PartitionId,
