@@ -270,11 +270,11 @@ mod tests {
         let mut first = Box::pin(timer.sleep(Duration::from_millis(5)));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         drop(first);
-        let (tell, told) = std::sync::mpsc::channel();
-        struct Tell(std::sync::mpsc::Sender<()>);
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        struct Tell(std::sync::mpsc::SyncSender<()>);
         impl Wake for Tell {
             fn wake(self: Arc<Self>) {
-                let _ = self.0.send(());
+                let _ = self.0.try_send(());
             }
         }
         let waker = Waker::from(Arc::new(Tell(tell)));
