@@ -14,7 +14,7 @@
 
 mod guard;
 mod scan;
-pub mod shared;
+pub mod slices;
 
 pub use guard::Guarded;
 pub use scan::{Shape, scan};
@@ -137,12 +137,12 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, C
     rmp_serde::from_slice(bytes).map_err(CodecError::Malformed)
 }
 
-/// As [`decode`], where long byte strings share the memory of `bytes` instead of being copied (see [`shared`]).
+/// As [`decode`], where long byte strings share the memory of `bytes` instead of being copied (see [`slices`]).
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_shared<T: DeserializeOwned>(bytes: &Bytes, limits: &Limits) -> Result<T, CodecError> {
-    shared::reading(bytes, || decode(bytes, limits))
+    slices::reading(bytes, || decode(bytes, limits))
 }
 
 /// Encodes with structs as arrays: payload records between nodes of one program. What [`decode_compact`] would refuse

@@ -14,7 +14,7 @@ pub struct Piece {
     pub dataset: DatasetId,
     /// MessagePack, as the codec wrote it. The last field: what stands before it is a frame's beginning, and these bytes are
     /// its end (see [`encode_in_two`](crate::frame::encode_in_two)).
-    #[serde(with = "crate::codec::shared")]
+    #[serde(with = "crate::codec::slices")]
     pub bytes: Bytes,
 }
 
@@ -28,7 +28,7 @@ pub struct PackedPiece {
     /// The length of the piece's bytes. What does not unpack to exactly so many is refused.
     pub bytes_unpacked: u32,
     /// lz4. The last field, as of the piece.
-    #[serde(with = "crate::codec::shared")]
+    #[serde(with = "crate::codec::slices")]
     pub packed: Bytes,
 }
 

@@ -86,9 +86,9 @@ mod tests {
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Two {
-        #[serde(with = "crate::codec::shared")]
+        #[serde(with = "crate::codec::slices")]
         long: Bytes,
-        #[serde(with = "crate::codec::shared")]
+        #[serde(with = "crate::codec::slices")]
         short: Bytes,
     }
 
