@@ -1,8 +1,8 @@
 //! Byte strings that share the memory of the body they are read from: for `#[serde(with = …)]` on a [`Bytes`] field.
 //!
-//! serde hands a visitor a slice, and not whose it is. So [`decode_shared`](super::decode_shared) says for the time of one decoding which body that slice
-//! may lie in, and a slice is known by its address. Without it, and for a string that is shorter than half of the body and so
-//! would keep alive more than itself, the bytes are copied: the value is the same.
+//! serde hands a visitor a slice, and not whose it is. So [`decode_shared`](super::decode_shared) says for the time of one
+//! decoding which body that slice may lie in, and a slice is known by its address. Without it, and for a string that is shorter
+//! than half of the body and so would keep alive more than itself, the bytes are copied: the value is the same.
 
 use bytes::Bytes;
 use serde::de::{Error, SeqAccess, Visitor};
