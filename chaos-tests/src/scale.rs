@@ -59,8 +59,10 @@ pub struct Row {
     pub batches: usize,
     /// Tasks of a batch.
     pub tasks: u32,
-    /// Processor time: half of the batches took no longer.
+    /// Processor time: half of the batches took no longer. The median of all runs.
     pub cpu_ms: f64,
+    /// The same of each run.
+    pub runs: Vec<f64>,
     /// Frames on control links, both directions; the mean, as all below.
     pub messages: f64,
     /// Their bytes.
@@ -77,13 +79,39 @@ impl Row {
         self.cpu_ms * 1e3 / f64::from(self.executors)
     }
 
+    /// Several runs as one; none of none. What is sent is the same in all of them.
+    pub fn median(rows: Vec<Row>) -> Option<Row> {
+        let runs: Vec<f64> = rows.iter().flat_map(|row| row.runs.iter().copied()).collect();
+        let cpu_ms = median(&runs)?;
+        rows.into_iter().next().map(|row| Row { cpu_ms, runs, ..row })
+    }
+
+    /// What [`Row::json`] says; none if it is something else.
+    pub fn from_json(text: &str) -> Option<Row> {
+        let row: serde_json::Value = serde_json::from_str(text).ok()?;
+        let (number, count) = (|name: &str| row.get(name)?.as_f64(), |name: &str| row.get(name)?.as_u64());
+        let shuffle = [Shuffle::Hands, Shuffle::Network].into_iter().find(|s| row["shuffle"] == s.name())?;
+        Some(Row {
+            executors: count("executors")?.try_into().ok()?,
+            shuffle,
+            batches: count("batches")?.try_into().ok()?,
+            tasks: count("tasks")?.try_into().ok()?,
+            cpu_ms: number("driver_cpu_ms")?,
+            runs: row["runs"].as_array()?.iter().filter_map(serde_json::Value::as_f64).collect(),
+            messages: number("messages")?,
+            message_bytes: number("message_bytes")?,
+            datagrams: number("datagrams")?,
+            datagram_bytes: number("datagram_bytes")?,
+        })
+    }
+
     /// One JSON object.
     pub fn json(&self) -> String {
-        let Row { executors, shuffle, batches, tasks, cpu_ms, .. } = self;
+        let Row { executors, shuffle, batches, tasks, cpu_ms, runs, .. } = self;
         let Row { messages, message_bytes, datagrams, datagram_bytes, .. } = self;
         serde_json::json!({
             "bench": "scale", "executors": executors, "shuffle": shuffle.name(), "batches": batches, "tasks": tasks,
-            "driver_cpu_ms": cpu_ms, "driver_cpu_us_per_executor": self.cpu_us_per_executor(),
+            "driver_cpu_ms": cpu_ms, "runs": runs, "driver_cpu_us_per_executor": self.cpu_us_per_executor(),
             "messages": messages, "message_bytes": message_bytes,
             "datagrams": datagrams, "datagram_bytes": datagram_bytes,
         })
@@ -198,13 +226,15 @@ fn row(executors: u16, shuffle: Shuffle, accounts: &[Work]) -> Option<Row> {
     let busy: Vec<f64> =
         accounts.windows(2).map(|pair| (pair[1].busy - pair[0].busy).as_secs_f64() * 1e3).collect();
     let count = busy.len() as f64;
+    let cpu_ms = median(&busy)?;
     let mean = |of: fn(&Work) -> u64| (of(last) - of(first)) as f64 / count;
     Some(Row {
         executors,
         shuffle,
         batches: busy.len(),
         tasks: u32::from(executors) + REDUCERS,
-        cpu_ms: median(&busy)?,
+        cpu_ms,
+        runs: vec![cpu_ms],
         messages: mean(|work| work.frames_sent + work.frames_received),
         message_bytes: mean(|work| work.frame_bytes_sent + work.frame_bytes_received),
         datagrams: mean(|work| work.datagrams_sent + work.datagrams_received),
@@ -236,6 +266,12 @@ mod tests {
         assert_eq!((row.batches, row.tasks, row.cpu_ms), (3, 26, 3.0));
         assert_eq!((row.messages, row.message_bytes, row.datagrams), (10.0, 100.0, 0.0));
         assert_eq!(row.cpu_us_per_executor(), 300.0);
+        assert_eq!(Row::from_json(&row.json()).as_ref(), Some(&row));
+        assert_eq!(Row::from_json("{\"executors\":10}"), None);
+        let of = |cpu_ms| Row { cpu_ms, runs: vec![cpu_ms], ..row.clone() };
+        let all = Row { cpu_ms: 5.0, runs: vec![9.0, 5.0, 2.0], ..row.clone() };
+        assert_eq!(Row::median(vec![of(9.0), of(5.0), of(2.0)]), Some(all));
+        assert_eq!(Row::median(vec![]), None);
         assert_eq!(super::row(10, Shuffle::Hands, &[]), None);
     }
 

@@ -5,16 +5,20 @@ use crate::{faults::Scheduled, scenario::Scenario};
 /// What is left of a schedule, and how many runs it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shrunk {
-    /// No single fault can be left out.
+    /// No fault can be left out, nor any two of them together.
     pub faults: Vec<Scheduled>,
     /// Runs.
     pub runs: u64,
 }
 
-/// Leaves out faults one by one, as long as what remains `fails`; the last ones first, for what comes later depends on what came
-/// before. None if the whole does not fail.
+/// Leaves out faults one by one, and then two by two, as long as what remains `fails`; the last ones first, for what comes later
+/// depends on what came before. Two may be needed only together: the one heals what the other does. None if the whole does not fail.
 pub fn shrink(faults: &[Scheduled], mut fails: impl FnMut(&[Scheduled]) -> bool) -> Option<Shrunk> {
-    let mut runs = 1;
+    let mut runs = 0;
+    let mut fails = |faults: &[Scheduled]| {
+        runs += 1;
+        fails(faults)
+    };
     if !fails(faults) {
         return None;
     }
@@ -22,17 +26,27 @@ pub fn shrink(faults: &[Scheduled], mut fails: impl FnMut(&[Scheduled]) -> bool)
     loop {
         let before = faults.len();
         for place in (0..before).rev() {
-            let mut fewer = faults.clone();
-            fewer.remove(place);
-            runs += 1;
+            let fewer = without(&faults, &[place]);
             if fails(&fewer) {
                 faults = fewer;
             }
         }
-        if faults.len() == before {
-            return Some(Shrunk { faults, runs });
+        if faults.len() < before {
+            continue;
+        }
+        let pairs = (0..before).rev().flat_map(|later| (0..later).rev().map(move |earlier| [earlier, later]));
+        let fewer = pairs.map(|pair| without(&faults, &pair)).find(|fewer| fails(fewer));
+        match fewer {
+            Some(fewer) => faults = fewer,
+            None => return Some(Shrunk { faults, runs }),
         }
     }
+}
+
+/// All but those at these places.
+fn without(faults: &[Scheduled], places: &[usize]) -> Vec<Scheduled> {
+    let kept = faults.iter().enumerate().filter(|(place, _)| !places.contains(place));
+    kept.map(|(_, fault)| *fault).collect()
 }
 
 impl Scenario {
@@ -67,5 +81,15 @@ mod tests {
             shrink(&all, |faults| faults.iter().any(|s| s.fault == Fault::Panics { tasks: 99 })),
             None
         );
+    }
+
+    #[test]
+    fn two_that_go_together_only_are_left_out_together() {
+        let all = schedule::random(3, schedule::FEED_OF_RANDOM, true);
+        let (needed, one, other) = (all[4], all[2], all[7]);
+        let fails = |faults: &[Scheduled]| {
+            faults.contains(&needed) && faults.contains(&one) == faults.contains(&other)
+        };
+        assert_eq!(shrink(&all, fails).expect("it fails").faults, [needed]);
     }
 }

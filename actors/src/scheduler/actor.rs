@@ -80,6 +80,10 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                 tracing::info!(%batch, %member, tasks = tasks.len(), "an executor was lost: tasks run again");
                 self.followers.tasks_lost(batch, member, &tasks);
             }
+            Action::AttemptFailed { task, on, message } => {
+                tracing::info!(%task, %on, message, "an attempt has failed");
+                self.followers.attempt_failed(task, on, message);
+            }
             Action::ExecutorDrained { member } => self.followers.drained(member),
             Action::Copied { task, slow, waited } => {
                 tracing::debug!(%task, %slow, ?waited, "a task takes too long: a copy starts elsewhere");

@@ -232,6 +232,16 @@ pub enum Action {
         /// Who.
         member: Member,
     },
+    /// An attempt that counted has failed, by its own fault or because an input was not to be had. Of attempts that do not count any
+    /// more nothing is told.
+    AttemptFailed {
+        /// The attempt.
+        task: TaskId,
+        /// Where it ran.
+        on: Member,
+        /// In words; for a panic, message and place.
+        message: String,
+    },
     /// A running task takes too long: this copy of it starts elsewhere, in the same event. The first to end well is taken.
     Copied {
         /// The copy.

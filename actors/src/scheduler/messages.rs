@@ -29,6 +29,8 @@ pub trait Followers: 'static {
     fn released(&self, batch: BatchNumber);
     /// An executor's loss makes these tasks run again.
     fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]);
+    /// An attempt that counted has failed.
+    fn attempt_failed(&self, task: TaskId, on: Member, message: String);
     /// Nothing of this leaving executor's tasks and outputs is needed any more.
     fn drained(&self, member: Member);
     /// A copy of a task that takes too long on `slow` starts elsewhere.

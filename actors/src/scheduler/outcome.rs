@@ -87,6 +87,8 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&key.batch).filter(is_out) else {
             return out.push(Action::Count(Counter::ReportsRefused, 1));
         };
+        let (on, message) = (failure.reporter, failure.message.clone());
+        out.push(Action::AttemptFailed { task: failure.task, on, message });
         self.executors.give_back(failure.reporter);
         let goes_on = job.end_attempt(at, attempt);
         if let Some(sink) = job.stage(key.stage).sink {

@@ -112,7 +112,8 @@ fn line(action: &Action) -> Option<String> {
         Action::Excluded { member, time, why } => format!("exclude {} for {time:?}: {why:?}", member.node.0),
         Action::Included { member } => format!("include {}", member.node.0),
         Action::Stopped => "stopped".to_owned(),
-        Action::Count(..) => return None,
+        // Told with each failure; what follows from it is what the tables are about.
+        Action::AttemptFailed { .. } | Action::Count(..) => return None,
     })
 }
 

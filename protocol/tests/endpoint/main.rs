@@ -1,5 +1,6 @@
-//! Endpoints, control links and bulk requests over real UDP on the loopback interface.
+//! Endpoints, control links and bulk requests over real UDP on the loopback interface; what takes a time, over the simulated network.
 
+mod acks;
 mod admission;
 mod bulk;
 mod link;

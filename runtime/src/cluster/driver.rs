@@ -303,6 +303,10 @@ impl<L: Send + Sync + 'static> Followers for Follow<L> {
         self.0.progress.tell(ClusterEvent::TasksLost { batch, member, count: tasks.len() as u64 });
     }
 
+    fn attempt_failed(&self, task: TaskId, on: Member, message: String) {
+        self.0.progress.tell(ClusterEvent::TaskFailed { task, on, message });
+    }
+
     fn drained(&self, member: Member) {
         self.0.roles.node.tell(node::Event::Drained { member, of: node::Drain::Outputs });
     }

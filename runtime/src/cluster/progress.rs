@@ -71,7 +71,7 @@ pub enum ClusterEvent {
         /// The new rate.
         records_per_s_max: u64,
     },
-    /// An attempt of a task has failed: its own fault, a panic for one, or that of an input that was not to be had.
+    /// An attempt of a task that counted has failed: its own fault, a panic for one, or that of an input that was not to be had.
     TaskFailed {
         /// The attempt.
         task: TaskId,

@@ -19,7 +19,7 @@ use tidemill_actors::{
 };
 use tidemill_protocol::{
     id::Member,
-    message::{PeerInfo, Registration, TaskFailure, ToDriver},
+    message::{PeerInfo, Registration, ToDriver},
 };
 
 /// Membership's way to the other roles.
@@ -94,11 +94,6 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                     ToDriver::TaskDone(outcome) => {
                         wires.reported.keep(outcome);
                         wires.progress.task_done(outcome.task, from);
-                    }
-                    ToDriver::TaskFailed(TaskFailure { task, message, .. }) => {
-                        tracing::info!(%task, on = %from, message, "an attempt has failed");
-                        let (task, message) = (*task, message.clone());
-                        wires.progress.tell(ClusterEvent::TaskFailed { task, on: from, message });
                     }
                     ToDriver::SlotLeaked { task } => {
                         tracing::warn!(%task, on = %from, "a task does not stop: its slot goes on with a new thread");

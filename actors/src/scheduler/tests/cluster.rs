@@ -165,7 +165,7 @@ impl World {
                 assert!(self.excluded.remove(&member), "seed {}", self.seed);
             }
             Action::Completed(_) | Action::TasksLost { .. } | Action::Stopped | Action::Count(..) => {}
-            Action::ExecutorDrained { .. } => {}
+            Action::ExecutorDrained { .. } | Action::AttemptFailed { .. } => {}
         }
     }
 

@@ -48,6 +48,9 @@ impl Followers for Notes {
     fn tasks_lost(&self, batch: BatchNumber, member: Member, tasks: &[TaskKey]) {
         self.note(format!("lost {} {} {}", batch.0, member.node.0, tasks.len()));
     }
+    fn attempt_failed(&self, task: TaskId, on: Member, message: String) {
+        self.note(format!("{} failed on {}: {message}", show(task), on.node.0));
+    }
     fn copied(&self, task: TaskId, slow: Member) {
         self.note(format!("copied {} from {}", show(task), slow.node.0));
     }
@@ -199,6 +202,8 @@ fn each_word_goes_to_its_addressee() {
     check(Action::Discard { sink: SinkId(1), task: id("3/0/0.0") }, &["discard 1 3/0/0.0"]);
     check(Action::PipelineFailed { batch: BatchNumber(3), text: "so".into() }, &["failed 3 so"]);
     check(Action::TasksLost { batch: BatchNumber(3), member: node(1), tasks: vec![] }, &["lost 3 1 0"]);
+    let (task, message) = (id("3/0/0.0"), "so".into());
+    check(Action::AttemptFailed { task, on: node(1), message }, &["3/0/0.0 failed on 1: so"]);
     check(Action::Stopped, &["stopped"]);
 }
 

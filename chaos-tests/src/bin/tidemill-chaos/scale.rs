@@ -3,12 +3,20 @@
 
 use crate::plot::plot;
 use clap::Args;
-use std::{fmt::Write, fs};
+use std::{
+    env,
+    fmt::Write,
+    fs,
+    process::{Command, Stdio},
+};
 use tidemill::bench::machine;
 use tidemill_chaos::scale::{INTERVAL, REDUCERS, Row, ScaleError, Shuffle, measure};
 
 const PAGE: &str = "docs/SCALE.md";
 const PLOT: &str = "docs/scale.svg";
+/// One heap holds the driver and all executors, 100 MB for a hundred: in pages of 4 KB a processor knows the addresses of a tenth of it, and
+/// asks the page tables for what of a driver by itself it would know. So memory comes in huge pages, where the system has them.
+const HUGE_PAGES: [&str; 2] = ["GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"];
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  tidemill-chaos scale --executors 10,30 --batches 5 --json")]
@@ -19,6 +27,12 @@ pub struct ScaleArgs {
     /// Batches that count
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     batches: u64,
+    /// Runs of each, every one in a process of its own; their median counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    runs: u16,
+    /// Measure in this process: what `scale` asks of the processes that it starts
+    #[arg(long, hide = true, requires = "json")]
+    here: bool,
     /// Let executors shuffle over the simulated network, in the driver's thread: it is slower for the caches that they share
     #[arg(long, conflicts_with = "markdown")]
     crowded: bool,
@@ -32,11 +46,11 @@ pub struct ScaleArgs {
 
 /// Runs; false if something went wrong.
 pub fn run(args: &ScaleArgs) -> bool {
-    let rows = match args.crowded {
-        true => measured(args, Shuffle::Network),
-        false => measured(args, Shuffle::Hands),
+    let shuffle = match args.crowded {
+        true => Shuffle::Network,
+        false => Shuffle::Hands,
     };
-    let written = rows.and_then(|rows| match args.markdown {
+    let written = measured(args, shuffle, args.runs).and_then(|rows| match args.markdown {
         true => write_page(args, &rows),
         false if args.json => Ok(()),
         false => {
@@ -48,22 +62,48 @@ pub fn run(args: &ScaleArgs) -> bool {
 }
 
 fn write_page(args: &ScaleArgs, rows: &[Row]) -> Result<(), String> {
-    let crowded = measured(args, Shuffle::Network)?;
+    let crowded = measured(args, Shuffle::Network, 1)?;
     let written = fs::write(PAGE, page(rows, &crowded)).and_then(|()| fs::write(PLOT, plot(rows, &crowded)));
     written.map_err(|error| format!("cannot write {PAGE}: {error}; run it in the root of the repository"))
 }
 
-fn measured(args: &ScaleArgs, shuffle: Shuffle) -> Result<Vec<Row>, String> {
-    let batches = usize::try_from(args.batches).unwrap_or(usize::MAX);
+fn measured(args: &ScaleArgs, shuffle: Shuffle, runs: u16) -> Result<Vec<Row>, String> {
     let rows = args.executors.iter().map(|executors| {
-        let row = measure(*executors, batches, shuffle)
-            .map_err(|error: ScaleError| format!("{executors} executors: {error}"))?;
+        let row = match args.here {
+            true => here(*executors, args.batches, shuffle)?,
+            false => {
+                let rows = (0..runs).map(|_| in_a_process(*executors, args.batches, shuffle));
+                Row::median(rows.collect::<Result<_, _>>()?).ok_or("no run")?
+            }
+        };
         if args.json {
             println!("{}", row.json());
         }
         Ok(row)
     });
     rows.collect()
+}
+
+fn here(executors: u16, batches: u64, shuffle: Shuffle) -> Result<Row, String> {
+    let batches = usize::try_from(batches).unwrap_or(usize::MAX);
+    measure(executors, batches, shuffle)
+        .map_err(|error: ScaleError| format!("{executors} executors: {error}"))
+}
+
+/// A run that no other has left its memory to.
+fn in_a_process(executors: u16, batches: u64, shuffle: Shuffle) -> Result<Row, String> {
+    let program = env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let [name, value] = HUGE_PAGES;
+    let mut command = Command::new(program);
+    command.env(name, value).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.args(["scale", "--here", "--json", "--executors", &executors.to_string()]);
+    command.args(["--batches", &batches.to_string()]);
+    if shuffle == Shuffle::Network {
+        command.arg("--crowded");
+    }
+    let output = command.output().map_err(|error| format!("cannot start {command:?}: {error}"))?;
+    let row = Row::from_json(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success());
+    row.ok_or_else(|| format!("the run with {executors} executors ended with {}", output.status))
 }
 
 fn table(rows: &[Row]) -> String {
@@ -89,7 +129,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn page(rows: &[Row], crowded: &[Row]) -> String {
-    let batches = rows.first().map_or(0, |row| row.batches);
+    let (batches, runs) = rows.first().map_or((0, 0), |row| (row.batches, row.runs.len()));
     let build = match cfg!(debug_assertions) {
         true => "; built with debug assertions and little optimization, so processor times are too high",
         false => "",
@@ -98,14 +138,15 @@ fn page(rows: &[Row], crowded: &[Row]) -> String {
         "# What a driver costs\n\nWritten by `tidemill-chaos scale --markdown`; do not edit. Measured on: {}{build}.\n\n\
          Simulated executors of one slot each, with the real cores, the real messages and the real QUIC, on a simulated network\n\
          under virtual time. A batch has as many map tasks as executors, and {REDUCERS} reduce tasks; its interval is {} ms of virtual\n\
-         time. All figures are for one batch, over {batches} batches: the median of the driver's processor time, and the mean of what\n\
-         went over its control links and through its sockets, both directions, with pings and acknowledgements. The\n\
-         processor time is the machine's: that of the driver's actors, its endpoints (with TLS) and its sinks; a real network would\n\
-         add its system calls, which the simulated one stands in for.\n\n\
-         A driver has a machine of its own, and here it shares a thread, and a processor's caches, with all executors. So these\n\
-         take each other's outputs from hand to hand; what they and the driver tell each other stays the same.\n\n{}\n\
+         time. All figures are for one batch, over {batches} batches: the median of the driver's processor time (and of that the median of\n\
+         {runs} runs, each in a process of its own), and the mean of what went over its control links and through its sockets, both\n\
+         directions, with pings and acknowledgements. The processor time is the machine's: that of the driver's actors, its\n\
+         endpoints (with TLS) and its sinks; a real network would add its system calls, which the simulated one stands in for.\n\n\
+         A driver has a machine of its own, and here it shares a thread, a processor's caches and a heap with all executors. So these\n\
+         take each other's outputs from hand to hand (what they and the driver tell each other stays the same), and memory\n\
+         comes in huge pages, where the system has them.\n\n{}\n\
          Where they shuffle over the simulated network as well, the same driver takes longer, for its memory is evicted between any\n\
-         two of its messages:\n\n{}\n![driver's CPU, messages and bytes by executors](scale.svg)\n",
+         two of its messages (one run):\n\n{}\n![driver's CPU, messages and bytes by executors](scale.svg)\n",
         machine::describe(),
         INTERVAL.as_millis(),
         table(rows),
