@@ -69,7 +69,7 @@ fn an_agent_with_a_copied_folder_is_refused_and_the_first_keeps_its_processes() 
         }
     }
     let mut second = Process::start(TIDEMILL, &["node", "--data", &cluster.folder.text("second")]);
-    assert_eq!(second.wait("it gives up").code(), Some(1), "{}", second.log());
+    assert_eq!(second.wait("it gives up").code(), Some(3), "{}", second.log());
     let log = second.log();
     assert!(log.contains("of this node has registered already"), "it counts the same lives:\n{log}");
     assert!(log.contains("two processes have been given one number"), "{log}");

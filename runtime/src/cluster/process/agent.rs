@@ -7,9 +7,10 @@
 //! ```
 //!
 //! A process that ends by itself fails its actor, and the supervisor starts the next after a while that doubles. One that
-//! the driver refuses for good ends the agent: the next would be refused as well.
+//! the driver refuses for good ends the agent: the next would be refused as well. So do many in a row that it refuses for now.
 
 use super::{
+    executor::EXIT_NOT_NOW,
     launch::Launch,
     lives::{Origin, PROCESSES_MAX, PastLives, incarnation},
     serial,
@@ -21,7 +22,7 @@ use std::{
     process::ExitStatus,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -55,6 +56,10 @@ const INTENSITY: Intensity = Intensity { restarts_max: 30, period: Duration::fro
 fn backoff() -> Backoff {
     Backoff { initial: Duration::from_millis(10), max: Duration::from_secs(2), ..Backoff::default() }
 }
+
+/// Refusals for now of each executor, one after the other, after which an agent does not come again: some 15 s, and what an earlier agent has left
+/// alive is gone, and known to be gone, within 4.
+const REFUSALS_MAX: usize = 15;
 
 /// Lines that may wait until an executor reads them.
 const LINES_MAX: usize = 8;
@@ -90,8 +95,10 @@ struct Desk {
     running: watch::Sender<BTreeMap<NodeId, u32>>,
     /// The last processes of each node that were waited for, one after the other: nothing of them is left.
     ended: Mutex<BTreeMap<NodeId, PastLives>>,
+    /// An executor was refused for good.
     refused: Notify,
-    is_refused: AtomicBool,
+    /// How many processes in a row were refused for now.
+    refusals: AtomicUsize,
 }
 
 impl Desk {
@@ -131,7 +138,7 @@ impl Agent {
             running: watch::Sender::default(),
             ended: Mutex::default(),
             refused: Notify::new(),
-            is_refused: AtomicBool::new(false),
+            refusals: AtomicUsize::new(0),
         });
         let mut root =
             SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff());
@@ -353,8 +360,16 @@ impl Handler<Ended> for Process {
             tracing::info!(executor = %self.node, pid, how, "an executor's process has left");
             return ctx.stop();
         }
-        if status.is_ok_and(|status| status.code() == Some(i32::from(EXIT_REFUSED))) {
-            self.desk.is_refused.store(true, Ordering::SeqCst);
+        let code = status.ok().and_then(|status| status.code());
+        let refusals = match code == Some(i32::from(EXIT_NOT_NOW)) {
+            true => self.desk.refusals.fetch_add(1, Ordering::SeqCst) + 1,
+            false => {
+                self.desk.refusals.store(0, Ordering::SeqCst);
+                0
+            }
+        };
+        let is_final = code == Some(i32::from(EXIT_REFUSED));
+        if is_final || refusals >= REFUSALS_MAX * self.desk.spec.executors.len() {
             self.desk.refused.notify_one();
             return ctx.stop();
         }

@@ -62,10 +62,14 @@ pub(crate) struct ExecutorSpec {
     pub(crate) cluster: ClusterName,
 }
 
+/// An executor's process tells its agent so that it was refused, and that the next may be taken.
+pub(crate) const EXIT_NOT_NOW: u8 = 4;
+
 /// Why an executor's process ends.
 enum End {
     Left,
     Refused(String),
+    NotNow(String),
     Failed(String),
 }
 
@@ -73,6 +77,7 @@ impl From<Lost> for End {
     fn from(lost: Lost) -> Self {
         match lost {
             Lost::Refused(reason) => End::Refused(reason),
+            Lost::NotNow(reason) => End::NotNow(reason),
             Lost::Broken(reason) => End::Failed(reason),
         }
     }
@@ -105,6 +110,7 @@ pub(crate) fn run_executor(
     match actix_rt::System::new().block_on(live(config, build, spec, &agent)) {
         End::Left => EXIT_DONE,
         End::Refused(reason) => complain(&me, &format!("refused: {reason}"), EXIT_REFUSED),
+        End::NotNow(reason) => complain(&me, &format!("refused for now: {reason}"), EXIT_NOT_NOW),
         End::Failed(reason) => complain(&me, &reason, EXIT_FAILED),
     }
 }

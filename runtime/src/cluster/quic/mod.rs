@@ -248,6 +248,9 @@ pub(crate) enum Lost {
     /// The other side will not have us, however often we come: its words.
     #[error("the driver refuses this executor: {0}")]
     Refused(String),
+    /// The other side will not have us as things stand, which may change: its words.
+    #[error("the driver refuses this executor for now: {0}")]
+    NotNow(String),
     /// It is gone; another attempt may go better.
     #[error("the control link is lost: {0}")]
     Broken(String),
@@ -267,6 +270,9 @@ impl From<quinn::ConnectionError> for Lost {
         match error {
             ApplicationClosed(close) if close.error_code == CloseCode::Foreign.into() => {
                 Lost::Refused(String::from_utf8_lossy(&close.reason).into_owned())
+            }
+            ApplicationClosed(close) if close.error_code == CloseCode::Refused.into() => {
+                Lost::NotNow(String::from_utf8_lossy(&close.reason).into_owned())
             }
             TransportError(error) if is_tls(error.code) => {
                 let remedy = remedy(error.code, "its certificate is not of our cluster");

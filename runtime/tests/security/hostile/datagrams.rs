@@ -6,7 +6,11 @@ use super::{
     watch::{Ports, all_read, count, dropped},
 };
 use crate::support::DEADLINE;
-use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 use tidemill_protocol::{
     endpoint::{EndpointConfig, Identity, control_client},
     world::World,
@@ -111,9 +115,7 @@ impl<'a> Datagrams<'a> {
                     count(&mut self.tally, self.ports.name(*port), kind, u64::from(sent.is_ok()));
                 }
             }
-            while !all_read(&ports) {
-                tokio::task::yield_now().await;
-            }
+            is_read(&ports).await;
         }
     }
 
@@ -125,9 +127,7 @@ impl<'a> Datagrams<'a> {
             for number in 0..10 {
                 socket.send_to(&garbage(3, number), port).unwrap();
             }
-            while !all_read(&[port]) {
-                tokio::task::yield_now().await;
-            }
+            is_read(&[port]).await;
             let is_answered = if is_quiet { is_answered(&socket) } else { answer(&socket).await };
             assert_eq!(is_answered, !is_quiet, "{port}");
             count(&mut self.tally, self.ports.name(port), FORMS[3], 10);
@@ -154,6 +154,16 @@ impl<'a> Datagrams<'a> {
         }
         silent
     }
+}
+
+/// Waits until a process has read what was sent to these ports.
+async fn is_read(ports: &[SocketAddr]) {
+    let reading = async {
+        while !all_read(ports) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reading).await.expect("what comes is read");
 }
 
 fn listening(number: u8) -> UdpSocket {

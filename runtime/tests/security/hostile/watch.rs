@@ -60,19 +60,22 @@ impl Ports {
     }
 }
 
-/// A row of the system's table of UDP sockets: port, bytes that wait to be read, inode, datagrams dropped.
-fn sockets() -> Vec<(u16, u64, String, u64)> {
+/// A row of the system's table of UDP sockets: address, bytes that wait to be read, inode, datagrams dropped.
+fn sockets() -> Vec<(SocketAddr, u64, String, u64)> {
     let table = fs::read_to_string("/proc/net/udp").unwrap();
     let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
     rows.map(|row| {
-        let port = u16::from_str_radix(row[1].split_once(':').unwrap().1, 16).unwrap();
+        let (ip, port) = row[1].split_once(':').unwrap();
+        // As it stands in memory, where the network's order is kept.
+        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).unwrap().to_ne_bytes());
+        let address = SocketAddr::from((ip, u16::from_str_radix(port, 16).unwrap()));
         let waiting = u64::from_str_radix(row[4].split_once(':').unwrap().1, 16).unwrap();
-        (port, waiting, row[9].to_owned(), row.last().unwrap().parse().unwrap())
+        (address, waiting, row[9].to_owned(), row.last().unwrap().parse().unwrap())
     })
     .collect()
 }
 
-/// The UDP ports of a process.
+/// Where a process has UDP sockets.
 fn udp_ports(pid: u32) -> Vec<SocketAddr> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let names = links.filter_map(|link| fs::read_link(link.path()).ok());
@@ -80,18 +83,18 @@ fn udp_ports(pid: u32) -> Vec<SocketAddr> {
         .filter_map(|name| Some(name.to_str()?.strip_prefix("socket:[")?.strip_suffix("]")?.to_owned()))
         .collect();
     let own = sockets().into_iter().filter(|(_, _, inode, _)| inodes.contains(inode));
-    own.map(|(port, ..)| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect()
+    own.map(|(address, ..)| address).collect()
 }
 
-/// Whether everything that came to these ports has been read, or dropped.
+/// Whether everything that came to these ports has been read, or dropped. Strangers have addresses of their own, and by chance a port
+/// with the same number, at which nobody reads.
 pub fn all_read(ports: &[SocketAddr]) -> bool {
-    let waits = |port: u16| ports.iter().any(|address| address.port() == port);
-    sockets().into_iter().all(|(port, waiting, ..)| waiting == 0 || !waits(port))
+    sockets().into_iter().all(|(address, waiting, ..)| waiting == 0 || !ports.contains(&address))
 }
 
 /// How many datagrams to this port the system has dropped.
 pub fn dropped(port: SocketAddr) -> u64 {
-    sockets().into_iter().filter(|row| row.0 == port.port()).map(|row| row.3).sum()
+    sockets().into_iter().filter(|row| row.0 == port).map(|row| row.3).sum()
 }
 
 fn memory_kib(pid: u32, line: &str) -> u64 {
