@@ -62,7 +62,7 @@ pub struct Row {
     /// Processor time: half of the batches took no longer. The median of all runs.
     pub cpu_ms: f64,
     /// The same of each run.
-    pub runs: Vec<f64>,
+    pub cpu_ms_of_runs: Vec<f64>,
     /// Frames on control links, both directions; the mean, as all below.
     pub messages: f64,
     /// Their bytes.
@@ -79,11 +79,12 @@ impl Row {
         self.cpu_ms * 1e3 / f64::from(self.executors)
     }
 
-    /// Several runs as one; none of none. What is sent is the same in all of them.
+    /// Several runs as one, which sends what the first of them does (as all do, from one seed); none of none.
     pub fn median(rows: Vec<Row>) -> Option<Row> {
-        let runs: Vec<f64> = rows.iter().flat_map(|row| row.runs.iter().copied()).collect();
-        let cpu_ms = median(&runs)?;
-        rows.into_iter().next().map(|row| Row { cpu_ms, runs, ..row })
+        let cpu_ms_of_runs: Vec<f64> =
+            rows.iter().flat_map(|row| row.cpu_ms_of_runs.iter().copied()).collect();
+        let cpu_ms = median(&cpu_ms_of_runs)?;
+        rows.into_iter().next().map(|row| Row { cpu_ms, cpu_ms_of_runs, ..row })
     }
 
     /// What [`Row::json`] says; none if it is something else.
@@ -97,7 +98,11 @@ impl Row {
             batches: count("batches")?.try_into().ok()?,
             tasks: count("tasks")?.try_into().ok()?,
             cpu_ms: number("driver_cpu_ms")?,
-            runs: row["runs"].as_array()?.iter().filter_map(serde_json::Value::as_f64).collect(),
+            cpu_ms_of_runs: row["driver_cpu_ms_of_runs"]
+                .as_array()?
+                .iter()
+                .map(serde_json::Value::as_f64)
+                .collect::<Option<_>>()?,
             messages: number("messages")?,
             message_bytes: number("message_bytes")?,
             datagrams: number("datagrams")?,
@@ -107,11 +112,11 @@ impl Row {
 
     /// One JSON object.
     pub fn json(&self) -> String {
-        let Row { executors, shuffle, batches, tasks, cpu_ms, runs, .. } = self;
+        let Row { executors, shuffle, batches, tasks, cpu_ms, cpu_ms_of_runs, .. } = self;
         let Row { messages, message_bytes, datagrams, datagram_bytes, .. } = self;
         serde_json::json!({
             "bench": "scale", "executors": executors, "shuffle": shuffle.name(), "batches": batches, "tasks": tasks,
-            "driver_cpu_ms": cpu_ms, "runs": runs, "driver_cpu_us_per_executor": self.cpu_us_per_executor(),
+            "driver_cpu_ms": cpu_ms, "driver_cpu_ms_of_runs": cpu_ms_of_runs, "driver_cpu_us_per_executor": self.cpu_us_per_executor(),
             "messages": messages, "message_bytes": message_bytes,
             "datagrams": datagrams, "datagram_bytes": datagram_bytes,
         })
@@ -234,7 +239,7 @@ fn row(executors: u16, shuffle: Shuffle, accounts: &[Work]) -> Option<Row> {
         batches: busy.len(),
         tasks: u32::from(executors) + REDUCERS,
         cpu_ms,
-        runs: vec![cpu_ms],
+        cpu_ms_of_runs: vec![cpu_ms],
         messages: mean(|work| work.frames_sent + work.frames_received),
         message_bytes: mean(|work| work.frame_bytes_sent + work.frame_bytes_received),
         datagrams: mean(|work| work.datagrams_sent + work.datagrams_received),
@@ -268,8 +273,8 @@ mod tests {
         assert_eq!(row.cpu_us_per_executor(), 300.0);
         assert_eq!(Row::from_json(&row.json()).as_ref(), Some(&row));
         assert_eq!(Row::from_json("{\"executors\":10}"), None);
-        let of = |cpu_ms| Row { cpu_ms, runs: vec![cpu_ms], ..row.clone() };
-        let all = Row { cpu_ms: 5.0, runs: vec![9.0, 5.0, 2.0], ..row.clone() };
+        let of = |cpu_ms| Row { cpu_ms, cpu_ms_of_runs: vec![cpu_ms], ..row.clone() };
+        let all = Row { cpu_ms: 5.0, cpu_ms_of_runs: vec![9.0, 5.0, 2.0], ..row.clone() };
         assert_eq!(Row::median(vec![of(9.0), of(5.0), of(2.0)]), Some(all));
         assert_eq!(Row::median(vec![]), None);
         assert_eq!(super::row(10, Shuffle::Hands, &[]), None);

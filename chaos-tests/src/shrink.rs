@@ -12,7 +12,7 @@ pub struct Shrunk {
 }
 
 /// Leaves out faults one by one, and then two by two, as long as what remains `fails`; the last ones first, for what comes later
-/// depends on what came before. Two may be needed only together: the one heals what the other does. None if the whole does not fail.
+/// depends on what came before. Of the `n` that are left `n (n - 1) / 2` pairs are tried. Two may be needed only together: the one heals what the other does. None if the whole does not fail.
 pub fn shrink(faults: &[Scheduled], mut fails: impl FnMut(&[Scheduled]) -> bool) -> Option<Shrunk> {
     let mut runs = 0;
     let mut fails = |faults: &[Scheduled]| {
@@ -50,7 +50,7 @@ fn without(faults: &[Scheduled], places: &[usize]) -> Vec<Scheduled> {
 }
 
 impl Scenario {
-    /// The smallest part of this scenario's schedule that still goes wrong in the same way; none if it does not go wrong.
+    /// A part of this scenario's schedule that still goes wrong in the same way; none if it does not go wrong.
     pub fn shrink(&self) -> Option<Shrunk> {
         let verdict = |faults: &[Scheduled]| {
             let scenario = Scenario { faults: faults.to_vec(), ..self.clone() };

@@ -68,7 +68,7 @@ fn a_relay_that_loses_30_percent_each_way_still_passes_data() {
         config.loss = 0.3;
         config.seed = 4;
     };
-    let counts = echo(1, 4_000, tune, |_| ());
+    let counts = echo(2, 4_000, tune, |_| ());
     println!("{counts:?}");
     assert!(counts.lost > 0 && counts.forwarded > 0, "{counts:?}");
 }

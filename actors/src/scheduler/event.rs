@@ -232,8 +232,8 @@ pub enum Action {
         /// Who.
         member: Member,
     },
-    /// An attempt that counted has failed, by its own fault or because an input was not to be had. Of attempts that do not count any
-    /// more nothing is told.
+    /// An attempt that counted has failed: its own fault, a panic for one, or an input was not to be had, or its executor had not
+    /// enough for it. Of attempts that do not count any more nothing is told.
     AttemptFailed {
         /// The attempt.
         task: TaskId,

@@ -53,7 +53,7 @@ pub struct Transport {
     /// twice as long each time: on a link that loses much, its usual 25 ms make seconds.
     pub ack_delay: Duration,
     /// Whether peers that this endpoint calls acknowledge each packet at once. Who reads short reports on many links has nothing to say on
-    /// most of them for a while: a wait for each costs it more than the datagram, which it sends all the same when the wait is over.
+    /// most of them for a while: a wait for each costs it more than the datagram, which it mostly sends all the same when the wait is over.
     pub acks_at_once: bool,
     /// The size of datagrams.
     pub mtu: Mtu,

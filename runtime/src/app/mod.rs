@@ -19,7 +19,8 @@
 //!   lines status …         what goes on there
 //! ```
 //!
-//! Exit codes: 0 done, 1 a failed job, 2 wrong usage, 3 refused by the cluster, 130 interrupted.
+//! Exit codes: 0 done, 1 a failed job, 2 wrong usage, 3 refused by the cluster, 130 interrupted. A node's agent is told by a 4 that its
+//! executor was refused for now.
 //!
 //! [`App::main`] is the one place that installs something global: the log, the metrics endpoint, the signal handler. Those
 //! who keep a command line of their own call [`App::run`], which installs nothing, after [`install_log`] and [`install_metrics`]

@@ -71,7 +71,8 @@ pub enum ClusterEvent {
         /// The new rate.
         records_per_s_max: u64,
     },
-    /// An attempt of a task that counted has failed: its own fault, a panic for one, or that of an input that was not to be had.
+    /// An attempt that counted has failed: its own fault, a panic for one, or an input was not to be had, or its executor had not
+    /// enough for it. Of attempts that do not count any more nothing is told.
     TaskFailed {
         /// The attempt.
         task: TaskId,

@@ -25,6 +25,9 @@ fn the_fourth_failure_ends_the_pipeline_with_task_node_and_message() {
             "stopped",
         ],
     );
+    let failed = t.last.iter().position(|action| matches!(action, Action::AttemptFailed { .. }));
+    let ended = t.last.iter().position(|action| matches!(action, Action::PipelineFailed { .. }));
+    assert!(failed.is_some() && failed < ended, "the attempt is told before the pipeline: {:?}", t.last);
     t.gives(plan(8, maps_only(1), vec![place(0, &[1])]), &[]);
 }
 

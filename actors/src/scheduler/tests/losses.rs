@@ -1,6 +1,7 @@
 //! Losses: executors, inputs, outputs, blocks, prepared outputs; and plans that replace plans.
 
 use super::*;
+use crate::scheduler::Counter;
 
 /// Two maps on nodes 1 and 2 done, two reducers running: partition 0 on 1, partition 1 on 2.
 fn reducing() -> Table {
@@ -92,7 +93,10 @@ fn an_output_that_a_reader_misses_is_made_again_elsewhere() {
     let mut expected = vec!["discard sink 0: 0/1/0.0", "discard sink 0: 0/1/1.0"];
     expected.extend(["drop 2: 0/0/1.0>0 0/0/1.0>1", "cancel 2: 0/1/1.0", "run 3: 0/0/1.1"]);
     t.gives(missing("0/1/0.0", 1, output("0/0/1.0", 0)), &expected);
+    let told = Action::AttemptFailed { task: id("0/1/0.0"), on: node(1), message: "not there".into() };
+    assert!(t.last.contains(&told), "{:?}", t.last);
     t.gives(missing("0/1/1.0", 2, output("0/0/1.0", 1)), &[]);
+    assert_eq!(t.last, [Action::Count(Counter::ReportsRefused, 1)], "it was cancelled");
     t.gives(done("0/0/1.1", 3, &[0, 1]), &["run 1: 0/1/0.1", "run 3: 0/1/1.1"]);
 }
 

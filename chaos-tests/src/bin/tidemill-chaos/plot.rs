@@ -131,7 +131,7 @@ mod tests {
             batches: 5,
             tasks: 26,
             cpu_ms,
-            runs: vec![cpu_ms],
+            cpu_ms_of_runs: vec![cpu_ms],
             messages: 36.0,
             message_bytes: 10_800.0,
             datagrams: 51.0,

@@ -19,7 +19,7 @@ const PLOT: &str = "docs/scale.svg";
 const HUGE_PAGES: [&str; 2] = ["GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"];
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  tidemill-chaos scale --executors 10,30 --batches 5 --json")]
+#[command(after_help = "Example:\n  tidemill-chaos scale --executors 10,30 --batches 5 --runs 1 --json")]
 pub struct ScaleArgs {
     /// How many executors, one cluster after the other
     #[arg(long, value_delimiter = ',', default_values_t = [10, 30, 100, 300], value_parser = clap::value_parser!(u16).range(1..=512))]
@@ -129,7 +129,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn page(rows: &[Row], crowded: &[Row]) -> String {
-    let (batches, runs) = rows.first().map_or((0, 0), |row| (row.batches, row.runs.len()));
+    let (batches, runs) = rows.first().map_or((0, 0), |row| (row.batches, row.cpu_ms_of_runs.len()));
     let build = match cfg!(debug_assertions) {
         true => "; built with debug assertions and little optimization, so processor times are too high",
         false => "",

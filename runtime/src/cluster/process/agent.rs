@@ -13,6 +13,7 @@ use super::{
     executor::EXIT_NOT_NOW,
     launch::Launch,
     lives::{Origin, PROCESSES_MAX, PastLives, incarnation},
+    refusals::Refusals,
     serial,
 };
 use crate::{app::EXIT_REFUSED, cluster::drain};
@@ -22,7 +23,7 @@ use std::{
     process::ExitStatus,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -38,7 +39,8 @@ use tidemill_protocol::{
     },
     id::{Member, NodeId},
     identity::save_identity,
-    world::World,
+    time::Time,
+    world::{Clock, World},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -56,10 +58,6 @@ const INTENSITY: Intensity = Intensity { restarts_max: 30, period: Duration::fro
 fn backoff() -> Backoff {
     Backoff { initial: Duration::from_millis(10), max: Duration::from_secs(2), ..Backoff::default() }
 }
-
-/// Refusals for now of each executor, one after the other, after which an agent does not come again: some 15 s, and what an earlier agent has left
-/// alive is gone, and known to be gone, within 4.
-const REFUSALS_MAX: usize = 15;
 
 /// Lines that may wait until an executor reads them.
 const LINES_MAX: usize = 8;
@@ -95,15 +93,19 @@ struct Desk {
     running: watch::Sender<BTreeMap<NodeId, u32>>,
     /// The last processes of each node that were waited for, one after the other: nothing of them is left.
     ended: Mutex<BTreeMap<NodeId, PastLives>>,
-    /// An executor was refused for good.
+    /// An executor was refused for good, or for now so often that the next would be as well.
     refused: Notify,
-    /// How many processes in a row were refused for now.
-    refusals: AtomicUsize,
+    refusals: Mutex<Refusals>,
+    clock: Clock,
 }
 
 impl Desk {
     fn ended(&self) -> MutexGuard<'_, BTreeMap<NodeId, PastLives>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,7 +140,8 @@ impl Agent {
             running: watch::Sender::default(),
             ended: Mutex::default(),
             refused: Notify::new(),
-            refusals: AtomicUsize::new(0),
+            refusals: Mutex::default(),
+            clock: world.clock.clone(),
         });
         let mut root =
             SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff());
@@ -151,6 +154,7 @@ impl Agent {
                 desk: desk.clone(),
                 node,
                 number: started.fetch_add(1, Ordering::Relaxed),
+                began: desk.clock.now(),
                 lines: None,
                 kill: Arc::new(Notify::new()),
             };
@@ -169,7 +173,11 @@ impl Agent {
             () = self.renew() => AgentEnd::Failed("the certificate cannot be read".to_owned()),
             () = stop.notified() => AgentEnd::Stopped,
             () = self.desk.refused.notified() => AgentEnd::Refused,
-            exit = self.root.ended() => AgentEnd::Failed(exit.to_string()),
+            // Several executors that are refused use up the supervisor's restarts together.
+            exit = self.root.ended() => match self.desk.refusals().are_of_all(self.processes.len()) {
+                true => AgentEnd::Refused,
+                false => AgentEnd::Failed(exit.to_string()),
+            },
         };
         self.leave().await;
         self.root.shutdown();
@@ -244,6 +252,7 @@ struct Process {
     desk: Arc<Desk>,
     node: NodeId,
     number: u64,
+    began: Time,
     /// Lines for its standard input, which is open as long as this is.
     lines: Option<mpsc::Sender<&'static str>>,
     kill: Arc<Notify>,
@@ -361,15 +370,10 @@ impl Handler<Ended> for Process {
             return ctx.stop();
         }
         let code = status.ok().and_then(|status| status.code());
-        let refusals = match code == Some(i32::from(EXIT_NOT_NOW)) {
-            true => self.desk.refusals.fetch_add(1, Ordering::SeqCst) + 1,
-            false => {
-                self.desk.refusals.store(0, Ordering::SeqCst);
-                0
-            }
-        };
-        let is_final = code == Some(i32::from(EXIT_REFUSED));
-        if is_final || refusals >= REFUSALS_MAX * self.desk.spec.executors.len() {
+        let (is_refused, lived) =
+            (code == Some(i32::from(EXIT_NOT_NOW)), self.desk.clock.now().since(self.began));
+        let may_go_on = self.desk.refusals().ended(self.node, is_refused, lived);
+        if code == Some(i32::from(EXIT_REFUSED)) || !may_go_on {
             self.desk.refused.notify_one();
             return ctx.stop();
         }
@@ -435,7 +439,7 @@ impl Drop for AgentThread {
 mod tests {
     use super::*;
     use tidemill_actors::supervision::RestartWindow;
-    use tidemill_protocol::{time::Time, world::SeededRng};
+    use tidemill_protocol::world::SeededRng;
 
     /// How long a node holds out whose executor ends so long after each start; none if for ever.
     fn holds_out(lives: Duration) -> Option<Duration> {

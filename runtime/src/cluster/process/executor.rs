@@ -290,7 +290,8 @@ async fn learn(
                 say_goodbye(&[endpoint], world).await;
                 return Ok(facts);
             }
-            Err(End::Failed(reason)) => reason,
+            // Before it registers only the number of its connections is refused for now.
+            Err(End::Failed(reason) | End::NotNow(reason)) => reason,
             Err(end) => return Err(end),
         };
         if std::mem::take(&mut is_first) {

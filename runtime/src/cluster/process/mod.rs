@@ -15,6 +15,7 @@
 //! | `driver` | [`StreamContext::start_driver`](crate::StreamContext::start_driver) |
 //! | `executor` | the process of an executor, from the first question to the driver to its end |
 //! | `agent`, `launch` | starts such processes; the one place that does |
+//! | `refusals` | how long an agent comes again to a driver that refuses its executors |
 //! | `lives` | numbers that rise from one start of a node to the next |
 
 mod agent;
@@ -22,6 +23,7 @@ mod driver;
 mod executor;
 mod launch;
 mod lives;
+mod refusals;
 
 pub(crate) use agent::{Agent, AgentEnd, AgentSpec, AgentThread, Renewing};
 pub use driver::DriverOptions;
