@@ -52,9 +52,6 @@ pub struct Transport {
     /// least 1 ms. Of two packets the second is acknowledged at once. QUIC waits for this time before it thinks of a loss, and
     /// twice as long each time: on a link that loses much, its usual 25 ms make seconds.
     pub ack_delay: Duration,
-    /// Whether peers that this endpoint calls acknowledge each packet at once. Who reads short reports on many links has nothing to say on
-    /// most of them for a while: a wait for each costs it more than the datagram, which it mostly sends all the same when the wait is over.
-    pub acks_at_once: bool,
     /// The size of datagrams.
     pub mtu: Mtu,
     /// How many handshakes may wait to be accepted. What more of them send is dropped unread, and sent again after a second: a
@@ -85,7 +82,7 @@ pub enum TransportError {
 
 impl Transport {
     /// For control: small windows, few streams, 0.9 s keep-alive, 2 s idle timeout. Acknowledgements wait 5 ms for the report of a
-    /// short task, or for what else goes the other way; who was called acknowledges at once.
+    /// short task, or for what else goes the other way.
     #[must_use]
     pub fn control() -> Self {
         Transport {
@@ -98,7 +95,6 @@ impl Transport {
             keep_alive: KEEP_ALIVE,
             idle_timeout: Duration::from_secs(2),
             ack_delay: Duration::from_millis(5),
-            acks_at_once: true,
             mtu: Mtu::Probe(1452),
             incoming_max: 1_024,
             incoming_bytes_max: 4 * 1024,
@@ -118,7 +114,6 @@ impl Transport {
             uni_streams_max: 0,
             bidi_streams_max: 64,
             ack_delay: Duration::from_millis(1),
-            acks_at_once: false,
             ..Transport::control()
         }
     }
@@ -176,9 +171,11 @@ impl Transport {
         let idle =
             IdleTimeout::try_from(idle_timeout).map_err(|_| TransportError::IdleTimeout(idle_timeout))?;
         let bytes = self.payload_bytes_max()?;
+        let mut acks = AckFrequencyConfig::default();
+        acks.max_ack_delay(Some(self.ack_delay));
         let mut config = TransportConfig::default();
         config
-            .ack_frequency_config(Some(self.acks()))
+            .ack_frequency_config(Some(acks))
             .stream_receive_window(VarInt::from_u32(self.stream_window_bytes))
             .receive_window(VarInt::from_u32(self.receive_window_bytes))
             .send_window(self.send_window_bytes)
@@ -200,23 +197,6 @@ impl Transport {
             }
         };
         Ok(config)
-    }
-
-    /// The same for connections that this endpoint makes.
-    pub(super) fn to_quinn_for_calls(&self) -> Result<TransportConfig, TransportError> {
-        let (mut config, mut acks) = (self.to_quinn()?, self.acks());
-        if self.acks_at_once {
-            acks.ack_eliciting_threshold(VarInt::from_u32(0));
-        }
-        config.ack_frequency_config(Some(acks));
-        Ok(config)
-    }
-
-    /// What is asked of the peer.
-    fn acks(&self) -> AckFrequencyConfig {
-        let mut acks = AckFrequencyConfig::default();
-        acks.max_ack_delay(Some(self.ack_delay));
-        acks
     }
 }
 
