@@ -1,6 +1,5 @@
-//! Endpoints, control links and bulk requests over real UDP on the loopback interface; what takes a time, over the simulated network.
+//! Endpoints, control links and bulk requests over real UDP on the loopback interface.
 
-mod acks;
 mod admission;
 mod bulk;
 mod link;
