@@ -12,7 +12,8 @@ pub struct Shrunk {
 }
 
 /// Leaves out faults one by one, and then two by two, as long as what remains `fails`; the last ones first, for what comes later
-/// depends on what came before. Of the `n` that are left `n (n - 1) / 2` pairs are tried. Two may be needed only together: the one heals what the other does. None if the whole does not fail.
+/// depends on what came before. Of the `n` that are left `n (n - 1) / 2` pairs are tried: two may be needed only together, where the
+/// one heals what the other does. None if the whole does not fail.
 pub fn shrink(faults: &[Scheduled], mut fails: impl FnMut(&[Scheduled]) -> bool) -> Option<Shrunk> {
     let mut runs = 0;
     let mut fails = |faults: &[Scheduled]| {

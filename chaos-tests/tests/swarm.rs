@@ -143,7 +143,7 @@ fn a_seed_that_goes_wrong_prints_how_to_see_it_again_and_its_smallest_schedule()
     let (few, rest) = rest.split_once(" of ").expect(shrunk);
     let (all, _) = rest.split_once(' ').expect(shrunk);
     let [few, all] = [few, all].map(|number| number.parse::<usize>().expect(shrunk));
-    assert!(few >= 1 && few * 3 <= all, "{shrunk}");
+    assert!((1..=4).contains(&few) && all >= 10, "{shrunk}");
     assert_eq!(shrunk.lines().count() - 1, few, "its faults: {shrunk}");
 }
 

@@ -232,7 +232,7 @@ fn client_config(
     transport: &Transport,
 ) -> Result<quinn::ClientConfig, EndpointError> {
     let mut client = quinn::ClientConfig::new(tls);
-    client.transport_config(Arc::new(transport.to_quinn()?));
+    client.transport_config(Arc::new(transport.to_quinn_for_calls()?));
     Ok(client)
 }
 

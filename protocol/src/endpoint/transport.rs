@@ -52,6 +52,12 @@ pub struct Transport {
     /// least 1 ms. Of two packets the second is acknowledged at once. QUIC waits for this time before it thinks of a loss, and
     /// twice as long each time: on a link that loses much, its usual 25 ms make seconds.
     pub ack_delay: Duration,
+    /// Whether peers that this endpoint calls acknowledge each packet at once. Who reads short reports on many links has nothing to say on
+    /// most of them for a while: a wait for each costs it more than the datagram, which it mostly sends all the same when the wait is over.
+    pub acks_at_once: bool,
+    /// What a round trip is thought to take before one was seen: a handshake's packet without an answer is sent again after three times as
+    /// long, and twice as long each time. QUIC's usual 333 ms make a minute where half of all round trips fail.
+    pub initial_rtt: Duration,
     /// The size of datagrams.
     pub mtu: Mtu,
     /// How many handshakes may wait to be accepted. What more of them send is dropped unread, and sent again after a second: a
@@ -82,7 +88,7 @@ pub enum TransportError {
 
 impl Transport {
     /// For control: small windows, few streams, 0.9 s keep-alive, 2 s idle timeout. Acknowledgements wait 5 ms for the report of a
-    /// short task, or for what else goes the other way.
+    /// short task, or for what else goes the other way; who was called acknowledges at once.
     #[must_use]
     pub fn control() -> Self {
         Transport {
@@ -95,6 +101,8 @@ impl Transport {
             keep_alive: KEEP_ALIVE,
             idle_timeout: Duration::from_secs(2),
             ack_delay: Duration::from_millis(5),
+            acks_at_once: true,
+            initial_rtt: Duration::from_millis(50),
             mtu: Mtu::Probe(1452),
             incoming_max: 1_024,
             incoming_bytes_max: 4 * 1024,
@@ -114,6 +122,7 @@ impl Transport {
             uni_streams_max: 0,
             bidi_streams_max: 64,
             ack_delay: Duration::from_millis(1),
+            acks_at_once: false,
             ..Transport::control()
         }
     }
@@ -171,11 +180,9 @@ impl Transport {
         let idle =
             IdleTimeout::try_from(idle_timeout).map_err(|_| TransportError::IdleTimeout(idle_timeout))?;
         let bytes = self.payload_bytes_max()?;
-        let mut acks = AckFrequencyConfig::default();
-        acks.max_ack_delay(Some(self.ack_delay));
         let mut config = TransportConfig::default();
         config
-            .ack_frequency_config(Some(acks))
+            .ack_frequency_config(Some(self.acks()))
             .stream_receive_window(VarInt::from_u32(self.stream_window_bytes))
             .receive_window(VarInt::from_u32(self.receive_window_bytes))
             .send_window(self.send_window_bytes)
@@ -183,6 +190,7 @@ impl Transport {
             .max_concurrent_bidi_streams(VarInt::from_u32(self.bidi_streams_max))
             // Nobody reads datagrams: they are not offered, so that nothing of them is kept.
             .datagram_receive_buffer_size(None)
+            .initial_rtt(self.initial_rtt)
             .keep_alive_interval(Some(keep_alive))
             .max_idle_timeout(Some(idle));
         if self.window_bytes_min > 0 {
@@ -197,6 +205,23 @@ impl Transport {
             }
         };
         Ok(config)
+    }
+
+    /// The same for connections that this endpoint makes.
+    pub(super) fn to_quinn_for_calls(&self) -> Result<TransportConfig, TransportError> {
+        let (mut config, mut acks) = (self.to_quinn()?, self.acks());
+        if self.acks_at_once {
+            acks.ack_eliciting_threshold(VarInt::from_u32(0));
+        }
+        config.ack_frequency_config(Some(acks));
+        Ok(config)
+    }
+
+    /// What is asked of the peer.
+    fn acks(&self) -> AckFrequencyConfig {
+        let mut acks = AckFrequencyConfig::default();
+        acks.max_ack_delay(Some(self.ack_delay));
+        acks
     }
 }
 
