@@ -39,8 +39,7 @@ use tidemill_protocol::{
     },
     id::{Member, NodeId},
     identity::save_identity,
-    time::Time,
-    world::{Clock, World},
+    world::World,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -96,7 +95,6 @@ struct Desk {
     /// An executor was refused for good, or for now so often that the next would be as well.
     refused: Notify,
     refusals: Mutex<Refusals>,
-    clock: Clock,
 }
 
 impl Desk {
@@ -141,7 +139,6 @@ impl Agent {
             ended: Mutex::default(),
             refused: Notify::new(),
             refusals: Mutex::default(),
-            clock: world.clock.clone(),
         });
         let mut root =
             SupervisorSpec::new("agent", Strategy::OneForOne).intensity(INTENSITY).backoff(backoff());
@@ -154,7 +151,6 @@ impl Agent {
                 desk: desk.clone(),
                 node,
                 number: started.fetch_add(1, Ordering::Relaxed),
-                began: desk.clock.now(),
                 lines: None,
                 kill: Arc::new(Notify::new()),
             };
@@ -252,7 +248,6 @@ struct Process {
     desk: Arc<Desk>,
     node: NodeId,
     number: u64,
-    began: Time,
     /// Lines for its standard input, which is open as long as this is.
     lines: Option<mpsc::Sender<&'static str>>,
     kill: Arc<Notify>,
@@ -370,9 +365,7 @@ impl Handler<Ended> for Process {
             return ctx.stop();
         }
         let code = status.ok().and_then(|status| status.code());
-        let (is_refused, lived) =
-            (code == Some(i32::from(EXIT_NOT_NOW)), self.desk.clock.now().since(self.began));
-        let may_go_on = self.desk.refusals().ended(self.node, is_refused, lived);
+        let may_go_on = self.desk.refusals().ended(self.node, code == Some(i32::from(EXIT_NOT_NOW)));
         if code == Some(i32::from(EXIT_REFUSED)) || !may_go_on {
             self.desk.refused.notify_one();
             return ctx.stop();
@@ -439,7 +432,7 @@ impl Drop for AgentThread {
 mod tests {
     use super::*;
     use tidemill_actors::supervision::RestartWindow;
-    use tidemill_protocol::world::SeededRng;
+    use tidemill_protocol::{time::Time, world::SeededRng};
 
     /// How long a node holds out whose executor ends so long after each start; none if for ever.
     fn holds_out(lives: Duration) -> Option<Duration> {

@@ -260,6 +260,14 @@ impl Lost {
     pub(crate) fn broken(error: impl std::fmt::Display) -> Self {
         Lost::Broken(error.to_string())
     }
+
+    /// Who was let in and is sent away for now was cut off, and not refused.
+    fn by_one_that_was_let_in(self) -> Self {
+        match self {
+            Lost::NotNow(reason) => Lost::Broken(reason),
+            other => other,
+        }
+    }
 }
 
 impl From<quinn::ConnectionError> for Lost {
@@ -316,9 +324,11 @@ async fn talk(
     orders: Address<Order>,
 ) -> Result<(), Lost> {
     let connection = endpoint::connect_to(&control, address, &name).await?;
-    let ended = exchange(connection.clone(), hello, queued, orders).await;
+    let mut is_let_in = false;
+    let ended = exchange(connection.clone(), hello, queued, orders, &mut is_let_in).await;
     // The connection's own end says more than the link's: with it comes the driver's reason.
-    ended.map_err(|error| connection.close_reason().map_or(Lost::Broken(error), Lost::from))
+    let lost = |error| connection.close_reason().map_or(Lost::Broken(error), Lost::from);
+    ended.map_err(|error| if is_let_in { lost(error).by_one_that_was_let_in() } else { lost(error) })
 }
 
 async fn exchange(
@@ -326,6 +336,7 @@ async fn exchange(
     hello: Hello,
     mut queued: mpsc::Receiver<ToDriver>,
     orders: Address<Order>,
+    is_let_in: &mut bool,
 ) -> Result<(), String> {
     let config = LinkConfig::default();
     let link = ControlLink::<ToDriver, ToExecutor>::open(connection, &hello, &config).await;
@@ -335,6 +346,7 @@ async fn exchange(
             biased;
             order = link.receiver.recv() => {
                 let order = order.map_err(|e| in_words(&e))?;
+                *is_let_in |= matches!(order, ToExecutor::Welcome { .. });
                 orders.tell_control(Order { to: hello.member, message: order }).map_err(|e| e.to_string())?;
             }
             message = queued.recv() => match message {

@@ -15,6 +15,7 @@ use tidemill_actors::{
     node::{LinkId, Links},
     scheduler::TellExecutors,
     seam::{Payload, PayloadError},
+    supervision::{Actor, Context, Handler, Mailbox},
     transport::{BulkClient, FetchAnswer, Heard, StoreAnswer},
 };
 use tidemill_protocol::{
@@ -195,6 +196,49 @@ fn rubbish_on_a_bulk_stream_is_counted_and_cuts_off_its_sender_only() {
 
         assert_eq!(bulk::fetch(&good, DataKey::Block(block(0))).await.unwrap(), None);
         assert_eq!(refused(&scrape), 1);
+    });
+}
+
+/// Takes what a driver says.
+struct Orders;
+
+impl Actor for Orders {}
+
+impl Handler<Order> for Orders {
+    fn handle(&mut self, _: Order, _: &mut Context<Self>) {}
+}
+
+#[test]
+fn who_was_let_in_is_cut_off_and_anybody_else_refused_for_now() {
+    measured(|world, _| async move {
+        for is_let_in in [false, true] {
+            let (server, mailbox) = (control(&world, &Role::Driver), Mailbox::<Orders>::new());
+            let address = server.local_addr().unwrap();
+            let client = control(&world, &Role::node(NodeId(1)));
+            let (_uplink, queued) = mpsc::channel(1);
+            let named = (address, test_cluster().driver());
+            let executor = talk(client, named, hello(1), queued, mailbox.address());
+            let driver = async {
+                let connection = server.accept().await.unwrap().await.unwrap();
+                let config = LinkConfig::default();
+                let link = ControlLink::<ToExecutor, ToDriver>::open(connection.clone(), &hello(0), &config);
+                let link = link.await.unwrap();
+                if is_let_in {
+                    link.sender.send(&ToExecutor::Welcome { epoch: Epoch(1) }).await.unwrap();
+                    while mailbox.depth() == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                connection.close(CloseCode::Refused.into(), b"another has its number");
+            };
+            let (ended, ()) = tokio::join!(executor, driver);
+            let lost = ended.unwrap_err();
+            let expected = match is_let_in {
+                true => "the control link is lost: another has its number",
+                false => "the driver refuses this executor for now: another has its number",
+            };
+            assert_eq!(lost.to_string(), expected);
+        }
     });
 }
 
