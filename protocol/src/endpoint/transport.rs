@@ -60,7 +60,7 @@ pub struct Transport {
     pub initial_rtt: Duration,
     /// The size of datagrams.
     pub mtu: Mtu,
-    /// How many handshakes may wait to be accepted. What more of them send is dropped unread, and sent again after a second: a
+    /// How many handshakes may wait to be accepted. What more of them send is dropped unread, and sent again after a while: a
     /// cluster whose machines all call at the same moment stays below.
     pub incoming_max: usize,
     /// What each of them may have sent ahead, in bytes: a first flight.

@@ -220,8 +220,8 @@ fn who_was_let_in_is_cut_off_and_anybody_else_refused_for_now() {
             let executor = talk(client, named, hello(1), queued, mailbox.address());
             let driver = async {
                 let connection = server.accept().await.unwrap().await.unwrap();
-                let config = LinkConfig::default();
-                let link = ControlLink::<ToExecutor, ToDriver>::open(connection.clone(), &hello(0), &config);
+                let (hello, config) = (hello(0), LinkConfig::default());
+                let link = ControlLink::<ToExecutor, ToDriver>::open(connection.clone(), &hello, &config);
                 let link = link.await.unwrap();
                 if is_let_in {
                     link.sender.send(&ToExecutor::Welcome { epoch: Epoch(1) }).await.unwrap();
