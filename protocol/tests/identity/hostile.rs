@@ -156,8 +156,8 @@ fn a_flood_of_initial_packets_is_answered_by_retries_and_forgotten() {
         let took = a_machine_joins(&sim, &driver, 2).await;
         assert!(took < Duration::from_secs(5), "{took:?}");
         let counts = &driver.desk.counts;
-        // The others were refused before this crate has seen them: no more than 16 may wait to be looked at.
-        assert!(counts.unproven.load(Relaxed) >= 4_000, "{counts:?}");
+        // Of 50 in each of 100 ms no more than 16 may wait to be looked at; the others were refused before this crate has seen them.
+        assert!(counts.unproven.load(Relaxed) >= 1_600, "{counts:?}");
         assert_eq!((counts.turned_away.load(Relaxed), counts.granted.load(Relaxed)), (0, 1));
         drop(connecting);
         nothing_is_left(&driver).await;
