@@ -78,7 +78,13 @@ pub fn cpu(program: &Path) -> Result<End, Wrong> {
             group.held_up().ok().filter(enough)
         };
         let struck = until("it is held up", held)?;
+        let is_dead = !is_alive(host.pid);
         cluster.goes_on()?;
-        Ok(vec![format!("held up {struck} times by a quota of processor time")])
+        if is_dead {
+            cluster.driver_says(&["an executor is gone", &format!("node-{}.", host.node)])?;
+            cluster.is_succeeded(&host)?;
+        }
+        let then = if is_dead { "; it was thought dead, and was started again" } else { "" };
+        Ok(vec![format!("held up {struck} times by a quota of processor time{then}")])
     })
 }
