@@ -10,7 +10,7 @@ use super::{
 use crate::core::Core;
 use std::{collections::BTreeMap, sync::Arc};
 use tidemill_protocol::{
-    id::{DataKey, Epoch, TaskId},
+    id::{DataKey, Epoch, Member, TaskId},
     message::{
         Exhausted, OutputInfo, Route, TaskFacts, TaskFailure, TaskOutcome, TaskSpec, ToDriver, short_text,
     },
@@ -72,7 +72,7 @@ impl ExecutorCore {
         &mut self,
         now: Time,
         facts: &TaskFacts,
-        (specs, routes): (Vec<Arc<TaskSpec>>, Vec<Route>),
+        (specs, routes): (Vec<Arc<TaskSpec>>, Vec<Arc<Route>>),
         out: &mut Vec<Action>,
     ) {
         if self.leaving || !self.follow(now, facts.epoch, out) {
@@ -168,7 +168,7 @@ impl ExecutorCore {
                 }
                 let outcome =
                     TaskOutcome { task: id, holder, outputs, rows_in, run_ns, read, read_stages, prepared };
-                out.push(Action::TellDriver(ToDriver::TaskDone(outcome)));
+                out.push(Action::TellDriver(ToDriver::TaskDone(Arc::new(outcome))));
             }
             TaskEnd::Missing { .. } if !task.fetched && !self.config.inputs_immediate => {
                 out.push(Action::Fetch { spec: task.spec.clone() });
@@ -262,18 +262,20 @@ impl ExecutorCore {
     }
 
     fn tell_failed(&self, task: TaskId, message: String, why: Why, out: &mut Vec<Action>) {
-        let (Why { missing, exhausted }, message) = (why, short_text(message));
-        let failure = TaskFailure { task, reporter: self.config.member, message, missing, exhausted };
+        let (Why { missing, exhausted, unreached }, reporter) = (why, self.config.member);
+        let message = short_text(message);
+        let failure = TaskFailure { task, reporter, message, missing, exhausted, unreached };
         out.push(Action::Count(Counted::Failed));
         out.push(Action::TellDriver(ToDriver::TaskFailed(failure)));
     }
 }
 
 /// Why an attempt has failed, if not by its own fault.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Why {
     missing: Option<DataKey>,
     exhausted: Option<Exhausted>,
+    unreached: Vec<Member>,
 }
 
 /// Nobody will ask for what an unwanted attempt has kept, and nobody will publish what it has left for a sink.
@@ -311,8 +313,8 @@ impl Core for ExecutorCore {
             Event::InputsReady { task } => {
                 self.tasks.make_ready(task);
             }
-            Event::InputsFailed { task, missing, exhausted, message } => {
-                self.inputs_failed(task, Why { missing, exhausted }, message, out);
+            Event::InputsFailed { task, missing, exhausted, unreached, message } => {
+                self.inputs_failed(task, Why { missing, exhausted, unreached }, message, out);
             }
             Event::SlotFree { slot, task, end } => self.slot_free(slot, task, end, out),
             Event::Progress { counters } => self.progress(now, counters, out),

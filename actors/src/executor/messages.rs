@@ -29,10 +29,10 @@ pub enum Event {
     Run {
         /// What they share.
         facts: TaskFacts,
-        /// The tasks, shared so that passing them on copies nothing.
+        /// The tasks.
         tasks: Vec<Arc<TaskSpec>>,
         /// Whom to tell when tasks of the batch end.
-        routes: Vec<Route>,
+        routes: Vec<Arc<Route>>,
     },
     /// Where the inputs are of attempts that were ordered before, in case they wait for notices.
     NameInputs {
@@ -69,6 +69,8 @@ pub enum Event {
         missing: Option<DataKey>,
         /// What there was not enough of, if that is why.
         exhausted: Option<Exhausted>,
+        /// Who should hold the missing input and could not be reached.
+        unreached: Vec<Member>,
         /// In words.
         message: String,
     },
@@ -107,12 +109,8 @@ impl Event {
     pub fn from_wire(message: ToExecutor) -> Result<Event, ToExecutor> {
         Ok(match message {
             ToExecutor::Welcome { epoch } => Event::Welcome { epoch },
-            ToExecutor::Run { facts, tasks, routes } => {
-                Event::Run { facts, tasks: tasks.into_iter().map(Arc::new).collect(), routes }
-            }
-            ToExecutor::NameInputs { tasks } => {
-                Event::NameInputs { tasks: tasks.into_iter().map(Arc::new).collect() }
-            }
+            ToExecutor::Run { facts, tasks, routes } => Event::Run { facts, tasks, routes },
+            ToExecutor::NameInputs { tasks } => Event::NameInputs { tasks },
             ToExecutor::Cancel { tasks } => Event::Cancel { tasks },
             ToExecutor::Drop { keys } => Event::Drop { keys },
             ToExecutor::ReleaseOutputs { up_to } => Event::ReleaseOutputs { up_to },

@@ -8,7 +8,10 @@
 //!
 //! It stands until its batch is released, because a notice may come before the `Run` whose task waits for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tidemill_protocol::{
     id::{Attempt, BatchNumber, DataKey, Epoch, Member, PartitionId, StageId, TaskId, TaskKey},
     message::{InputPart, OutputInfo, Route, TaskFacts, TaskSpec},
@@ -17,7 +20,7 @@ use tidemill_protocol::{
 /// What is known of one batch.
 #[derive(Debug, Default)]
 struct Batch {
-    routes: BTreeMap<StageId, Route>,
+    routes: BTreeMap<StageId, Arc<Route>>,
     told: BTreeMap<(StageId, Attempt), BTreeMap<PartitionId, Told>>,
     /// What was sent inside notices, by reader.
     brought_bytes: BTreeMap<Member, u64>,
@@ -66,7 +69,7 @@ impl Notices {
     }
 
     /// Whom to tell when tasks of a batch end.
-    pub fn route(&mut self, facts: &TaskFacts, routes: Vec<Route>) {
+    pub fn route(&mut self, facts: &TaskFacts, routes: Vec<Arc<Route>>) {
         if let Some(batch) = self.batch(facts.epoch, facts.batch).filter(|_| !routes.is_empty()) {
             batch.routes.extend(routes.into_iter().map(|route| (route.stage, route)));
         }

@@ -9,6 +9,7 @@ mod suspicion;
 
 use super::*;
 use crate::core::Core;
+use std::sync::Arc;
 use tidemill_protocol::{id::*, message::*, time::Time};
 
 const PROGRAM: ProgramId = ProgramId(7);
@@ -274,8 +275,14 @@ fn destinations() -> Vec<(ToDriver, Destination)> {
         read_stages: Vec::new(),
         prepared: Vec::new(),
     };
-    let failure =
-        TaskFailure { task, reporter: member, message: String::new(), missing: None, exhausted: None };
+    let failure = TaskFailure {
+        task,
+        reporter: member,
+        message: String::new(),
+        missing: None,
+        exhausted: None,
+        unreached: vec![],
+    };
     let reason = ReceiverExitReason::Stopped;
     let report = ToDriver::SourceReport { stream: StreamId(0), what: "reconnect".into(), count: 1 };
     vec![
@@ -288,7 +295,7 @@ fn destinations() -> Vec<(ToDriver, Destination)> {
         (ToDriver::BlockSafe { block, replica: None }, Destination::BatchGenerator),
         (ToDriver::EndOfBatch { receiver, batch: BatchNumber(0) }, Destination::BatchGenerator),
         (ToDriver::ReceiverExited { receiver, reason }, Destination::BatchGenerator),
-        (ToDriver::TaskDone(outcome), Destination::Scheduler),
+        (ToDriver::TaskDone(Arc::new(outcome)), Destination::Scheduler),
         (ToDriver::TaskFailed(failure), Destination::Scheduler),
         (leaked(), Destination::Scheduler),
         (report, Destination::Reports),
@@ -311,7 +318,14 @@ fn an_executor_speaks_of_its_own_tasks_only() {
     let task = TaskId { key, attempt: Attempt(0) };
     let failed = |reporter| {
         let message = "no".to_owned();
-        ToDriver::TaskFailed(TaskFailure { task, reporter, message, missing: None, exhausted: None })
+        ToDriver::TaskFailed(TaskFailure {
+            task,
+            reporter,
+            message,
+            missing: None,
+            exhausted: None,
+            unreached: vec![],
+        })
     };
     t.gives(1, says(2, life(2, 1), failed(life(1, 1))), &[]);
     assert!(t.last.contains(&Action::Count(Counter::MessagesRefused)));

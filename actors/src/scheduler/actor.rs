@@ -95,7 +95,7 @@ impl<E: TellExecutors, F: Followers> SchedulerPerformer<E, F> {
                     Misconduct::Failures | Misconduct::EarlierLife => {
                         tracing::info!(%member, ?time, ?why, "an executor gets no tasks for a time")
                     }
-                    Misconduct::Slowness => {
+                    Misconduct::Slowness | Misconduct::OutOfReach => {
                         tracing::warn!(%member, ?time, ?why, "an executor gets no tasks for a time")
                     }
                 }

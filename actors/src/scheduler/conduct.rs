@@ -35,6 +35,8 @@ pub struct ConductLimits {
     pub slow_excess_min: Duration,
     /// So many slow batches in a row exclude it; batches that say nothing about it do not count.
     pub slow_batches_max: u32,
+    /// Two executors do not reach each other when fetches between them fail for so long.
+    pub gap_min: Duration,
     /// How long it gets no tasks the first time; twice as long each further time. Probation lasts as long as the first time.
     pub exclusion_min: Duration,
     /// How long at most.
@@ -42,7 +44,8 @@ pub struct ConductLimits {
 }
 
 impl Default for ConductLimits {
-    /// 2 failed tasks within 60 s; 3 batches 3 times slower and by at least 5 ms, which is more than a busy machine takes from a task; 10 s to 5 min.
+    /// 2 failed tasks within 60 s; 3 batches 3 times slower and by at least 5 ms, which is more than a busy machine takes from a task; a gap of 1 s,
+    /// longer than a broken connection takes to be made again; 10 s to 5 min.
     fn default() -> Self {
         ConductLimits {
             failures_max: 2,
@@ -50,6 +53,7 @@ impl Default for ConductLimits {
             slow_factor: 3,
             slow_excess_min: Duration::from_millis(5),
             slow_batches_max: 3,
+            gap_min: Duration::from_secs(1),
             exclusion_min: Duration::from_secs(10),
             exclusion_max: Duration::from_secs(300),
         }
@@ -63,7 +67,9 @@ pub enum Misconduct {
     Failures,
     /// Its tasks take much longer than those of others.
     Slowness,
-    /// Either of them, in an earlier life: the time is what is left of that exclusion.
+    /// Others do not reach it, or it does not reach them: they could not have each other's outputs.
+    OutOfReach,
+    /// One of them, in an earlier life: the time is what is left of that exclusion.
     EarlierLife,
 }
 

@@ -13,6 +13,7 @@ use super::{
     job::{Job, TaskState},
     pace::{History, SpeculationLimits},
     queue::Queue,
+    reach::Reach,
     releases::{LateRelease, Releases},
 };
 use crate::{
@@ -86,6 +87,7 @@ pub struct Scheduler {
     pub(super) jobs: BTreeMap<BatchNumber, Job>,
     pub(super) queue: Queue,
     pub(super) conduct: Conduct,
+    pub(super) reach: Reach,
     pub(super) history: History,
     pub(super) releases: Releases,
     /// When running tasks are looked at next, for copies. Moved forward only, so that a steady flow of tasks does not set a
@@ -119,6 +121,7 @@ impl Scheduler {
             jobs: BTreeMap::new(),
             queue: Queue::default(),
             conduct: Conduct::new(config.conduct),
+            reach: Reach::new(config.conduct.gap_min),
             history: History::default(),
             releases: Releases::new(config.late_release),
             look_at: None,
@@ -264,7 +267,10 @@ impl Core for Scheduler {
             Event::BlocksWait { wait } => self.blocks_wait = wait,
             Event::TaskDone(outcome) => self.task_done(now, outcome, out),
             Event::TaskFailed(failure) => self.task_failed(now, failure, out),
-            Event::NoticeLost { batch, reader } => self.doubt(batch, Some(reader), out),
+            Event::NoticeLost { batch, reader, by } => {
+                self.untold(now, by, reader);
+                self.doubt(batch, Some(reader), out);
+            }
             Event::SlotLeaked { .. } => out.push(Action::Count(Counter::SlotsLeaked, 1)),
             Event::Published { batch, sink, result } => self.published(batch, sink, result, out),
             Event::Wake => {}

@@ -66,7 +66,7 @@ pub enum Event {
         wait: bool,
     },
     /// A task has ended well.
-    TaskDone(TaskOutcome),
+    TaskDone(Arc<TaskOutcome>),
     /// A task has ended badly.
     TaskFailed(TaskFailure),
     /// An executor was not told, or has forgotten, that a task of this batch has ended whose outputs are read there.
@@ -75,6 +75,8 @@ pub enum Event {
         batch: BatchNumber,
         /// Where tasks may wait for it.
         reader: Member,
+        /// Who says so: the reader, or who could not tell it.
+        by: Member,
     },
     /// A cancelled task would not end; its slot was replaced. Counted only.
     SlotLeaked {
@@ -146,16 +148,16 @@ pub enum Action {
         /// What all of them share.
         facts: TaskFacts,
         /// The tasks, in order of stage and partition; also such as must wait until they are told that their inputs are there.
-        tasks: Vec<TaskSpec>,
+        tasks: Vec<Arc<TaskSpec>>,
         /// Whom to tell when tasks end.
-        routes: Vec<Route>,
+        routes: Vec<Arc<Route>>,
     },
     /// Tell where the inputs are of attempts that were launched before, in case they still wait to be told.
     Name {
         /// Where the attempts are.
         member: Member,
         /// The tasks, in order of stage and partition.
-        tasks: Vec<TaskSpec>,
+        tasks: Vec<Arc<TaskSpec>>,
     },
     /// Stop these attempts; their results would be refused.
     Cancel {

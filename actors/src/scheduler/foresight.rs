@@ -20,6 +20,7 @@ use crate::seam::PlannedPart;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 use tidemill_protocol::{
     id::{BatchNumber, Member, PartitionId, StageId},
@@ -58,7 +59,7 @@ pub(super) struct Foreseen {
 /// What an executor says of an attempt.
 #[derive(Clone, Debug)]
 pub(super) enum Report {
-    Done(TaskOutcome),
+    Done(Arc<TaskOutcome>),
     Failed(TaskFailure),
 }
 
@@ -79,7 +80,7 @@ impl Scheduler {
             }
         }
         let routes = routes(job, chosen.iter().map(|(at, member, _)| (*at, *member)));
-        if routes.iter().map(entries).sum::<usize>() > limits.route_entries_max {
+        if routes.iter().map(|route| entries(route)).sum::<usize>() > limits.route_entries_max {
             return;
         }
         job.routes = routes;
@@ -121,7 +122,7 @@ impl Spread {
 }
 
 /// Whom to tell of each stage, if these tasks are there.
-fn routes(job: &Job, tasks: impl Iterator<Item = (At, Member)>) -> Vec<Route> {
+fn routes(job: &Job, tasks: impl Iterator<Item = (At, Member)>) -> Vec<Arc<Route>> {
     let mut read = BTreeMap::<StageId, BTreeSet<(PartitionId, Member)>>::new();
     for (at, member) in tasks {
         for part in job.job.stages[usize::from(at.0.0)].tasks[at.1.0 as usize].iter().flatten() {
@@ -133,12 +134,12 @@ fn routes(job: &Job, tasks: impl Iterator<Item = (At, Member)>) -> Vec<Route> {
     let route = |(stage, read): (StageId, BTreeSet<(PartitionId, Member)>)| {
         let members: BTreeSet<Member> = read.iter().map(|(_, member)| *member).collect();
         let places: BTreeMap<Member, u16> = members.iter().copied().zip(0..).collect();
-        Route {
+        Arc::new(Route {
             stage,
             attempt: job.first,
             readers: members.iter().map(|member| (member.node, member.incarnation)).collect(),
             partitions: read.iter().map(|(partition, member)| (*partition, places[member])).collect(),
-        }
+        })
     };
     read.into_iter().map(route).collect()
 }

@@ -197,7 +197,7 @@ pub(super) struct Job {
     /// Whether later stages were thought of when the first tasks were launched.
     pub looked_ahead: bool,
     /// Whom to tell when tasks end, by stage; and who has been sent that.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
     pub routed: BTreeSet<(Member, StageId)>,
     /// Tasks that wait, and were sent ahead.
     pub expected: usize,

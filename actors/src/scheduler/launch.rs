@@ -8,7 +8,10 @@ use super::{
     spec::{Inputs, TASK_BYTES_MAX},
 };
 use crate::seam::BatchPlan;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tidemill_protocol::{
     id::{BatchNumber, Member, StageId, TaskId, TaskKey},
     message::{Route, TaskFacts, TaskSpec},
@@ -20,7 +23,7 @@ use tidemill_protocol::{
 const LAUNCH_PARTS_MAX: usize = 256;
 
 /// What is sent in one event: the tasks of a batch for an executor, each with the number of its parts.
-pub(super) type Launches = BTreeMap<(BatchNumber, Member), Vec<(usize, TaskSpec)>>;
+pub(super) type Launches = BTreeMap<(BatchNumber, Member), Vec<(usize, Arc<TaskSpec>)>>;
 
 impl Scheduler {
     /// Launches what has room, oldest batch first. Gives the batch that can never be had, if one is found.
@@ -127,7 +130,7 @@ impl Scheduler {
 
 impl Job {
     /// Whom `member` must be told of for these tasks, and has not been.
-    fn new_routes(&mut self, member: Member, tasks: impl Iterator<Item = TaskId>) -> Vec<Route> {
+    fn new_routes(&mut self, member: Member, tasks: impl Iterator<Item = TaskId>) -> Vec<Arc<Route>> {
         let promised = tasks.filter(|task| task.attempt == self.first).map(|task| task.key.stage);
         let stages: BTreeSet<StageId> = promised.collect();
         let routed = &mut self.routed;
@@ -137,7 +140,7 @@ impl Job {
 }
 
 enum Placed {
-    At(Member, usize, TaskSpec),
+    At(Member, usize, Arc<TaskSpec>),
     NoRoom,
     Doomed(String),
 }
@@ -149,7 +152,7 @@ pub(super) fn facts(config: &SchedulerConfig, plan: &BatchPlan) -> TaskFacts {
 }
 
 /// Cuts a launch so that each message fits a control frame.
-pub(super) fn pages(tasks: Vec<(usize, TaskSpec)>) -> Vec<Vec<TaskSpec>> {
+pub(super) fn pages(tasks: Vec<(usize, Arc<TaskSpec>)>) -> Vec<Vec<Arc<TaskSpec>>> {
     let mut pages = Vec::with_capacity(1);
     let (mut page, mut filled) = (Vec::with_capacity(tasks.len()), 0);
     for (parts, task) in tasks {

@@ -7,7 +7,7 @@ use super::{
     lineage,
 };
 use tidemill_protocol::{
-    id::{BatchNumber, DataKey, Member, TaskKey},
+    id::{BatchNumber, DataKey, Member, TaskId, TaskKey},
     time::Time,
 };
 
@@ -18,6 +18,7 @@ impl Scheduler {
             return;
         }
         self.conduct.forget(member.node);
+        self.reach.forget(member);
         self.releases.forget(member);
         let batches: Vec<BatchNumber> = self.jobs.keys().copied().collect();
         for batch in batches {
@@ -47,6 +48,28 @@ impl Scheduler {
             if !tasks.is_empty() {
                 out.push(Action::Count(Counter::TasksLost, tasks.len() as u64));
                 out.push(Action::TasksLost { batch, member, tasks });
+            }
+        }
+    }
+
+    /// An executor lives, but others do not reach it: what runs there runs elsewhere, and what they would read there is made again.
+    /// What it has prepared for a sink the driver can have.
+    pub(super) fn leave_behind(&mut self, member: Member, out: &mut Vec<Action>) {
+        let batches: Vec<BatchNumber> = self.jobs.keys().copied().collect();
+        for batch in batches {
+            self.call_back_from(batch, member, out);
+            let (running, mut outputs) = self.held_by(batch, member);
+            for at in running {
+                let attempts = self.jobs[&batch].task(at).attempts().filter(|twin| twin.on == member);
+                let tasks: Vec<TaskId> =
+                    attempts.map(|twin| self.jobs[&batch].id(at, twin.attempt)).collect();
+                self.orphan(batch, at, member, out);
+                tasks.into_iter().for_each(|task| self.cancel(member, task));
+            }
+            outputs.retain(|at| self.jobs[&batch].stage(at.0).sink.is_none());
+            outputs.iter().for_each(|at| self.lose(batch, *at, out));
+            if !outputs.is_empty() {
+                self.settle(batch, out);
             }
         }
     }

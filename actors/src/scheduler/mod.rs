@@ -19,7 +19,7 @@
 //! | `job`, `attempts` | one batch: its tasks, their states, the table of legal transitions; at most two attempts of a task |
 //! | `queue` | which tasks could run, and which of them must wait for a block or for a while |
 //! | `executors` | who is there, how much room each has, and how far it is trusted |
-//! | `conduct`, `review` | the policy: who gets no tasks for a time; and carrying it out |
+//! | `conduct`, `reach`, `review` | the policies: who gets no tasks for a time, for how it behaves, or because others do not reach it; and carrying it out |
 //! | `pace`, `copies` | the policy: when a task takes too long; and the copies that start then |
 //! | `launch` | which ready task is launched where, in how many messages |
 //! | `foresight`, `recall` | what is sent ahead, to executors that tell each other when its inputs are there; and what becomes of it |
@@ -49,6 +49,7 @@ mod placement;
 mod poison;
 mod publish;
 mod queue;
+mod reach;
 mod recall;
 mod releases;
 mod review;

@@ -7,7 +7,7 @@ use super::{
     foresight::Report,
     job::{At, Job, TaskState},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tidemill_protocol::{
     id::{DataKey, TaskId},
     message::{StageRead, TaskFailure, TaskOutcome},
@@ -15,7 +15,7 @@ use tidemill_protocol::{
 };
 
 impl Scheduler {
-    pub(super) fn task_done(&mut self, now: Time, outcome: TaskOutcome, out: &mut Vec<Action>) {
+    pub(super) fn task_done(&mut self, now: Time, outcome: Arc<TaskOutcome>, out: &mut Vec<Action>) {
         let (task, holder) = (outcome.task, outcome.holder);
         let Some(Report::Done(outcome)) = self.keep_early(task, holder, Report::Done(outcome)) else {
             return;
@@ -95,7 +95,15 @@ impl Scheduler {
             out.push(Action::Discard { sink, task: failure.task });
         }
         if let Some(input) = failure.missing.filter(|input| is_input(job, at, *input)) {
-            return self.input_missing(now, key, input, failure.reporter, out);
+            if !self.out_of_reach(now, failure.reporter, &failure.unreached, out) {
+                return self.input_missing(now, key, input, failure.reporter, out);
+            }
+            // It is there for others, unless it was lost with the reporter.
+            let job = self.jobs.get(&key.batch);
+            if job.is_some_and(|job| job.task(at).state == TaskState::Ready) {
+                self.queue.enter(key);
+            }
+            return;
         }
         job.failures += 1;
         let task = job.task_mut(at);

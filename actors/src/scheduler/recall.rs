@@ -17,7 +17,7 @@ use super::{
     launch::pages,
     spec::Inputs,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tidemill_protocol::{
     id::{BatchNumber, DataKey, Member, SinkId, TaskId},
     message::TaskSpec,
@@ -47,14 +47,31 @@ impl Scheduler {
             if !job.is_ahead(at) || !is_broken(job) {
                 continue;
             }
-            let Some(foreseen) = job.take_foreseen(at) else { continue };
-            let (task, sink) = (job.id(at, job.first), job.stage(at.0).sink);
-            if job.has_inputs(at) {
-                job.set(at, TaskState::Ready);
-                self.queue.enter(task.key);
-            }
-            self.dismiss(task, sink, foreseen, out);
+            self.call_back(batch, at, out);
         }
+    }
+
+    /// Calls back what was sent ahead to an executor.
+    pub(super) fn call_back_from(&mut self, batch: BatchNumber, member: Member, out: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get(&batch) else { return };
+        let is_there = |foreseen: &Foreseen| foreseen.on == member;
+        let ahead = job
+            .tasks()
+            .filter(|(at, task)| job.is_ahead(*at) && task.foreseen.as_ref().is_some_and(is_there));
+        for at in ahead.map(|(at, _)| at).collect::<Vec<At>>() {
+            self.call_back(batch, at, out);
+        }
+    }
+
+    fn call_back(&mut self, batch: BatchNumber, at: At, out: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get_mut(&batch) else { return };
+        let Some(foreseen) = job.take_foreseen(at) else { return };
+        let (task, sink) = (job.id(at, job.first), job.stage(at.0).sink);
+        if job.has_inputs(at) {
+            job.set(at, TaskState::Ready);
+            self.queue.enter(task.key);
+        }
+        self.dismiss(task, sink, foreseen, out);
     }
 
     /// Those whose inputs are accepted run: from now on they are tasks like others.
@@ -107,7 +124,7 @@ impl Scheduler {
 
     /// Tells those who run where their inputs are, all of which are there.
     fn name_inputs(&mut self, batch: BatchNumber, tasks: Vec<At>, out: &mut Vec<Action>) {
-        let mut named = BTreeMap::<Member, Vec<(usize, TaskSpec)>>::new();
+        let mut named = BTreeMap::<Member, Vec<(usize, Arc<TaskSpec>)>>::new();
         for at in tasks {
             let Some(job) = self.jobs.get_mut(&batch) else { return };
             let TaskState::Running { attempt, on } = job.task(at).state else { continue };

@@ -42,17 +42,62 @@ impl Scheduler {
         self.keep_one_usable(now, out);
     }
 
-    /// An executor gets no tasks for a time, unless nobody else would be left.
-    pub(super) fn exclude(&mut self, now: Time, member: Member, why: Misconduct, out: &mut Vec<Action>) {
+    /// An executor could not have an input from these. One end of such a gap gets no tasks for a time, and what runs or lies there
+    /// is made elsewhere: unless it holds blocks that nobody else does, for those could not be read elsewhere either. Whether it
+    /// is the reporter.
+    pub(super) fn out_of_reach(
+        &mut self,
+        now: Time,
+        reporter: Member,
+        unreached: &[Member],
+        out: &mut Vec<Action>,
+    ) -> bool {
+        for holder in unreached.iter().filter(|holder| **holder != reporter) {
+            let ends = [reporter, *holder];
+            // Of who is dead, or has no tasks, this is no news.
+            if !ends.into_iter().all(|end| self.executors.is_usable(end)) {
+                continue;
+            }
+            let on_probation = |end: Member| self.conduct.standing(end.node) == Standing::OnProbation;
+            let Some(member) = self.reach.failed(now, ends, on_probation) else { continue };
+            if !self.holds_alone(member) && self.exclude(now, member, Misconduct::OutOfReach, out) {
+                self.reach.forget(member);
+                self.leave_behind(member, out);
+            }
+        }
+        !unreached.is_empty() && self.conduct.standing(reporter.node) == Standing::Excluded
+    }
+
+    /// An executor could not tell another one of a task: that says which of two ends has more gaps, and fails nothing itself.
+    pub(super) fn untold(&mut self, now: Time, by: Member, reader: Member) {
+        if by != reader && self.executors.is_usable(by) && self.executors.is_usable(reader) {
+            self.reach.note(now, [by, reader]);
+        }
+    }
+
+    fn holds_alone(&self, member: Member) -> bool {
+        let mut places = self.jobs.values().flat_map(|job| job.blocks.values());
+        places.any(|place| place.holders == [member])
+    }
+
+    /// An executor gets no tasks for a time, unless nobody else would be left; whether it is so.
+    pub(super) fn exclude(
+        &mut self,
+        now: Time,
+        member: Member,
+        why: Misconduct,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let is_usable = self.executors.is_usable(member);
         let is_last = self.executors.usable() <= usize::from(is_usable);
         if is_last || !self.executors.is_live(member) {
-            return;
+            return false;
         }
         let time = self.conduct.exclude(now, member);
         self.executors.set_standing(member, Standing::Excluded);
         out.push(Action::Count(Counter::ExecutorsExcluded, 1));
         out.push(Action::Excluded { member, time, why });
+        true
     }
 
     /// When the others are lost or suspected, the excluded are better than nobody.

@@ -5,6 +5,7 @@ use super::{
     job::{At, Job, TaskState},
 };
 use crate::seam::PlannedPart;
+use std::sync::Arc;
 use tidemill_protocol::{
     id::{BlockId, DataKey, Member, PartitionId, StageId, TaskId},
     message::{InputPart, TaskSpec},
@@ -85,7 +86,7 @@ impl Inputs {
     }
 
     /// The task for `member`: what it holds itself is nearest.
-    pub fn spec(mut self, task: TaskId, member: Member) -> TaskSpec {
+    pub fn spec(mut self, task: TaskId, member: Member) -> Arc<TaskSpec> {
         for part in self.inputs.iter_mut().flatten() {
             if let InputPart::Held { holders, .. } = part
                 && let Some(own) = holders.iter().position(|holder| *holder == member)
@@ -93,7 +94,7 @@ impl Inputs {
                 holders.swap(0, own);
             }
         }
-        TaskSpec { task, inputs: self.inputs }
+        Arc::new(TaskSpec { task, inputs: self.inputs })
     }
 
     fn block(&mut self, job: &Job, block: BlockId, executors: &Executors) -> Result<InputPart, BlockId> {

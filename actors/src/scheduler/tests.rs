@@ -157,7 +157,7 @@ impl Table {
     }
 
     /// The spec that was launched last under this name.
-    fn spec(&self, text: &str) -> TaskSpec {
+    fn spec(&self, text: &str) -> Arc<TaskSpec> {
         let launched = self.last.iter().filter_map(|action| match action {
             Action::Launch { tasks, .. } => Some(tasks),
             _ => None,
@@ -252,7 +252,7 @@ fn done(task: &str, on: u16, partitions: &[u32]) -> Event {
 fn done_reading(task: &str, on: u16, partitions: &[u32], read: Vec<DataKey>) -> Event {
     let outputs =
         partitions.iter().map(|p| OutputInfo { partition: PartitionId(*p), rows: 1, bytes: 8 }).collect();
-    Event::TaskDone(TaskOutcome {
+    Event::TaskDone(Arc::new(TaskOutcome {
         task: id(task),
         holder: node(on),
         outputs,
@@ -261,7 +261,7 @@ fn done_reading(task: &str, on: u16, partitions: &[u32], read: Vec<DataKey>) -> 
         read,
         read_stages: Vec::new(),
         prepared: Vec::new(),
-    })
+    }))
 }
 
 fn failed(task: &str, on: u16, message: &str) -> Event {
@@ -271,6 +271,7 @@ fn failed(task: &str, on: u16, message: &str) -> Event {
         message: message.into(),
         missing: None,
         exhausted: None,
+        unreached: Vec::new(),
     })
 }
 
@@ -282,6 +283,7 @@ fn refused(task: &str, on: u16) -> Event {
         message: "resources exhausted".into(),
         missing: None,
         exhausted: Some(Exhausted { resource: Resource::Inputs, needed: 9, max: 8 }),
+        unreached: Vec::new(),
     })
 }
 
@@ -293,7 +295,15 @@ fn missing(task: &str, on: u16, key: DataKey) -> Event {
         message,
         missing: Some(key),
         exhausted: None,
+        unreached: Vec::new(),
     })
+}
+
+/// An input that is held by an executor which could not be reached.
+fn unreached(task: &str, on: u16, key: DataKey, holder: u16) -> Event {
+    let Event::TaskFailed(mut failure) = missing(task, on, key) else { panic!("it has failed") };
+    failure.unreached.push(node(holder));
+    Event::TaskFailed(failure)
 }
 
 fn published(batch: u64, sink: u16) -> Event {

@@ -93,9 +93,9 @@ fn arrive(table: &Table, task: TaskId, fetched: Result<Fetched, InputError>) -> 
             *entry = State::Arrived(fetched);
             Some(Event::InputsReady { task })
         }
-        Err(InputError { missing, exhausted, message }) => {
+        Err(InputError { missing, exhausted, unreached, message }) => {
             entries.remove(&task);
-            Some(Event::InputsFailed { task, missing, exhausted, message })
+            Some(Event::InputsFailed { task, missing, exhausted, unreached, message })
         }
     }
 }

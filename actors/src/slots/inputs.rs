@@ -47,6 +47,8 @@ pub struct InputError {
     pub missing: Option<DataKey>,
     /// What there was not enough of here, if that is why.
     pub exhausted: Option<Exhausted>,
+    /// Of the holders of the missing input, those that could not be reached.
+    pub unreached: Vec<Member>,
     /// In words.
     pub message: String,
 }
@@ -277,17 +279,20 @@ impl InputError {
 
     /// Nothing is missing, but it cannot be read.
     pub(super) fn unreadable(message: String) -> Self {
-        InputError { missing: None, exhausted: None, message }
+        InputError { missing: None, exhausted: None, unreached: Vec::new(), message }
     }
 
     fn none_of(key: DataKey) -> Self {
         let message = format!("no executor gives {key}");
-        InputError { missing: Some(key), exhausted: None, message }
+        InputError { missing: Some(key), exhausted: None, unreached: Vec::new(), message }
     }
 
     fn and(mut self, key: DataKey, error: &FetchError) -> Self {
         if !error.is_retryable() {
             return InputError::unreadable(format!("{key}: {error}"));
+        }
+        if let FetchError::Gone { peer, .. } = error {
+            self.unreached.push(*peer);
         }
         self.message = format!("{}; {error}", self.message);
         self

@@ -299,7 +299,7 @@ impl Rig {
         };
         self.order(ToExecutor::Run {
             facts,
-            tasks: vec![TaskSpec { task, inputs: vec![parts] }],
+            tasks: vec![Arc::new(TaskSpec { task, inputs: vec![parts] })],
             routes: Vec::new(),
         });
     }

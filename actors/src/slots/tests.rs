@@ -42,8 +42,8 @@ async fn a_batch_of_two_stages_runs_from_order_to_answer() {
     rig.run(task(0, 0), vec![range(1, 5)]);
     let ToDriver::TaskDone(map) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
     let info = |partition| OutputInfo { partition: PartitionId(partition), rows: 2, bytes: 16 };
-    assert_eq!((map.holder, map.rows_in, map.outputs), (me, 4, vec![info(0), info(1)]));
-    assert_eq!((map.run_ns, map.read), (1_000, vec![]));
+    assert_eq!((map.holder, map.rows_in, &map.outputs), (me, 4, &vec![info(0), info(1)]));
+    assert_eq!((map.run_ns, &map.read), (1_000, &vec![]));
 
     rig.run(task(1, 1), vec![part(output(task(0, 0), 1), me)]);
     let ToDriver::TaskDone(reduce) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
@@ -251,7 +251,7 @@ async fn little_that_is_for_a_sink_travels_with_the_report_and_much_does_not() {
         rig.run(task, vec![range(1, 4)]);
         let ToDriver::TaskDone(outcome) = rig.told(Time::ZERO).await else { panic!("the task is sound") };
         assert!(!outcome.outputs.is_empty());
-        outcome.prepared
+        outcome.prepared.clone()
     }
     let (me, peer) = (member(1), member(2));
     let mut rig = Rig::new(me, Arc::new(over_quic(peer, store())), store(), None);

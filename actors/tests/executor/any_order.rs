@@ -148,7 +148,13 @@ impl Around {
         self.fetching.remove(&task);
         let event = match rng.chance(0.8) {
             true => Event::InputsReady { task },
-            false => Event::InputsFailed { task, missing: None, exhausted: None, message: "lost".into() },
+            false => Event::InputsFailed {
+                task,
+                missing: None,
+                exhausted: None,
+                unreached: vec![],
+                message: "lost".into(),
+            },
         };
         self.on(event);
     }

@@ -77,11 +77,15 @@ pub fn tell_done(id: TaskId) -> Vec<Action> {
         read_stages: Vec::new(),
         prepared,
     };
-    vec![Action::Count(Counted::Done { run_ns: 900 }), Action::TellDriver(ToDriver::TaskDone(outcome))]
+    vec![
+        Action::Count(Counted::Done { run_ns: 900 }),
+        Action::TellDriver(ToDriver::TaskDone(Arc::new(outcome))),
+    ]
 }
 
 pub fn tell_failed(task: TaskId, message: &str, missing: Option<DataKey>) -> Vec<Action> {
-    let failure = TaskFailure { task, reporter: ME, message: message.into(), missing, exhausted: None };
+    let (exhausted, unreached) = (None, Vec::new());
+    let failure = TaskFailure { task, reporter: ME, message: message.into(), missing, exhausted, unreached };
     vec![Action::Count(Counted::Failed), Action::TellDriver(ToDriver::TaskFailed(failure))]
 }
 

@@ -33,7 +33,7 @@ fn named(batch: u64, held: &[(u32, &[Member])]) -> Arc<TaskSpec> {
     Arc::new(TaskSpec { task: reader.task, inputs: vec![shuffle, reader.inputs[1].clone()] })
 }
 
-fn order(tasks: Vec<Arc<TaskSpec>>, routes: Vec<Route>) -> Event {
+fn order(tasks: Vec<Arc<TaskSpec>>, routes: Vec<Arc<Route>>) -> Event {
     Event::Run { facts: facts(tasks[0].task.key.batch.0), tasks, routes }
 }
 
@@ -80,7 +80,7 @@ fn a_task_that_waits_for_notices_holds_no_slot_and_begins_with_the_last_of_them(
     let read_stages = vec![StageRead { stage: StageId(0), attempt: Attempt(0) }];
     let outcome =
         TaskOutcome { task: spec.task, holder: ME, outputs, rows_in, run_ns, read, read_stages, prepared };
-    let told = Action::TellDriver(ToDriver::TaskDone(outcome));
+    let told = Action::TellDriver(ToDriver::TaskDone(Arc::new(outcome)));
     assert_eq!(desk.on(free(0, spec.task, done())), [Action::Count(Counted::Done { run_ns: 900 }), told]);
 }
 
@@ -171,12 +171,12 @@ fn a_task_that_ends_is_told_to_its_readers_each_of_its_own_partitions_and_small_
     let lives = |members: &[Member]| members.iter().map(|m| (m.node, m.incarnation)).collect();
     let partitions =
         [(0, 0), (1, 1), (2, 0), (3, 2), (4, 1), (4, 0)].map(|(p, reader)| (PartitionId(p), reader));
-    let route = Route {
+    let route = Arc::new(Route {
         stage: StageId(0),
         attempt: Attempt(0),
         readers: lives(&[OTHER, ME, THIRD]),
         partitions: partitions.to_vec(),
-    };
+    });
     let mut copy = spec(task(1, 0, 1), ME).as_ref().clone();
     copy.task.attempt = Attempt(1);
     let copy = Arc::new(copy);
@@ -203,7 +203,7 @@ fn with_a_transport_by_reference_nothing_is_brought() {
     let mut desk = Desk::with(config);
     let readers = vec![(OTHER.node, OTHER.incarnation)];
     let partitions = vec![(PartitionId(4), 0)];
-    let route = Route { stage: StageId(0), attempt: Attempt(0), readers, partitions };
+    let route = Arc::new(Route { stage: StageId(0), attempt: Attempt(0), readers, partitions });
     let writer = spec(task(1, 0, 0), ME);
     desk.on(order(vec![writer.clone()], vec![route]));
     let told = desk.on(free(0, writer.task, done()));

@@ -47,8 +47,13 @@ fn a_missing_input_is_fetched_once_and_then_reported() {
     let missing = || TaskEnd::Missing { key, message: "gone".into() };
     desk.on(run(&[(a, ME)]));
     assert_eq!(desk.on(free(0, a, missing())), [Action::Fetch { spec: spec(a, ME) }]);
-    let failed =
-        Event::InputsFailed { task: a, missing: Some(key), exhausted: None, message: "nobody has it".into() };
+    let failed = Event::InputsFailed {
+        task: a,
+        missing: Some(key),
+        exhausted: None,
+        unreached: vec![],
+        message: "nobody has it".into(),
+    };
     assert_eq!(desk.on(failed.clone()), tell_failed(a, "nobody has it", Some(key)));
     assert_eq!(desk.on(failed), [], "said twice");
 }

@@ -12,6 +12,7 @@
 //! | 28 | two copies of a task both end | `row_28_…` (tasks) | no task is lost, nobody dies | user code ran more often than there are tasks |
 //! | 28 | … and state has one chain of parents | *not here*: nothing is kept from batch to batch yet | | |
 //! | 29 | a map output is lost before it is fetched | `row_29_…` (executors), two tests | nobody is declared dead: it is made again all the same, and batches are published while the cut lasts | readers report `InputsMissing`; records were mapped again |
+//! | 29 | … because two executors do not reach each other, for a minute | `row_29_of_executors_that_do_not_reach_each_other…` (gaps), three seeds each of four kinds of gap | one end gets no tasks for a time, that with more gaps, and nobody is declared dead; from ten batches after the cut on no batch takes longer than 5 s, and half of them no longer than twice as long as before | tasks have failed |
 //! | 30 | the lost output of a stage that is not deterministic | `row_30_…` (tasks); who decides: actors, `two_runs_of_a_task_that_is_not_deterministic_are_not_mixed_in_a_sink_that_was_being_published`, runtime, `an_attempt_that_differs_is_reported_with_the_operator` | each number once: no reader mixes two runs | lots were drawn again |
 //! | 31 | all executors are lost at once | `row_31_…` (executors) | the job waits, and goes on with the first that returns | three kills, and nothing is counted meanwhile |
 //! | 32 | an executor joins in mid batch, or leaves | joins: `row_32_…` (executors); leaves: `a_leave_costs_no_task_and_no_block_while_a_load_runs` (tests/membership.rs), `a_leave_alone_repeats_nothing` (tests/fixed.rs), and 200 seeds of the swarm | no task runs again, no block is struck | it was absent, and holds data at the end; it has left, by the driver's word |
@@ -35,6 +36,7 @@
 
 mod certificates;
 mod executors;
+mod gaps;
 mod lossy;
 mod mailbox;
 mod network;

@@ -2,10 +2,10 @@
 
 use super::{Frame, FrameError, FrameKind, HEADER_BYTES};
 use crate::codec::{self, CodecError};
-use crate::message::{BulkReply, BulkRequest, Hello, Reply, Request, ToDriver, ToExecutor};
+use crate::message::{BulkReply, BulkRequest, Hello, Reply, Request, Route, TaskSpec, ToDriver, ToExecutor};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use std::mem;
+use std::{mem, sync::Arc};
 
 /// What travels as the body of a frame.
 pub trait WireMessage: Serialize + DeserializeOwned + Send + 'static {
@@ -28,10 +28,39 @@ impl WireMessage for Hello {
 }
 impl WireMessage for ToExecutor {
     const KIND: FrameKind = FrameKind::ToExecutor;
+
+    fn bytes_hint(&self) -> usize {
+        match self {
+            ToExecutor::Run { tasks, routes, .. } => {
+                let route = |route: &Arc<Route>| 64 + 8 * (route.readers.len() + route.partitions.len());
+                192 + tasks.iter().map(|task| task_bytes(task)).sum::<usize>()
+                    + routes.iter().map(route).sum::<usize>()
+            }
+            ToExecutor::Peers { peers } => 64 + 56 * peers.len(),
+            ToExecutor::Group { orders } => 32 + orders.iter().map(ToExecutor::bytes_hint).sum::<usize>(),
+            _ => 64,
+        }
+    }
 }
 impl WireMessage for ToDriver {
     const KIND: FrameKind = FrameKind::ToDriver;
+
+    fn bytes_hint(&self) -> usize {
+        match self {
+            ToDriver::TaskDone(outcome) => {
+                let prepared = outcome.prepared.iter().map(|piece| PIECE_FIELDS_BYTES + piece.bytes.len());
+                288 + 8 * (outcome.outputs.len() + outcome.read.len()) + prepared.sum::<usize>()
+            }
+            _ => 64,
+        }
+    }
 }
+
+/// About how many bytes a task has in a message.
+fn task_bytes(task: &TaskSpec) -> usize {
+    96 + task.inputs.iter().map(|parts| 8 + 64 * parts.len()).sum::<usize>()
+}
+
 impl WireMessage for BulkRequest {
     const KIND: FrameKind = FrameKind::BulkRequest;
 
@@ -160,4 +189,60 @@ pub fn decode_message<M: WireMessage>(frame: &Frame) -> Result<M, MessageError> 
         return Err(MessageError::UnexpectedKind { expected: M::KIND, got: frame.kind });
     }
     Ok(codec::decode_shared(&frame.body, &M::KIND.limits())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sample of this variant, with each of its lists repeated.
+    fn long<M: WireMessage>(samples: Vec<M>, times: usize, repeat: impl Fn(&mut M, usize) -> bool) -> Vec<M> {
+        let repeated =
+            samples.into_iter().filter_map(|mut message| repeat(&mut message, times).then_some(message));
+        repeated.collect()
+    }
+
+    fn repeat<T: Clone>(list: &mut Vec<T>, times: usize) {
+        *list = std::iter::repeat_n(&list[..], times).flatten().cloned().collect();
+    }
+
+    #[track_caller]
+    fn is_about_right<M: WireMessage>(message: &M) {
+        let (length, hint) = (encode_message(message).unwrap().len() - HEADER_BYTES, message.bytes_hint());
+        assert!(length <= hint && hint <= 4 * length, "{} bytes, and the hint is {hint}", length);
+    }
+
+    #[test]
+    fn what_grows_with_the_cluster_is_written_into_memory_of_the_right_size() {
+        for times in [1, 10, 100] {
+            let orders = long(ToExecutor::samples(), times, |order, times| {
+                match order {
+                    ToExecutor::Run { tasks, routes, .. } => {
+                        repeat(tasks, times);
+                        routes.iter_mut().for_each(|route| {
+                            let route = Arc::make_mut(route);
+                            repeat(&mut route.readers, times);
+                            repeat(&mut route.partitions, times);
+                        });
+                    }
+                    ToExecutor::Peers { peers } => repeat(peers, times),
+                    ToExecutor::Group { orders } => repeat(orders, times),
+                    _ => return false,
+                }
+                true
+            });
+            assert!(orders.len() >= 4, "two of Run, Peers and Group");
+            orders.iter().for_each(is_about_right);
+            let reports = long(ToDriver::samples(), times, |report, times| {
+                let ToDriver::TaskDone(outcome) = report else { return false };
+                let outcome = Arc::make_mut(outcome);
+                repeat(&mut outcome.outputs, times);
+                repeat(&mut outcome.read, times);
+                repeat(&mut outcome.prepared, times);
+                true
+            });
+            assert!(!reports.is_empty());
+            reports.iter().for_each(is_about_right);
+        }
+    }
 }

@@ -150,6 +150,7 @@ mod tests {
     use crate::id::{BlockId, Epoch, ProgramId, ReceiverId, ReceiverIndex, RunId, StreamId};
     use crate::message::{TaskFacts, TaskOutcome, TaskSpec, ToDriver, ToExecutor};
     use crate::time::BatchTime;
+    use std::sync::Arc;
 
     fn task(partition: u32, attempt: u16) -> TaskId {
         let key =
@@ -174,11 +175,15 @@ mod tests {
     fn run(inputs: Vec<Vec<InputPart>>) -> ToExecutor {
         let (epoch, program, batch) = (Epoch(1), ProgramId(2), BatchNumber(u64::MAX));
         let facts = TaskFacts { epoch, program, batch, time: BatchTime(5), seed: 6, run: RunId(7) };
-        ToExecutor::Run { facts, tasks: vec![TaskSpec { task: task(9, 0), inputs }], routes: Vec::new() }
+        ToExecutor::Run {
+            facts,
+            tasks: vec![Arc::new(TaskSpec { task: task(9, 0), inputs })],
+            routes: Vec::new(),
+        }
     }
 
     fn done(outputs: Vec<OutputInfo>, read: Vec<DataKey>) -> ToDriver {
-        ToDriver::TaskDone(TaskOutcome {
+        ToDriver::TaskDone(Arc::new(TaskOutcome {
             task: task(9, 0),
             holder: on(1),
             outputs,
@@ -187,7 +192,7 @@ mod tests {
             read,
             read_stages: Vec::new(),
             prepared: Vec::new(),
-        })
+        }))
     }
 
     #[test]

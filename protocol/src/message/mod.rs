@@ -7,6 +7,9 @@
 //!   machine ──JoinRequest─> driver        joining: one message each way, on a connection of its own
 //! ```
 //!
+//! What passes from hand to hand on either side (tasks, routes, outcomes) is shared (`Arc`), so that passing it on, or keeping it for a
+//! flight recorder, copies nothing; on the wire it is as if it were not.
+//!
 //! Control bodies are MessagePack with field names: unknown fields are ignored, added ones need `#[serde(default)]`.
 //! No message type is recursive but [`ToExecutor`], whose group of orders holds orders; a group within a group is refused when it
 //! is read, and the limits of control bodies have bounded its depth before.
@@ -42,6 +45,7 @@ pub use text::{TEXT_BYTES_MAX, short_text};
 use crate::id::{BatchNumber, BlockId, DataKey, Epoch, Member, NodeId, ReceiverId, StreamId, TaskId};
 use crate::time::BatchTime;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use std::sync::Arc;
 
 /// What a driver tells an executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,10 +91,10 @@ pub enum ToExecutor {
         /// What all of them share.
         facts: TaskFacts,
         /// The tasks, in order of stage and partition.
-        tasks: Vec<TaskSpec>,
+        tasks: Vec<Arc<TaskSpec>>,
         /// Whom to tell when tasks of the batch end that run here, now or later.
         #[serde(default)]
-        routes: Vec<Route>,
+        routes: Vec<Arc<Route>>,
     },
     /// Stop these attempts; their results are not wanted.
     Cancel {
@@ -135,7 +139,7 @@ pub enum ToExecutor {
     /// Where the inputs are of attempts that were sent before: of use to those that still wait for notices, and to nobody else.
     NameInputs {
         /// The attempts, with all their inputs by name.
-        tasks: Vec<TaskSpec>,
+        tasks: Vec<Arc<TaskSpec>>,
     },
     /// Several orders in one message, to be carried out one after the other: what was decided in one turn, such as the tasks of
     /// several batches.
@@ -200,7 +204,7 @@ pub enum ToDriver {
         count: u64,
     },
     /// A task has ended well.
-    TaskDone(TaskOutcome),
+    TaskDone(Arc<TaskOutcome>),
     /// A task has ended badly.
     TaskFailed(TaskFailure),
     /// A task ignored its cancel flag; its slot was replaced.

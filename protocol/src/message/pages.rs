@@ -101,6 +101,7 @@ mod tests {
     use crate::frame::{FrameDecoder, decode_message, encode_message};
     use crate::id::{Attempt, BatchNumber, Incarnation, NodeId, PartitionId, StageId, TaskId};
     use crate::message::{InputPart, Route, TaskSpec};
+    use std::sync::Arc;
 
     /// The task of the samples, with another partition and many inputs.
     fn tasks(count: u32, inputs: usize) -> (ToExecutor, Vec<TaskId>) {
@@ -114,7 +115,7 @@ mod tests {
             .map(|n| {
                 let mut task = like.task;
                 task.key.partition = PartitionId(n);
-                TaskSpec { task, inputs: vec![vec![part.clone(); inputs]] }
+                Arc::new(TaskSpec { task, inputs: vec![vec![part.clone(); inputs]] })
             })
             .collect();
         let ids = tasks.iter().map(|task| task.task).collect();
@@ -144,12 +145,12 @@ mod tests {
         for (count, readers, expected) in [(3, 4u16, 1), (3, 3_500, 2), (1_200, 4, 3)] {
             let (run, ids) = tasks(count, 0);
             let ToExecutor::Run { facts, tasks, .. } = run else { panic!("tasks makes a Run") };
-            let route = Route {
+            let route = Arc::new(Route {
                 stage: StageId(0),
                 attempt: Attempt(0),
                 readers: (0..readers).map(|node| (NodeId(node), Incarnation(70_000))).collect(),
                 partitions: (0..readers).map(|n| (PartitionId(100_000 + u32::from(n)), n)).collect(),
-            };
+            });
             let run = ToExecutor::Run { facts, tasks, routes: vec![route.clone()] };
             let (mut found, mut told, mut pages) = (Vec::new(), Vec::new(), 0);
             for page in run.pages().unwrap() {

@@ -16,7 +16,10 @@ use crate::id::{
     Position, ProgramId, ReceiverId, ReceiverIndex, RunId, StageId, StreamId, TaskId, TaskKey,
 };
 use crate::time::BatchTime;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 /// Gives `$message` the functions `samples`, `variant` and `VARIANTS` from one list.
 macro_rules! samples {
@@ -67,11 +70,11 @@ samples!(ToExecutor {
                 epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
                 time: BatchTime(1_700_000_000_500), seed: u64::MAX, run: RunId(0x0197_0000_0000_beef),
             },
-            tasks: vec![TaskSpec { task: task(), inputs: vec![
+            tasks: vec![Arc::new(TaskSpec { task: task(), inputs: vec![
                 vec![InputPart::Held { key: DataKey::Block(block()), holders: vec![member(1), member(2)] }],
                 vec![InputPart::Range { stream: StreamId(1), partition: PartitionId(0), from: 100, to: 200 }],
                 vec![],
-            ] }],
+            ] })],
             routes: vec![],
         },
         ToExecutor::Run {
@@ -79,14 +82,14 @@ samples!(ToExecutor {
                 epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
                 time: BatchTime(1_700_000_000_500), seed: u64::MAX, run: RunId(0x0197_0000_0000_beef),
             },
-            tasks: vec![TaskSpec { task: task(), inputs: vec![vec![InputPart::Shuffle {
+            tasks: vec![Arc::new(TaskSpec { task: task(), inputs: vec![vec![InputPart::Shuffle {
                 stage: StageId(0), partition: PartitionId(2), writers: 3, attempt: Attempt(0),
-            }]] }],
-            routes: vec![Route {
+            }]] })],
+            routes: vec![Arc::new(Route {
                 stage: StageId(1), attempt: Attempt(0),
                 readers: vec![(NodeId(1), Incarnation(2)), (NodeId(2), Incarnation(2))],
                 partitions: vec![(PartitionId(0), 0), (PartitionId(1), 1), (PartitionId(1), 0)],
-            }],
+            })],
         };
     Cancel => ToExecutor::Cancel { tasks: vec![task()] };
     Drop => ToExecutor::Drop { keys: vec![DataKey::Block(block()), output()] };
@@ -97,9 +100,9 @@ samples!(ToExecutor {
     PeersLeaving => ToExecutor::PeersLeaving { members: vec![member(1), member(2)] };
     Denied => ToExecutor::Denied { nodes: vec![NodeId(3), NodeId(u16::MAX)] };
     NameInputs =>
-        ToExecutor::NameInputs { tasks: vec![TaskSpec { task: task(), inputs: vec![
+        ToExecutor::NameInputs { tasks: vec![Arc::new(TaskSpec { task: task(), inputs: vec![
             vec![InputPart::Held { key: output(), holders: vec![member(2)] }],
-        ] }] };
+        ] })] };
     Group =>
         ToExecutor::Group { orders: vec![
             ToExecutor::ReleaseOutputs { up_to: BatchNumber(4) },
@@ -108,7 +111,7 @@ samples!(ToExecutor {
                     epoch: Epoch(7), program: ProgramId(0xfeed_f00d), batch: BatchNumber(5),
                     time: BatchTime(1_700_000_000_500), seed: 1, run: RunId(1),
                 },
-                tasks: vec![TaskSpec { task: task(), inputs: vec![] }],
+                tasks: vec![Arc::new(TaskSpec { task: task(), inputs: vec![] })],
                 routes: vec![],
             },
         ] };
@@ -146,33 +149,33 @@ samples!(ToDriver {
         };
     SourceReport => ToDriver::SourceReport { stream: StreamId(1), what: "bad_utf8".to_string(), count: 3 };
     TaskDone =>
-        ToDriver::TaskDone(TaskOutcome {
+        ToDriver::TaskDone(Arc::new(TaskOutcome {
             task: task(), holder: member(1),
             outputs: vec![OutputInfo { partition: PartitionId(2), rows: 10, bytes: 400 }],
             rows_in: 1_000, run_ns: 1_234_567, read: vec![DataKey::Block(block())],
             read_stages: vec![StageRead { stage: StageId(0), attempt: Attempt(0) }],
             prepared: vec![piece()],
-        });
+        }));
     TaskFailed =>
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "divided by zero at map.rs:7".to_string(), missing: None,
-            exhausted: None,
+            exhausted: None, unreached: vec![],
         }),
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "not here".to_string(), missing: Some(output()),
-            exhausted: None,
+            exhausted: None, unreached: vec![member(2)],
         }),
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "no room".to_string(), missing: None,
-            exhausted: Some(Exhausted { resource: Resource::Inputs, needed: 1 << 30, max: 1 << 20 }),
+            exhausted: Some(Exhausted { resource: Resource::Inputs, needed: 1 << 30, max: 1 << 20 }), unreached: vec![],
         }),
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "no room".to_string(), missing: None,
-            exhausted: Some(Exhausted { resource: Resource::Outputs, needed: 9, max: 8 }),
+            exhausted: Some(Exhausted { resource: Resource::Outputs, needed: 9, max: 8 }), unreached: vec![],
         }),
         ToDriver::TaskFailed(TaskFailure {
             task: task(), reporter: member(1), message: "no space".to_string(), missing: None,
-            exhausted: Some(Exhausted { resource: Resource::Disk, needed: 9, max: 8 }),
+            exhausted: Some(Exhausted { resource: Resource::Disk, needed: 9, max: 8 }), unreached: vec![],
         });
     SlotLeaked => ToDriver::SlotLeaked { task: task() };
     Alive => ToDriver::Alive { nonce: 99 };

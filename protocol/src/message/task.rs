@@ -124,6 +124,9 @@ pub struct TaskFailure {
     /// What the executor had not enough of; then the failure is not the task's fault as long as another may have it.
     #[serde(default)]
     pub exhausted: Option<Exhausted>,
+    /// Of the executors that should hold the missing input, those that could not be reached.
+    #[serde(default)]
+    pub unreached: Vec<Member>,
 }
 
 /// What an executor had not enough of for a task.

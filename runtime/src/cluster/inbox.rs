@@ -55,12 +55,12 @@ pub(super) fn generator_event(message: ToDriver) -> Option<GeneratorEvent> {
 }
 
 /// What the scheduler is told by a message for it.
-pub(super) fn scheduler_event(message: ToDriver) -> Option<scheduler::Event> {
+pub(super) fn scheduler_event(from: Member, message: ToDriver) -> Option<scheduler::Event> {
     Some(match message {
         ToDriver::TaskDone(outcome) => scheduler::Event::TaskDone(outcome),
         ToDriver::TaskFailed(failure) => scheduler::Event::TaskFailed(failure),
         ToDriver::SlotLeaked { task } => scheduler::Event::SlotLeaked { task },
-        ToDriver::NoticeLost { batch, reader } => scheduler::Event::NoticeLost { batch, reader },
+        ToDriver::NoticeLost { batch, reader } => scheduler::Event::NoticeLost { batch, reader, by: from },
         _ => return None,
     })
 }

@@ -41,12 +41,15 @@ struct Kept {
 
 impl Reported {
     /// Takes out of a report what it brings.
-    pub(super) fn keep(&self, outcome: &mut TaskOutcome) {
-        let pieces = std::mem::take(&mut outcome.prepared);
+    pub(super) fn keep(&self, outcome: &mut Arc<TaskOutcome>) {
+        if outcome.prepared.is_empty() {
+            return;
+        }
+        let pieces = std::mem::take(&mut Arc::make_mut(outcome).prepared);
         let mut kept = self.lock();
         let more = bytes_of(&pieces);
         let is_late = kept.released.is_some_and(|released| outcome.task.key.batch <= released);
-        if pieces.is_empty() || is_late || kept.bytes + more > KEPT_BYTES_MAX {
+        if is_late || kept.bytes + more > KEPT_BYTES_MAX {
             return;
         }
         let before = kept.outputs.insert((outcome.task, outcome.holder), pieces);
@@ -118,10 +121,10 @@ mod tests {
         Member { node: NodeId(node), incarnation: Incarnation(1) }
     }
 
-    fn report(task: TaskId, holder: Member, bytes: usize) -> TaskOutcome {
+    fn report(task: TaskId, holder: Member, bytes: usize) -> Arc<TaskOutcome> {
         let output = OutputInfo { partition: PartitionId(0), rows: 1, bytes: bytes as u64 };
         let piece = Piece { rows: 1, dataset: DatasetId(5), bytes: vec![7; bytes].into() };
-        TaskOutcome {
+        Arc::new(TaskOutcome {
             task,
             holder,
             outputs: vec![output],
@@ -130,7 +133,7 @@ mod tests {
             read: Vec::new(),
             read_stages: Vec::new(),
             prepared: vec![piece],
-        }
+        })
     }
 
     /// Asks for a sink's output where its holder can never be reached: only what was reported can be had.

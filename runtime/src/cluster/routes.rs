@@ -101,7 +101,7 @@ impl<L: Send + Sync + 'static> node::Roles for Routes<L> {
                     }
                     _ => {}
                 }
-                if let Some(event) = scheduler_event(message) {
+                if let Some(event) = scheduler_event(from, message) {
                     wires.roles.scheduler.tell(event);
                 }
             }

@@ -16,16 +16,17 @@ fn sent() -> Table {
 /// The outcome of a reducer that was told by notices.
 fn told(task: &str, on: u16, attempt: u16) -> Event {
     let Event::TaskDone(mut outcome) = done(task, on, &[0]) else { panic!("it is done") };
-    outcome.read_stages = vec![StageRead { stage: StageId(0), attempt: Attempt(attempt) }];
+    Arc::make_mut(&mut outcome).read_stages =
+        vec![StageRead { stage: StageId(0), attempt: Attempt(attempt) }];
     Event::TaskDone(outcome)
 }
 
 fn lost(batch: u64, reader: u16) -> Event {
-    Event::NoticeLost { batch: BatchNumber(batch), reader: node(reader) }
+    Event::NoticeLost { batch: BatchNumber(batch), reader: node(reader), by: node(reader) }
 }
 
 /// The routes of the launch to this node.
-fn routes(t: &Table, n: u16) -> Vec<Route> {
+fn routes(t: &Table, n: u16) -> Vec<Arc<Route>> {
     let launched = t.last.iter().filter_map(|action| match action {
         Action::Launch { member, routes, .. } if *member == node(n) => Some(routes.clone()),
         _ => None,
@@ -43,12 +44,12 @@ fn all_stages_go_out_in_one_message_for_each_executor_and_readers_are_promised_f
     t.gives(plan(0, map_reduce(2, 2), places), &runs);
     assert_eq!(parts(&t.spec("0/1/0.0")), [["0/0-1.0>0"]]);
     assert_eq!(parts(&t.spec("0/1/1.0")), [["0/0-1.0>1"]]);
-    let route = Route {
+    let route = Arc::new(Route {
         stage: StageId(0),
         attempt: Attempt(0),
         readers: vec![(NodeId(1), Incarnation(1)), (NodeId(2), Incarnation(1))],
         partitions: vec![(PartitionId(0), 0), (PartitionId(1), 1)],
-    };
+    });
     assert_eq!((routes(&t, 1), routes(&t, 2)), (vec![route.clone()], vec![route]));
 }
 
@@ -87,7 +88,7 @@ fn the_whole_depth_of_a_batch_is_sent_and_early_outcomes_count_in_the_order_of_s
     t.gives(plan(0, chain, vec![place(0, &[1])]), &runs);
     t.gives(safe(0), &[]);
     let Event::TaskDone(mut last) = told("0/2/0.0", 2, 0) else { panic!("it is done") };
-    last.read_stages[0].stage = StageId(1);
+    Arc::make_mut(&mut last).read_stages[0].stage = StageId(1);
     t.gives(Event::TaskDone(last), &[]);
     t.gives(told("0/1/0.0", 1, 0), &[]);
     t.gives(done("0/0/0.0", 1, &[0]), &["decided 0", "publish 0 sink 0: 0/2/0.0@2"]);

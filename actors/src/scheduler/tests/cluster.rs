@@ -7,8 +7,11 @@ use super::{
     talk::{Talk, read_by},
     *,
 };
-use crate::scheduler::PreparedPart;
-use std::collections::{BTreeSet, VecDeque};
+use crate::scheduler::{Misconduct, PreparedPart};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 use tidemill_protocol::world::SeededRng;
 
 /// Which attempts of tasks that are not deterministic a value comes from.
@@ -29,7 +32,7 @@ pub(super) struct World {
     pub(super) live: BTreeSet<Member>,
     pub(super) store: BTreeMap<(Member, DataKey), (Value, Origin)>,
     /// Launched and not answered: by attempt, with what a zombie may still answer.
-    pub(super) running: BTreeMap<TaskId, (Member, TaskSpec)>,
+    pub(super) running: BTreeMap<TaskId, (Member, Arc<TaskSpec>)>,
     /// Attempts that the scheduler counts as running: one or two of a task.
     current: BTreeMap<TaskKey, Vec<(TaskId, Member)>>,
     /// Accepted: by whom, and whether there is an output to lose.
@@ -46,6 +49,8 @@ pub(super) struct World {
     announced: BTreeSet<TaskId>,
     pub(super) excluded: BTreeSet<Member>,
     pub(super) exclusions: u64,
+    /// Those because of a gap between two executors.
+    pub(super) out_of_reach: u64,
     /// What executors have said and the driver has not heard, in order.
     mail: BTreeMap<Member, VecDeque<Event>>,
     /// What executors know of each other's tasks.
@@ -56,10 +61,10 @@ pub(super) struct World {
 impl World {
     /// A cluster of the keeper alone.
     pub(super) fn new(seed: u64, rng: SeededRng) -> World {
-        // With blocks on a node that is never lost, no history may end in a failure: reports of missing inputs are bounded
-        // far off.
-        // An exclusion lasts for some tens of events.
-        let conduct = ConductLimits { exclusion_min: Duration::from_millis(40), ..ConductLimits::default() };
+        // With blocks on a node that is never lost, no history may end in a failure: reports of missing inputs are bounded far off.
+        // An exclusion lasts for some tens of events, and a gap counts at once.
+        let (exclusion_min, gap_min) = (Duration::from_millis(40), Duration::ZERO);
+        let conduct = ConductLimits { exclusion_min, gap_min, ..ConductLimits::default() };
         // Every third history goes stage by stage.
         let prescheduling = SchedulerConfig::default().prescheduling.filter(|_| !seed.is_multiple_of(3));
         let config =
@@ -87,6 +92,7 @@ impl World {
             announced: BTreeSet::new(),
             excluded: BTreeSet::new(),
             exclusions: 0,
+            out_of_reach: 0,
             mail: BTreeMap::new(),
             talk: Talk::default(),
             named: 0,
@@ -156,9 +162,10 @@ impl World {
                 assert_eq!(self.current[&task.key].len(), 1, "seed {}: {task} is a third", self.seed);
                 self.announced.insert(task);
             }
-            Action::Excluded { member, .. } => {
+            Action::Excluded { member, why, .. } => {
                 self.excluded.insert(member);
                 self.exclusions += 1;
+                self.out_of_reach += u64::from(why == Misconduct::OutOfReach);
                 assert!(self.live.iter().any(|m| !self.excluded.contains(m)), "seed {}: all are", self.seed);
             }
             Action::Included { member } => {
@@ -169,7 +176,7 @@ impl World {
         }
     }
 
-    fn launch(&mut self, member: Member, spec: TaskSpec) {
+    fn launch(&mut self, member: Member, spec: Arc<TaskSpec>) {
         let key = spec.task.key;
         let seed = self.seed;
         assert!(self.live.contains(&member), "seed {seed}: {member} is dead");
@@ -333,8 +340,9 @@ impl World {
         {
             return self.deliver(sender);
         }
-        let can_begin =
-            |(_, (member, spec)): &(&TaskId, &(Member, TaskSpec))| self.talk.name(*member, spec).is_some();
+        let can_begin = |(_, (member, spec)): &(&TaskId, &(Member, Arc<TaskSpec>))| {
+            self.talk.name(*member, spec).is_some()
+        };
         let names: BTreeSet<TaskId> = self.running.iter().filter(can_begin).map(|(task, _)| *task).collect();
         let Some(task) = pick(&mut self.rng, &names) else {
             return;
@@ -393,7 +401,7 @@ impl World {
         let prepared = Vec::new();
         let outcome =
             TaskOutcome { task, holder: member, outputs, rows_in: 1, run_ns, read, read_stages, prepared };
-        self.say(member, Event::TaskDone(outcome));
+        self.say(member, Event::TaskDone(Arc::new(outcome)));
         self.announce(member, task, &told);
     }
 
@@ -408,7 +416,13 @@ impl World {
 
     fn say_failed(&mut self, task: TaskId, reporter: Member, missing: Option<DataKey>) {
         let (message, exhausted) = ("no".into(), None);
-        self.say(reporter, Event::TaskFailed(TaskFailure { task, reporter, message, missing, exhausted }));
+        let holder = match missing {
+            Some(DataKey::Output { task, .. }) => self.done.get(&task.key).map(|(_, holder, _)| *holder),
+            _ => None,
+        };
+        let unreached = holder.filter(|_| self.rng.chance(0.8)).into_iter().collect();
+        let failure = TaskFailure { task, reporter, message, missing, exhausted, unreached };
+        self.say(reporter, Event::TaskFailed(failure));
     }
 
     /// The driver hears the first thing that an executor has said.
@@ -419,9 +433,8 @@ impl World {
             self.mail.remove(&sender);
         }
         match &event {
-            Event::TaskDone(TaskOutcome { task, holder, outputs, read_stages, .. })
-                if self.is_current(*task, *holder) =>
-            {
+            Event::TaskDone(outcome) if self.is_current(outcome.task, outcome.holder) => {
+                let TaskOutcome { task, holder, outputs, read_stages, .. } = &**outcome;
                 self.end(*task);
                 self.done.insert(task.key, (*task, *holder, !outputs.is_empty()));
                 self.talk.were_early += u64::from(!self.has_inputs(task.key));

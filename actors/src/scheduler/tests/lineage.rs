@@ -7,7 +7,7 @@ use super::super::lineage::{Copy, LineageStage, LineageTask, rebuild};
 use super::oracle::{Value, compute, evaluate, mix, parents_of, random_job};
 use super::*;
 use crate::seam::PlannedRange;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tidemill_protocol::world::SeededRng;
 
 type At = (StageId, PartitionId);
@@ -192,7 +192,7 @@ struct Run {
     jobs: BTreeMap<BatchNumber, JobPlan>,
     live: BTreeMap<Member, u16>,
     store: BTreeMap<(Member, TaskId), BTreeMap<PartitionId, Value>>,
-    running: BTreeMap<TaskKey, (Member, TaskSpec)>,
+    running: BTreeMap<TaskKey, (Member, Arc<TaskSpec>)>,
     held: BTreeMap<TaskKey, (TaskId, Member)>,
     /// Was held, is gone, and nobody needed it.
     lost: BTreeSet<TaskKey>,
@@ -413,7 +413,7 @@ impl Run {
         let prepared = Vec::new();
         let outcome =
             TaskOutcome { task, holder, outputs, rows_in: 1, run_ns: 1, read, read_stages, prepared };
-        self.tell(Event::TaskDone(outcome));
+        self.tell(Event::TaskDone(Arc::new(outcome)));
     }
 }
 

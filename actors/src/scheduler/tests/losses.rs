@@ -326,3 +326,53 @@ fn only_a_task_that_ran_at_every_end_is_blamed_and_a_new_plan_does_not_clear_it(
     let deaths = &t.scheduler.jobs[&BatchNumber(0)].deaths;
     assert_eq!(deaths.iter().map(|(at, n)| (at.1.0, *n)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
 }
+
+/// 1 and 2 do not reach each other. 2 holds a map of batch 1, and could not be read from for batch 0, whose map was made again on 1.
+fn gap(holders: &[u16]) -> Table {
+    let config = SchedulerConfig { prescheduling: None, late_release: None, ..SchedulerConfig::default() };
+    let mut t = Table::from(SchedulerConfig { speculation: None, ..config }, &[(1, 2), (2, 2)]);
+    let places = || vec![place(0, &[1, 2]), place(1, holders)];
+    t.gives(plan(0, map_reduce(2, 2), places()), &["run 1: 0/0/0.0", "run 2: 0/0/1.0"]);
+    t.gives(safe(0), &[]);
+    t.gives(plan(1, map_reduce(2, 2), places()), &["run 1: 1/0/0.0", "run 2: 1/0/1.0"]);
+    t.gives(done("1/0/1.0", 2, &[0, 1]), &[]);
+    t.gives(done("0/0/0.0", 1, &[0, 1]), &[]);
+    t.gives(done("0/0/1.0", 2, &[0, 1]), &["run 1: 0/1/1.0", "run 2: 0/1/0.0"]);
+    let lost = ["discard sink 0: 0/1/1.0", "discard sink 0: 0/1/0.0", "drop 2: 0/0/1.0>0 0/0/1.0>1"];
+    let again = ["cancel 2: 0/1/0.0", "run 1: 0/0/1.1"];
+    t.gives(unreached("0/1/1.0", 1, output("0/0/1.0", 1), 2), &[&lost[..], &again].concat());
+    t.gives(done("0/0/1.1", 1, &[0, 1]), &["run 1: 0/1/0.1", "run 2: 0/1/1.1"]);
+    t
+}
+
+#[test]
+fn of_two_that_do_not_reach_each_other_one_goes_without_tasks_and_what_it_holds_is_made_again() {
+    let mut t = gap(&[2, 1]);
+    t.later(Duration::from_secs(1));
+    // What 1 holds is not lost: 1 can read it.
+    let expected =
+        ["discard sink 0: 0/1/1.1", "exclude 2 for 10s: OutOfReach", "drop 2: 1/0/1.0>0 1/0/1.0>1"];
+    t.gives(unreached("0/1/1.1", 2, output("0/0/0.0", 1), 1), &expected);
+    t.gives(done("0/1/0.1", 1, &[0]), &["run 1: 0/1/1.2"]);
+    t.gives(
+        done("0/1/1.2", 1, &[0]),
+        &["decided 0", "publish 0 sink 0: 0/1/0.1@1 0/1/1.2@1", "run 1: 1/0/1.1"],
+    );
+    t.gives(published(0, 0), &["completed 0", "release 0 at [1, 2]"]);
+    t.later(Duration::from_secs(10));
+    t.gives(Event::Wake, &["include 2"]);
+}
+
+#[test]
+fn a_gap_that_is_new_and_one_to_who_alone_holds_a_block_leave_everybody_at_work() {
+    let mut t = gap(&[2, 1]);
+    t.later(Duration::from_millis(999));
+    let expected = ["discard sink 0: 0/1/1.1", "discard sink 0: 0/1/0.1", "drop 1: 0/0/0.0>0 0/0/0.0>1"];
+    let expected = [&expected[..], &["cancel 1: 0/1/0.1", "run 2: 0/0/0.1"]].concat();
+    t.gives(unreached("0/1/1.1", 2, output("0/0/0.0", 1), 1), &expected);
+    let mut t = gap(&[2]);
+    t.later(Duration::from_secs(60));
+    t.last.clear();
+    t.scheduler.on_event(t.now, unreached("0/1/1.1", 2, output("0/0/0.0", 1), 1), &mut t.last);
+    assert!(!t.last.iter().any(|action| matches!(action, Action::Excluded { .. })), "{:?}", t.last);
+}

@@ -11,7 +11,7 @@ fn table() -> Table {
 /// An outcome with this much for partition 0.
 fn heavy(task: &str, on: u16, bytes: u64) -> Event {
     let Event::TaskDone(mut outcome) = done(task, on, &[0]) else { panic!("it is done") };
-    outcome.outputs[0].bytes = bytes;
+    Arc::make_mut(&mut outcome).outputs[0].bytes = bytes;
     Event::TaskDone(outcome)
 }
 
@@ -76,7 +76,8 @@ fn what_notices_brought_to_a_reader_counts_as_held_there() {
     t.gives(plan(0, map_reduce(1, 2), vec![place(0, &[1])]), &runs);
     t.gives(safe(0), &[]);
     let Event::TaskDone(mut map) = done("0/0/0.0", 1, &[0, 1]) else { panic!("it is done") };
-    (map.outputs[0].bytes, map.outputs[1].bytes) = (10, 65_537);
+    let outputs = &mut Arc::make_mut(&mut map).outputs;
+    (outputs[0].bytes, outputs[1].bytes) = (10, 65_537);
     t.gives(Event::TaskDone(map), &[]);
     t.gives(done("0/1/0.0", 1, &[]), &[]);
     t.gives(done("0/1/1.0", 2, &[]), &["decided 0", "publish 0 sink 0: 0/1/0.0 0/1/1.0"]);
@@ -91,7 +92,7 @@ fn what_an_executor_claims_of_its_outputs_is_only_added_up() {
     t.gives(safe(0), &[]);
     // Partition 1 twice, and one that no reader has.
     let Event::TaskDone(mut map) = done("0/0/0.0", 1, &[0, 1, 1, u32::MAX]) else { panic!("it is done") };
-    map.outputs.iter_mut().for_each(|output| output.bytes = u64::MAX);
+    Arc::make_mut(&mut map).outputs.iter_mut().for_each(|output| output.bytes = u64::MAX);
     t.gives(Event::TaskDone(map), &[]);
     t.gives(done("0/1/0.0", 1, &[]), &[]);
     t.gives(done("0/1/1.0", 2, &[]), &["decided 0", "publish 0 sink 0: 0/1/0.0 0/1/1.0"]);

@@ -5,7 +5,7 @@ use super::{
     cluster::{KEEPER, World},
     *,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tidemill_protocol::message::{Route, StageRead};
 
 /// What one executor was told of a task.
@@ -20,7 +20,7 @@ struct Told {
 /// What executors know of each other's tasks.
 #[derive(Default)]
 pub(super) struct Talk {
-    routes: BTreeMap<(Member, BatchNumber, StageId), Route>,
+    routes: BTreeMap<(Member, BatchNumber, StageId), Arc<Route>>,
     told: BTreeMap<(Member, TaskId), Told>,
     /// Outcomes that the driver was told before it has accepted all that they read, with that.
     pub early: BTreeMap<TaskId, Vec<StageRead>>,
@@ -30,7 +30,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub fn route(&mut self, member: Member, batch: BatchNumber, routes: Vec<Route>) {
+    pub fn route(&mut self, member: Member, batch: BatchNumber, routes: Vec<Arc<Route>>) {
         for route in routes {
             assert!(!route.readers.is_empty() && !route.partitions.is_empty(), "{route:?} tells nobody");
             self.routes.insert((member, batch, route.stage), route);
@@ -38,7 +38,7 @@ impl Talk {
     }
 
     /// The spec with names for all that it reads; none as long as its executor was not told all.
-    pub fn name(&self, member: Member, spec: &TaskSpec) -> Option<TaskSpec> {
+    pub fn name(&self, member: Member, spec: &TaskSpec) -> Option<Arc<TaskSpec>> {
         let batch = spec.task.key.batch;
         let mut named = TaskSpec { task: spec.task, inputs: Vec::new() };
         for parts in &spec.inputs {
@@ -61,7 +61,7 @@ impl Talk {
             }
             named.inputs.push(list);
         }
-        Some(named)
+        Some(Arc::new(named))
     }
 }
 
@@ -79,7 +79,7 @@ impl World {
             }
             if self.rng.chance(0.05) && reader != member {
                 self.talk.lost += 1;
-                self.say(member, Event::NoticeLost { batch: task.key.batch, reader });
+                self.say(member, Event::NoticeLost { batch: task.key.batch, reader, by: member });
                 continue;
             }
             let read = route.partitions.iter().filter(|(_, at)| usize::from(*at) == place).map(|(p, _)| *p);
@@ -97,7 +97,7 @@ impl World {
     }
 
     /// Names come for an attempt that was launched before.
-    pub(super) fn name(&mut self, member: Member, spec: TaskSpec) {
+    pub(super) fn name(&mut self, member: Member, spec: Arc<TaskSpec>) {
         assert!(spec.inputs.iter().flatten().all(|part| !matches!(part, InputPart::Shuffle { .. })));
         if let Some((on, known)) = self.running.get_mut(&spec.task) {
             assert_eq!(*on, member);
