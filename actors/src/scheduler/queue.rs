@@ -23,8 +23,9 @@ impl Queue {
         self.ready.insert(key);
     }
 
-    /// A task has become ready, but is not tried before `until`.
+    /// A task has become ready, just now or before, but is not tried before `until`.
     pub fn pause(&mut self, key: TaskKey, until: Time) {
+        self.leave(key);
         self.paused.insert((until, key));
     }
 
@@ -95,4 +96,29 @@ fn whole(batch: BatchNumber) -> std::ops::RangeInclusive<TaskKey> {
     let first = TaskKey { batch, stage: StageId(0), partition: PartitionId(0) };
     let last = TaskKey { batch, stage: StageId(u16::MAX), partition: PartitionId(u32::MAX) };
     first..=last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_waits_for_room_or_a_block_waits_in_one_place_when_it_is_paused() {
+        let key = TaskKey { batch: BatchNumber(1), stage: StageId(0), partition: PartitionId(2) };
+        let only = BTreeSet::from([key]);
+        let mut queue = Queue::default();
+        queue.enter(key);
+        queue.pause(key, Time(5));
+        queue.assert_holds(&only);
+        assert_eq!((queue.next_after(None), queue.next_deadline()), (None, Some(Time(5))));
+        queue.pause(key, Time(7));
+        queue.assert_holds(&only);
+        queue.resume(Time(6));
+        assert_eq!(queue.next_after(None), None, "the later pause counts");
+        queue.resume(Time(7));
+        assert_eq!(queue.next_after(None), Some(key));
+        queue.starve(key);
+        queue.pause(key, Time(9));
+        queue.assert_holds(&only);
+    }
 }
