@@ -95,7 +95,7 @@ pub enum ClusterEvent {
         /// Where the attempt runs that takes too long.
         slow: Member,
     },
-    /// An executor gets no tasks for a time: they fail there, or take much longer than elsewhere.
+    /// An executor gets no tasks for a time: they fail there or take much longer than elsewhere, or others do not reach it.
     ExecutorExcluded {
         /// Which.
         member: Member,
