@@ -75,9 +75,11 @@ impl Scheduler {
         }
     }
 
+    /// Whether it holds a block of which nobody else has a copy whose executor is given tasks.
     fn holds_alone(&self, member: Member) -> bool {
+        let is_other = |holder: &Member| *holder != member && self.executors.is_usable(*holder);
         let mut places = self.jobs.values().flat_map(|job| job.blocks.values());
-        places.any(|place| place.holders == [member])
+        places.any(|place| place.holders.contains(&member) && !place.holders.iter().any(is_other))
     }
 
     /// An executor gets no tasks for a time, unless nobody else would be left; whether it is so.

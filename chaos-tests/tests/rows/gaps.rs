@@ -1,5 +1,5 @@
-//! Row 29, for longer than a moment: executors that do not reach each other, while the driver reaches all of them: a cable, a route, a firewall's rule. What one has made
-//! the other cannot read, and nobody is dead.
+//! Row 29, for longer than a moment: executors that do not reach each other, while the driver reaches all of them (a cable, a
+//! route, a firewall's rule). What one has made the other cannot read, and nobody is dead.
 //!
 //! A fetch across such a gap fails after 2 s, when QUIC gives the connection up, and what it asked for is made again; so without more
 //! each batch took 8 to 100 s, until one failed for good. Now one end of the gap gets no tasks for 10 s, then 20, 40 ...: a few batches
